@@ -1,7 +1,8 @@
 """`make bench-pair REV=...`: whether a booking costs this checkout more CPU time than it cost an older one.
 
-Both checkouts run their own code and their own `python -m benchmarks hot`, in turn: older, newer, newer, older. A drift
-of the machine so falls on both alike, and one such block gives one ratio. The blocks together give an interval.
+Both checkouts run their own code and their own `python -m benchmarks hot` (or `spread`), in turn: older, newer, newer,
+older. A drift of the machine so falls on both alike, and one such block gives one ratio. The blocks together give an
+interval.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Final
@@ -23,13 +25,20 @@ import typer
 from benchmarks.interval import Interval, ratio_interval
 from benchmarks.stage import BenchmarkFailed, progress
 
-#: The parts of a booking's cost by their names in the lines of `hot`. `sum` is that of the first two: our own code.
+#: The parts of a booking's cost by their names in a benchmark's lines. `sum` is that of the first two: our own code.
 OUR_PARTS: Final = ("ingress", "worker")
 PARTS: Final = (*OUR_PARTS, "sum", "kafka", "postgres")
-#: An option of `hot` that leaves out the baseline, so that a measurement takes a third of the time.
+#: An option of the benchmarks that leaves out the baseline, so that a measurement takes a third of the time.
 ALONE: Final = "--alone"
 _CHECKOUT: Final = Path(__file__).parents[1]
 _TEMPORARY: Final = _CHECKOUT / ".sandbox"
+
+
+class MeasuredBenchmark(StrEnum):
+    """The benchmarks that print the cost of a booking."""
+
+    HOT = "hot"
+    SPREAD = "spread"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,14 +74,14 @@ class Checkout:
     folder: Path
     python: Path
 
-    async def measure(self, *arguments: str) -> dict[str, float]:
-        """Run the checkout's own benchmark once; return CPU microseconds a booking by part.
+    async def measure(self, benchmark: str, *arguments: str) -> dict[str, float]:
+        """Run the checkout's own benchmark of this name once; return CPU microseconds a booking by part.
 
         Raises:
             BenchmarkFailed: the benchmark failed, or did not print a part.
         """
-        output = await self.run("-m", "benchmarks", "hot", *arguments)
-        return costs(output.splitlines())
+        output = await self.run("-m", "benchmarks", benchmark, *arguments)
+        return costs(benchmark, output.splitlines())
 
     async def run(self, *arguments: str) -> str:
         """Run this checkout's Python in its folder; return what it prints on stdout. Stderr is shown when it fails."""
@@ -90,16 +99,16 @@ class Checkout:
         return output.decode()
 
 
-def costs(lines: Sequence[str]) -> dict[str, float]:
-    """Return CPU microseconds a booking by part, from the JSON lines that `hot` prints.
+def costs(benchmark: str, lines: Sequence[str]) -> dict[str, float]:
+    """Return CPU microseconds a booking by part, from the JSON lines that the benchmark prints.
 
     Raises:
         BenchmarkFailed: a part is missing.
     """
     found = {str(line.get("benchmark")): line.get("value") for line in map(json.loads, lines)}
-    parts = {part: found.get(f"hot.cpu.{part}") for part in PARTS if part != "sum"}
+    parts = {part: found.get(f"{benchmark}.cpu.{part}") for part in PARTS if part != "sum"}
     if missing := [part for part, value in parts.items() if value is None]:
-        raise BenchmarkFailed(f"`hot` printed no CPU time of {', '.join(missing)}")
+        raise BenchmarkFailed(f"`{benchmark}` printed no CPU time of {', '.join(missing)}")
     known = {part: float(value) for part, value in parts.items() if value is not None}
     return {**known, "sum": round(sum(known[part] for part in OUR_PARTS), 1)}
 
@@ -137,6 +146,7 @@ def main(
     blocks: Annotated[int, typer.Option(min=2, help="How often older, newer, newer, older.")] = 10,
     seconds: Annotated[float, typer.Option(min=1, help="The length of one run; a measurement has three.")] = 4.0,
     *,
+    of: Annotated[MeasuredBenchmark, typer.Option(help="The benchmark that both run.")] = MeasuredBenchmark.HOT,
     quick: Annotated[
         bool, typer.Option("--quick", help="Two blocks of runs of a second: shows that it works, no more.")
     ] = False,
@@ -147,7 +157,7 @@ def main(
     """
     extent = ("--quick",) if quick else ("--seconds", str(seconds))
     try:
-        lines = asyncio.run(_compare(rev, limit, 2 if quick else blocks, extent))
+        lines = asyncio.run(_compare(rev, limit, 2 if quick else blocks, (of.value, *extent)))
     except (BenchmarkFailed, subprocess.CalledProcessError) as failure:
         progress(str(failure))
         raise typer.Exit(1) from None
@@ -156,12 +166,12 @@ def main(
     raise typer.Exit(int(any(line.verdict.startswith("worse") for line in lines)))
 
 
-async def _compare(rev: str, limit: float, count: int, extent: Sequence[str]) -> list[PairLine]:
+async def _compare(rev: str, limit: float, count: int, measured: Sequence[str]) -> list[PairLine]:
     newer = Checkout(name="newer", folder=_CHECKOUT, python=Path(sys.executable))
     async with _older_checkout(rev) as older:
         # Both sides measure in the same way, so the short form is used only where both have it.
         texts = [await checkout.run("-m", "benchmarks", "--help") for checkout in (older, newer)]
-        arguments = (*extent, ALONE) if all(ALONE in text for text in texts) else tuple(extent)
+        arguments = (*measured, ALONE) if all(ALONE in text for text in texts) else tuple(measured)
         blocks = [await _measure_block(older, newer, number, count, arguments) for number in range(1, count + 1)]
     return list(summary(blocks, limit))
 

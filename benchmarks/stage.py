@@ -28,7 +28,16 @@ from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import command_record
 from topics.kafka.producer import open_producer
 from topics.kafka.settings import KafkaSettings
-from topics.messages.commands import OpenInventory
+from topics.messages.commands import OpenInventory, SetSaleTerms
+from topics.messages.sale import (
+    CancellationPolicy,
+    Collected,
+    Kept,
+    PolicyStep,
+    RatePlan,
+    SaleTerms,
+    Tax,
+)
 from topics.messages.values import MAX_ROOMS
 
 WORKER: Final = "reservations-1"
@@ -37,6 +46,37 @@ HOTEL: Final = 1
 USER: Final = 1
 #: More than a run asks for, so that every request sells; the most that a room can have.
 STOCK: Final = MAX_ROOMS
+#: Each room is sold by a rate plan that is not the nights' price alone, with two taxes and a policy, as a real one is.
+SALE_TERMS: Final = SaleTerms(
+    version=1,
+    capacity=2,
+    plans=(
+        RatePlan(
+            id="standard",
+            name="Breakfast included",
+            times_milli=950,
+            plus_minor=1_200,
+            policy=CancellationPolicy(
+                id="flexible",
+                steps=(
+                    PolicyStep(hours_before=72, kept=Kept(percent=50)),
+                    PolicyStep(hours_before=24, kept=Kept(nights=1)),
+                ),
+            ),
+        ),
+    ),
+    taxes=(
+        Tax(id="vat", name="VAT", percent_milli=7_000, included=True),
+        Tax(
+            id="city",
+            name="City tax",
+            amount_minor=250,
+            per_night=True,
+            per_person=True,
+            collected=Collected.AT_HOTEL,
+        ),
+    ),
+)
 #: Features that are off in benchmarks, because one user makes all their load, with the setting that switches each off.
 SWITCHED_OFF: Final = {
     "rate limits": ("RATE_LIMITS", "false"),
@@ -77,14 +117,14 @@ class Stage:
         self._topic = self.kafka.topic(BOOKING_COMMANDS)
 
     async def put_on_sale(self, rooms: Rooms) -> None:
-        """Describe the hotel and its rooms, and open their nights by commands on the log."""
+        """Describe the hotel and its rooms, and open their nights and set their sale terms by commands on the log."""
         await self.database.execute("insert into hotel (name, city, currency, active) values ('', '', 'EUR', true)")
         await self.database.execute(
             "insert into room (hotel_id, type, base_price_minor, total_count, capacity)"
             " select %s, '', 10000, %s, 2 from generate_series(1, %s)",
             (HOTEL, STOCK, rooms.count),
         )
-        commands = [
+        commands: list[OpenInventory | SetSaleTerms] = [
             OpenInventory(
                 room_id=room_id,
                 hotel_id=HOTEL,
@@ -95,6 +135,9 @@ class Stage:
                 currency="EUR",
             )
             for room_id in range(1, rooms.count + 1)
+        ]
+        commands += [
+            SetSaleTerms(room_id=room_id, hotel_id=HOTEL, terms=SALE_TERMS) for room_id in range(1, rooms.count + 1)
         ]
         async with open_producer(self.kafka, client_id="innkeeper-benchmarks") as producer:
             await producer.send_all(

@@ -102,8 +102,14 @@ def _settings_table(settings: type[BaseSettings]) -> str:
     rows = (
         (f"`{name}`", f"`{_default(field)}`" if _default(field) else "", field.description or "")
         for name, field in _variables(settings).items()
+        if not any(name.lower() in base.model_fields for base in _bases(settings))
     )
     return table(("variable", "default", "meaning"), rows)
+
+
+def _bases(settings: type[BaseSettings]) -> list[type[BaseSettings]]:
+    """Return the settings that a class extends, which have a table of their own."""
+    return [base for base in settings.__mro__[1:] if issubclass(base, BaseSettings) and base is not BaseSettings]
 
 
 def _variables(settings: type[BaseSettings]) -> dict[str, FieldInfo]:

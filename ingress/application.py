@@ -10,15 +10,20 @@ from aiohttp.typedefs import Middleware
 from ingress.accounts.handlers import Auth, Users
 from ingress.accounts.passwords import Passwords
 from ingress.accounts.refresh import RefreshTokens
+from ingress.admin.blocks.handlers import AdminBlocks
 from ingress.admin.hotels.handlers import AdminHotels
 from ingress.admin.inventory.handlers import AdminInventory
 from ingress.admin.nights import Nights
 from ingress.admin.reports.handlers import Reports
 from ingress.admin.rooms.handlers import AdminRooms
+from ingress.admin.sale_terms.handlers import AdminSaleTerms
+from ingress.admin.sale_terms.sending import SaleTermsSender
 from ingress.admin.statements.handlers import Statements
+from ingress.bookings.at_hotel import StaysAtHotel
 from ingress.bookings.handlers import Bookings
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.lists import BookingLists
+from ingress.bookings.quotes import Quotes
 from ingress.bookings.rooms import Rooms
 from ingress.bookings.unpaid import UnpaidCap
 from ingress.database import Database
@@ -42,7 +47,7 @@ from ingress.operations import operations_of, routes_of
 from ingress.operators.handlers import Health, Ops
 from ingress.rates.exchange_rates import ExchangeRates
 from ingress.settings import IngressSettings
-from ingress.tokens import Tokens
+from ingress.tokens import QuoteTokens, Tokens
 from ingress.webhooks.handlers import Webhooks
 from storage.settings import DatabaseSettings
 from telemetry import metrics, traces
@@ -137,7 +142,53 @@ def _route(
     commands = Commands(kafka, app[BROKER], app[WAITERS], rollout)
     rooms = Rooms(app[DATABASE], seconds=settings.room_facts_seconds)
     keys = IdempotencyKeys(app[DATABASE])
-    bookings = Bookings(
+    quote_tokens = QuoteTokens(settings)
+    auth = Auth(
+        database=app[DATABASE],
+        passwords=app[PASSWORDS],
+        tokens=app[TOKENS],
+        refresh_tokens=RefreshTokens(app[DATABASE], settings),
+        delays=app[LOGIN_DELAYS],
+        addresses=app[ADDRESSES],
+    )
+    nights, sender = Nights(commands), SaleTermsSender(commands, rollout)
+    areas: list[object] = [
+        auth,
+        Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
+        Hotels(app[DATABASE]),
+        Search(app[FRESHNESS], app[EXCHANGE_RATES]),
+        Quotes(app[DATABASE], rooms=rooms, tokens=quote_tokens, rollout=rollout),
+        _bookings(app, settings, rooms=rooms, keys=keys, commands=commands, rollout=rollout, quote_tokens=quote_tokens),
+        BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
+        StaysAtHotel(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
+        Reports(app[DATABASE]),
+        Statements(app[DATABASE], settings.commission_percent),
+        AdminHotels(app[DATABASE], nights, rollout),
+        AdminRooms(app[DATABASE], nights, sender),
+        AdminSaleTerms(app[DATABASE], sender),
+        AdminInventory(app[DATABASE], nights),
+        AdminBlocks(app[DATABASE], keys=keys, commands=commands, rollout=rollout),
+        Ops(kafka, database),
+        Webhooks(kafka, app[BROKER], settings.webhook_secrets),
+        Health(app[DATABASE], app[BROKER], app[WAITERS]),
+    ]
+    app[AREAS] = areas
+    app.add_routes(routes_of(areas, app[TOKENS], limits, settings.public_prefix))
+    rows = [row for area in areas for _, row in operations_of(area)]
+    app.add_routes(Pages(rows, settings.public_prefix).routes())
+
+
+def _bookings(
+    app: web.Application,
+    settings: IngressSettings,
+    *,
+    rooms: Rooms,
+    keys: IdempotencyKeys,
+    commands: Commands,
+    rollout: Rollout,
+    quote_tokens: QuoteTokens,
+) -> Bookings:
+    return Bookings(
         database=app[DATABASE],
         rooms=rooms,
         booking_ids=app[BOOKING_IDS],
@@ -150,38 +201,10 @@ def _route(
             reading_seconds=settings.room_facts_seconds,
             undecided_seconds=settings.hold_seconds,
         ),
+        quote_tokens=quote_tokens,
         hold_seconds=settings.hold_seconds,
         max_account_share_percent=settings.max_account_share_percent,
     )
-    auth = Auth(
-        database=app[DATABASE],
-        passwords=app[PASSWORDS],
-        tokens=app[TOKENS],
-        refresh_tokens=RefreshTokens(app[DATABASE], settings),
-        delays=app[LOGIN_DELAYS],
-        addresses=app[ADDRESSES],
-    )
-    nights = Nights(commands)
-    areas: list[object] = [
-        auth,
-        Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
-        Hotels(app[DATABASE]),
-        Search(app[FRESHNESS], app[EXCHANGE_RATES]),
-        bookings,
-        BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
-        Reports(app[DATABASE]),
-        Statements(app[DATABASE], settings.commission_percent),
-        AdminHotels(app[DATABASE], nights, rollout),
-        AdminRooms(app[DATABASE], nights),
-        AdminInventory(app[DATABASE], nights),
-        Ops(kafka, database),
-        Webhooks(kafka, app[BROKER], settings.webhook_secrets),
-        Health(app[DATABASE], app[BROKER], app[WAITERS]),
-    ]
-    app[AREAS] = areas
-    app.add_routes(routes_of(areas, app[TOKENS], limits, settings.public_prefix))
-    rows = [row for area in areas for _, row in operations_of(area)]
-    app.add_routes(Pages(rows, settings.public_prefix).routes())
 
 
 def _redis(settings: IngressSettings) -> "RedisLink | None":

@@ -23,6 +23,7 @@ from pydantic import TypeAdapter
 from ingress.http.actors import act_for
 from ingress.http.bodies import decode, decode_query, must_be_json, read
 from ingress.http.models import MAX_ID, NoBody, NoQuery, RequestHeader
+from ingress.http.old_statuses import old_statuses
 from ingress.http.preferences import seconds_to_wait
 from ingress.http.problems import Problem, no_such
 from ingress.tokens import Caller, Tokens
@@ -37,7 +38,12 @@ _PLACEHOLDER_PATTERNS: Final = {
     "hotel_id": "[0-9]{1,19}",
     "room_id": "[0-9]{1,19}",
     "guest_id": "[0-9]{1,19}",
+    "block_id": "[0-9a-fA-F-]{36}",
+    "plan_id": "[a-z0-9][a-z0-9_-]{0,39}",
 }
+#: Ids that are UUIDs, with the kinds of the things that they name, and ids that are texts; all others are numbers.
+_UUIDS: Final = {"booking_id": "booking", "block_id": "block"}
+_TEXTS: Final = frozenset({"plan_id"})
 
 
 class Access(Enum):
@@ -376,7 +382,8 @@ class _Handler:
     async def _answer_deprecated(self, request: web.Request) -> web.StreamResponse:
         """Answer for a client of the interface without versions, and name the successor's address."""
         try:
-            response = await self._answer(request)
+            with old_statuses():
+                response = await self._answer(request)
         except Problem as problem:
             response = problem.response()
         if (status := self.row.unversioned.statuses.get(response.status)) is not None:
@@ -416,14 +423,18 @@ class _Handler:
 
 def _ids(found: Mapping[str, str]) -> Mapping[str, Any]:
     """Return the path's ids. Raises `Problem` 404 for an id that nothing can have."""
-    return {name: _booking_id(text) if name == "booking_id" else _number(text) for name, text in found.items()}
+    return {name: _id(name, text) for name, text in found.items()}
 
 
-def _booking_id(text: str) -> UUID:
+def _id(name: str, text: str) -> UUID | int | str:
+    if name in _TEXTS:
+        return text
+    if name not in _UUIDS:
+        return _number(text)
     try:
         return UUID(text)
     except ValueError:
-        raise no_such("booking") from None
+        raise no_such(_UUIDS[name]) from None
 
 
 def _number(text: str) -> int:

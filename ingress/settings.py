@@ -49,6 +49,7 @@ class IngressSettings(BaseSettings):
         description="Path, such as /booking, that the proxy takes away; addresses in responses begin with it.",
     )
     hold_seconds: int = Field(default=900, ge=1, description="How long a booking is held unpaid.")
+    quote_seconds: int = Field(default=900, ge=1, le=86_400, description="How long a quote holds its price.")
     max_unpaid_bookings: int = Field(
         default=10, ge=0, description="How many bookings an account may hold unpaid at one time; 0 for any number."
     )

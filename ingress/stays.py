@@ -1,23 +1,45 @@
-"""The rules that every stay must keep: its length, how far ahead it begins, and the day at the hotel."""
+"""The rules that every stay must keep: its length, how far ahead it begins, its people, and the day at the hotel."""
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Final
 
 from pydantic import Field
 
+from ingress.http.bodies import refused_field
 from ingress.http.problems import Problem
 from storage.horizon import HORIZON_NIGHTS
+from topics.messages.sale import MAX_CHILD_AGE, Party
 from topics.zones import day_at
 
 MAX_STAY_NIGHTS: Final = 30
 MAX_ROOMS_OF_A_BOOKING: Final = 10
+#: The largest number of people of one booking.
+MAX_PEOPLE: Final = 200
 #: Days begin on quarters of an hour everywhere: the offsets of time zones are whole quarters.
 _QUARTER_SECONDS: Final = 15 * 60
 HORIZON: Final = timedelta(days=HORIZON_NIGHTS)
 
 RoomsCount = Annotated[int, Field(ge=1, le=MAX_ROOMS_OF_A_BOOKING)]
+Adults = Annotated[int, Field(ge=1, le=MAX_PEOPLE)]
+ChildAge = Annotated[int, Field(ge=0, le=MAX_CHILD_AGE)]
+
+
+def accept_people(adults: int | None, child_ages: Sequence[int]) -> Party | None:
+    """Return the people of a stay; None if no adult is named, and the plan's price decides.
+
+    Raises:
+        Problem: 422 for children without an adult, and for too many people.
+    """
+    if adults is None:
+        if child_ages:
+            raise refused_field("adults", "is needed with children: a party needs an adult")
+        return None
+    if adults + len(child_ages) > MAX_PEOPLE:
+        raise refused_field("adults", f"a party has at most {MAX_PEOPLE} people")
+    return Party(adults=adults, child_ages=tuple(child_ages))
 
 
 def today_at(time_zone: str) -> date:

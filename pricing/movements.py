@@ -1,4 +1,4 @@
-"""The money of a payment that came, went back, or was disputed: one movement an event, as the events have it.
+"""The money of a payment that came, went back, was disputed or kept: one movement an event, as the events have it.
 
 A movement's change is that of the account's balance at Stripe, so that the changes of an object of Stripe's add up to
 the amounts of its balance transactions.
@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from topics.messages.events import (
+    BookingCancelled,
     BookingConfirmed,
     BookingEvent,
     BookingRefunded,
     DisputeClosed,
     DisputeOpened,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
     RefundClosed,
     RefundFailed,
     RefundRequested,
@@ -26,6 +30,7 @@ class MovementKind(StrEnum):
     """The kinds of movements, in the order in which they can follow from each other."""
 
     PAYMENT = "payment"
+    KEPT_BY_POLICY = "kept_by_policy"
     REFUND = "refund"
     REFUND_FAILED = "refund_failed"
     REFUND_CLOSED = "refund_closed"
@@ -38,8 +43,9 @@ class Movement(NamedTuple):
     """One movement, in minor units of `currency`.
 
     `object_id` is Stripe's: the payment intent, the refund or the dispute. `change_minor` is the change of the balance:
-    0 for a refund that an operator closed, for a dispute that was lost (its amount left when it was opened), and for a
-    refund that failed before it counted as carried out.
+    0 for a refund that an operator closed, for a dispute that was lost (its amount left when it was opened), for a
+    refund that failed before it counted as carried out, and for the amount that a hotel's policy kept of a payment when
+    the booking ended. `pays_booking`: it is the payment that bought the stay.
     """
 
     kind: MovementKind
@@ -50,18 +56,26 @@ class Movement(NamedTuple):
     currency: str
     session_id: str | None = None
     by_hand: bool = False
+    pays_booking: bool = False
 
 
 @dataclass(slots=True)
 class KnownPayment:
-    """The facts of a payment that its later events do not have: its currency, and the refunds that were carried out."""
+    """The facts of a payment that later events do not have: its currency, and the refunds that were carried out.
+
+    `pays`: the booking whose stay it bought; None for a payment that pays no booking.
+    """
 
     currency: str
     refund_ids: set[str] = field(default_factory=set)
+    pays: UUID | None = None
 
 
+#: The events by which a stay may end early. What the policy keeps then is kept of the payment that bought the stay.
+_ENDS: Final = (BookingCancelled, GuestsCheckedOut, GuestsDidNotArrive)
 #: The events that may be movements; a request of a refund is one where its payment pays no booking.
 EVENTS_WITH_MONEY: Final[tuple[type[BookingEvent], ...]] = (
+    *_ENDS,
     BookingConfirmed,
     RefundRequested,
     BookingRefunded,
@@ -72,29 +86,58 @@ EVENTS_WITH_MONEY: Final[tuple[type[BookingEvent], ...]] = (
 )
 
 
+def may_move(event: BookingEvent) -> bool:
+    """Return whether an event may be a movement, by its own fields."""
+    if isinstance(event, _ENDS):
+        return event.policy is not None and event.policy.kept_minor > 0
+    return isinstance(event, EVENTS_WITH_MONEY) and getattr(event, "payment_intent", None) is not None
+
+
 class Movements:
     """Turns the events of payments into movements, one by one in the order of the log."""
 
     def __init__(self, known: Mapping[str, KnownPayment] | None = None) -> None:
         """`known` has the payments of earlier events, by payment intent."""
         self._known = dict(known or {})
+        self._paying = {each.pays: intent for intent, each in self._known.items() if each.pays is not None}
 
     def of(self, event: BookingEvent) -> Movement | None:
         """Return an event's movement; None if it moves no money, or money of a payment that no event let arrive."""
         match event:
             case BookingConfirmed(payment_intent=str() as intent):
-                return self._arrived(intent, event.amount_minor, event.currency, event.session_id)
+                self._paying[event.booking_id] = intent
+                return self._arrived(event, intent)
             case RefundRequested(payment_intent=intent) if intent not in self._known:
-                return self._arrived(intent, event.amount_minor, event.currency, event.session_id)
+                return self._arrived(event, intent)
+            case BookingCancelled() | GuestsCheckedOut() | GuestsDidNotArrive() if may_move(event):
+                return self._kept(event)
             case BookingRefunded() | RefundFailed() | RefundClosed() | DisputeOpened() | DisputeClosed():
                 known = self._known.get(event.payment_intent)
                 return None if known is None else _left(event, known)
             case _:
                 return None
 
-    def _arrived(self, intent: str, amount_minor: int, currency: str, session_id: str | None) -> Movement:
-        self._known.setdefault(intent, KnownPayment(currency))
-        return Movement(MovementKind.PAYMENT, intent, intent, amount_minor, amount_minor, currency, session_id)
+    def _arrived(self, event: BookingConfirmed | RefundRequested, intent: str) -> Movement:
+        pays_booking = isinstance(event, BookingConfirmed)
+        self._known.setdefault(intent, KnownPayment(event.currency, pays=event.booking_id if pays_booking else None))
+        return Movement(
+            MovementKind.PAYMENT,
+            intent,
+            intent,
+            event.amount_minor,
+            event.amount_minor,
+            event.currency,
+            event.session_id,
+            pays_booking=pays_booking,
+        )
+
+    def _kept(self, event: BookingCancelled | GuestsCheckedOut | GuestsDidNotArrive) -> Movement | None:
+        """Return what the policy kept; None if the stay is paid at the hotel."""
+        intent = self._paying.get(event.booking_id)
+        if intent is None or event.policy is None:
+            return None
+        currency = self._known[intent].currency
+        return Movement(MovementKind.KEPT_BY_POLICY, intent, intent, event.policy.kept_minor, 0, currency)
 
 
 def _left(

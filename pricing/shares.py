@@ -17,6 +17,8 @@ def shares_minor(amount_minor: int, weights: Sequence[int]) -> tuple[int, ...]:
     whole = sum(weights)
     if not whole:
         return (0,) * len(weights)
+    if amount_minor == whole:
+        return tuple(weights)
     parts = [divmod(amount_minor * weight, whole) for weight in weights]
     left = amount_minor - sum(share for share, _ in parts)
     # The sort is stable: of equal fractions the first goes first.

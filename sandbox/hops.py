@@ -37,6 +37,7 @@ WORDS: Final[Mapping[str, str]] = {
     "booking.cancel.v1": "The cancellation is on the log",
     "booking.cancelled.v1": "The reservations worker decided: cancelled. The nights are on sale again",
     "booking.refund_requested.v1": "Money is due to the guest; the payments worker asks Stripe to send it back",
+    "booking.refund_requested.v2": "Money is due to the guest, but for what the policy keeps; payments asks Stripe",
     "booking.record_refund.v1": "The payments worker reports a refund that Stripe carried out",
     "booking.refunded.v1": "The reservations worker recorded the refund with its amount",
     "booking.fail_refund.v1": "The payments worker reports a refund that failed at Stripe",
@@ -46,6 +47,12 @@ WORDS: Final[Mapping[str, str]] = {
     "booking.record_dispute.v1": "The payments worker reports a dispute of the payment, or its end",
     "booking.dispute_opened.v1": "The reservations worker recorded that the cardholder disputes the payment",
     "booking.dispute_closed.v1": "The reservations worker recorded how the bank decided",
+    "booking.check_in.v1": "The arrival of the guests is on the log",
+    "booking.checked_in.v1": "The reservations worker recorded that the guests are there",
+    "booking.check_out.v1": "The departure of the guests is on the log",
+    "booking.checked_out.v1": "The reservations worker recorded it: nights that are left unused are on sale again",
+    "booking.mark_no_show.v1": "It is on the log that nobody arrived",
+    "booking.no_show.v1": "The reservations worker recorded it: the nights to come are on sale again",
 }
 
 

@@ -26,28 +26,18 @@ from sandbox.processes import ManagedProcess, Program, Supervisor
 from sandbox.spawning import StartFailed
 from sandbox.tansu import Tansu
 from topics.catalogue import Service
+from workers.stripe.event_types import EVENT_TYPES
 
 STRIPE_KEY = "sk_test_sandbox"
 WEBHOOK_SECRET = "whsec_of_the_sandbox_alone"  # noqa: S105 - known only to the stand-in that signs with it
 READY_LINE = "worker ready"
-# An endpoint of ours at the real Stripe subscribes to the same events.
-WEBHOOKS_WANTED = (
-    "checkout.session.completed",
-    "checkout.session.async_payment_succeeded",
-    "checkout.session.async_payment_failed",
-    "checkout.session.expired",
-    "payment_intent.payment_failed",
-    "refund.created",
-    "refund.updated",
-    "refund.failed",
-    "charge.refunded",
-    "charge.dispute.created",
-    "charge.dispute.updated",
-    "charge.dispute.funds_withdrawn",
-    "charge.dispute.funds_reinstated",
-    "charge.dispute.closed",
-)
-ONE_OF_EACH: Mapping[str, int] = {"reservations": 1, "payments": 1, "expiry": 1, "projections": 1}
+ONE_OF_EACH: Mapping[str, int] = {
+    "reservations": 1,
+    "payments": 1,
+    "expiry": 1,
+    "projections": 1,
+    "reconciliation": 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +248,7 @@ class System:
             "--key": STRIPE_KEY,
         }
         words = [word for option in options.items() for word in option]
-        words += [word for event in WEBHOOKS_WANTED for word in ("--event", event)]
+        words += [word for event in EVENT_TYPES for word in ("--event", event)]
         return self._program("stripe", "sandbox.stripe", *words, probe=self._stripe_listens)
 
     def _program(

@@ -42,6 +42,8 @@ BOOKING_COLUMNS = {
     "night_amounts_minor": "int8[]",
     "stay_times": "jsonb",
     "freed_from": "date",
+    "sale": "jsonb",
+    "policy": "jsonb",
     "version": "int4",
 }
 #: Every column that an event can change after the booking was made.
@@ -56,6 +58,7 @@ CHANGING_COLUMNS = (
     "guest_list_id",
     "earlier_guest_list_ids",
     "freed_from",
+    "policy",
     "version",
 )
 

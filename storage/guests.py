@@ -23,6 +23,7 @@ _NOT_OVER: Final = (
     BookingStatus.GUESTS_ADDED,
     BookingStatus.PAYMENTS_PENDING,
     BookingStatus.CONFIRMED,
+    BookingStatus.CHECKED_IN,
 )
 # A payment that arrives after the end of the hold can revive an expired booking; no payment takes this long.
 _REVIVABLE_FOR: Final = timedelta(days=1)

@@ -1,4 +1,4 @@
-"""The holds that are over, for the expiry timer, and the lock that makes one timer the leader."""
+"""The holds that are over, for the expiry timer."""
 
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -53,15 +53,3 @@ async def count_holds(connection: AsyncConnection, *, margin_seconds: float) -> 
     assert row is not None, "counting always returns"
     live, overdue, oldest_seconds = row
     return live, overdue, float(oldest_seconds)
-
-
-async def take_lead(connection: AsyncConnection, *, silent_seconds: float) -> bool:
-    """Take the timers' lead if no session has it; this session keeps it until it ends.
-
-    The server ends a session that is silent for `silent_seconds`, so that another timer replaces a frozen leader.
-    """
-    await connection.execute("select set_config('idle_session_timeout', %s, false)", (f"{silent_seconds}s",))
-    found = await connection.execute("select pg_try_advisory_lock(hashtext('innkeeper.expiry'))")
-    row = await found.fetchone()
-    assert row is not None, "a function always returns"
-    return bool(row[0])

@@ -71,7 +71,10 @@ class RoomRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NightRow:
-    """One night of a room that is on sale. The price is the one before the surge."""
+    """One night of a room that is on sale. The price is the one before the surge.
+
+    At most `limit_count` rooms are booked, reserved and blocked together.
+    """
 
     night: date
     total_count: int
@@ -81,6 +84,26 @@ class NightRow:
     surge_milli: int
     closed: bool
     currency: str
+    allowance_count: int
+    blocked_count: int
+
+    @property
+    def limit_count(self) -> int:
+        """The most rooms that may be taken."""
+        return self.total_count + self.allowance_count
+
+    @property
+    def free_count(self) -> int:
+        """The number of rooms that can still be taken."""
+        return self.limit_count - self.booked_count - self.reserved_count - self.blocked_count
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenNights:
+    """The last night of a room that was put on sale, and whether any night to come has an allowance."""
+
+    last: date | None
+    have_allowance: bool
 
 
 #: The columns of a `HotelDescription`.
@@ -263,6 +286,18 @@ async def last_open_night(connection: AsyncConnection, room_id: int) -> date | N
     found = await connection.execute(select(func.max(Inventory.night)).where(Inventory.room_id == room_id))
     night: date | None = found.scalar()
     return night
+
+
+async def open_nights(connection: AsyncConnection, room_id: int, today: date) -> OpenNights:
+    """Return what is known of all nights of a room from `today` on."""
+    found = await connection.execute(
+        select(
+            func.max(Inventory.night),
+            func.bool_or((Inventory.night >= today) & (Inventory.allowance_count > 0)),
+        ).where(Inventory.room_id == room_id)
+    )
+    last, have_allowance = found.one()
+    return OpenNights(last=last, have_allowance=bool(have_allowance))
 
 
 async def nights_of_room(connection: AsyncConnection, room_id: int, first: date, last: date) -> list[NightRow]:

@@ -7,7 +7,7 @@ from psycopg import AsyncConnection
 
 from storage.copying import copy_rows
 
-NightRow = tuple[int, date, int, int, int, int, int, int, bool, str]
+NightRow = tuple[int, date, int, int, int, int, int, int, bool, str, int, int]
 
 #: Columns of `inventory` in the order of a `NightRow`.
 NIGHT_COLUMNS = {
@@ -21,13 +21,23 @@ NIGHT_COLUMNS = {
     "surge_milli": "int4",
     "closed": "bool",
     "currency": "text",
+    "allowance_count": "int4",
+    "blocked_count": "int4",
 }
 #: The primary key, with which a `NightRow` begins.
 KEY_COLUMNS = ("room_id", "date")
 #: The columns that bookings change.
 COUNT_COLUMNS = ("booked_count", "reserved_count")
 #: Every column that changes after a night was opened, by a booking or by a manager.
-CHANGING_COLUMNS = (*COUNT_COLUMNS, "total_count", "price_minor", "surge_milli", "closed")
+CHANGING_COLUMNS = (
+    *COUNT_COLUMNS,
+    "total_count",
+    "price_minor",
+    "surge_milli",
+    "closed",
+    "allowance_count",
+    "blocked_count",
+)
 _NIGHTS = (
     "select {} from inventory join unnest(%b::int8[], %b::date[]) as wanted (room_id, date)"
     " using (room_id, date)".format(", ".join(NIGHT_COLUMNS))

@@ -1,8 +1,9 @@
 """Every table of the database and its purpose. Migrations are made from these models, and tests compare the two.
 
-The ledger is `inventory`, `booking` and `booking_guest`. Only the worker that the room's partition is assigned to
-writes it. It has no foreign keys to the describing tables (hotel, room, app_user), so that it can be rebuilt from the
-log without them. Money is integers in minor units; surge is in thousandths; times are UTC; dates are hotel-local.
+The ledger is `inventory`, `room_sale_terms`, `room_block`, `booking` and `booking_guest`. Only the worker that the
+room's partition is assigned to writes it. It has no foreign keys to the describing tables (hotel, room, app_user), so
+that it can be rebuilt from the log without them. Money is integers in minor units; surge is in thousandths; times are
+UTC; dates are hotel-local.
 """
 
 from datetime import date, datetime, time
@@ -177,6 +178,34 @@ class Room(Table):
     updated_at: Mapped[datetime] = created()
 
 
+class HotelSaleTerms(Table):
+    """A hotel's taxes and cancellation policies, which count for all its rooms: lists of `topics.messages.sale`.
+
+    `version` grows with every change, also of a rate plan; the rooms get it with their sale terms.
+    """
+
+    __tablename__ = "hotel_sale_terms"
+
+    hotel_id: Mapped[int] = mapped_column(ForeignKey("hotel.id"), primary_key=True, autoincrement=False)
+    version: Mapped[int] = counted()
+    taxes: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    policies: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    infant_max_age: Mapped[int | None] = mapped_column(Integer)
+    updated_at: Mapped[datetime] = created()
+
+
+class RatePlan(Table):
+    """A rate plan of a room: `definition` is a `RatePlan` of `topics.messages.sale`, its policy by the policy's id."""
+
+    __tablename__ = "rate_plan"
+
+    room_id: Mapped[int] = mapped_column(ForeignKey("room.id"), primary_key=True, autoincrement=False)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(Integer)
+    policy_id: Mapped[str | None]
+    definition: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
 class IdempotencyKey(Table):
     """The command of a client's Idempotency-Key; written before the command is produced."""
 
@@ -201,7 +230,10 @@ class Inventory(Table):
     __table_args__ = (
         CheckConstraint("booked_count >= 0", name="booked"),
         CheckConstraint("reserved_count >= 0", name="reserved"),
-        CheckConstraint("booked_count + reserved_count <= total_count", name="never_oversold"),
+        CheckConstraint(
+            "booked_count + reserved_count + blocked_count <= total_count + allowance_count", name="never_oversold"
+        ),
+        CheckConstraint("allowance_count >= 0 and blocked_count >= 0", name="allowed_and_blocked"),
         CheckConstraint("price_minor >= 0 and surge_milli > 0", name="price"),
         Index("inventory_date", "date"),
         {"postgresql_with": {"fillfactor": "50"}},
@@ -217,6 +249,38 @@ class Inventory(Table):
     surge_milli: Mapped[int] = mapped_column(Integer, server_default=text("1000"))
     closed: Mapped[bool] = mapped_column(server_default=text("false"))
     currency: Mapped[str]
+    allowance_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    blocked_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+
+
+class RoomSaleTerms(Table):
+    """The sale terms of a room that are in force: `terms` is a `SaleTerms` of `topics.messages.sale`."""
+
+    __tablename__ = "room_sale_terms"
+    __table_args__ = (Index("room_sale_terms_updated", "updated_at"),)
+
+    room_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    version: Mapped[int]
+    terms: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    updated_at: Mapped[datetime] = created()
+
+
+class RoomBlock(Table):
+    """Rooms that a hotel took off sale; a released block keeps its row.
+
+    The id is one of the room's: the worker of another partition must not be asked whether another room has it.
+    """
+
+    __tablename__ = "room_block"
+    __table_args__ = (Index("room_block_room", "room_id", "end_night"),)
+
+    room_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    first_night: Mapped[date]
+    end_night: Mapped[date]
+    rooms_count: Mapped[int] = mapped_column(Integer)
+    reason: Mapped[str]
+    released: Mapped[bool]
 
 
 class Booking(Table):
@@ -265,6 +329,8 @@ class Booking(Table):
     night_amounts_minor: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
     stay_times: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     freed_from: Mapped[date | None]
+    sale: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    policy: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     version: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -396,6 +462,17 @@ class PausedRole(Table):
     reason: Mapped[str | None]
 
 
+class StripePosition(Table):
+    """How far reconciliation has read Stripe's list of events, in Stripe's time: one row."""
+
+    __tablename__ = "stripe_position"
+    __table_args__ = (CheckConstraint("id", name="one_row"),)
+
+    id: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    events_until: Mapped[datetime]
+    saved_at: Mapped[datetime] = created()
+
+
 # Payments: pending calls to Stripe, one row a call, with its exact parameters.
 
 
@@ -513,6 +590,25 @@ class UnattributedObject(Table):
     created_at: Mapped[datetime] = created()
 
 
+class StripeCircuit(Table):
+    """The circuit of a payments worker to Stripe, as the worker wrote it at `seen_at`; it is in no backup.
+
+    `since` is the time at which it opened, and `reason` why; both are null while it is closed.
+    """
+
+    __tablename__ = "stripe_circuit"
+    __table_args__ = (
+        CheckConstraint("state in ('closed', 'open', 'half_open')", name="state"),
+        CheckConstraint("(state = 'closed') = (since is null) and (since is null) = (reason is null)", name="since"),
+    )
+
+    worker: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    since: Mapped[datetime | None]
+    reason: Mapped[str | None]
+    seen_at: Mapped[datetime] = created()
+
+
 class PaymentDispute(Table):
     """A dispute at Stripe of a payment of ours; amounts in minor units."""
 
@@ -590,6 +686,8 @@ class RoomNight(Table):
     surge_milli: Mapped[int] = mapped_column(Integer)
     closed: Mapped[bool]
     currency: Mapped[str]
+    allowance_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    blocked_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
 
 class RoomNightChange(Table):
@@ -620,11 +718,13 @@ class HotelMinPrice(Table):
 
 
 class ReportedStay(Table):
-    """A confirmed booking that `daily_report` counts; deleted when it is cancelled.
+    """A confirmed booking that `daily_report` counts; deleted when it is cancelled and the hotel keeps nothing of it.
 
     Without `night_amounts_minor` its amount is spread evenly over its nights, the remainder over the first of them.
-    `deductions` is the money that left again of `payment_intent`, which pays the booking: an amount for the id of each
-    refund made by hand and of each lost dispute. `night_deductions_minor` is the share of each night in their sum.
+    `kept_minor` and `freed_from`: it ended early, the hotel keeps so much of the amount at most, and the nights from
+    this one on are on sale again. `deductions` is the money that left again of `payment_intent`, which pays the
+    booking: an amount for the id of each refund and of each lost dispute. `night_deductions_minor` is the part
+    of each night's amount that does not count; the other part of the freed ones is a fee.
     """
 
     __tablename__ = "reported_stay"
@@ -644,13 +744,16 @@ class ReportedStay(Table):
     payment_intent: Mapped[str | None]
     deductions: Mapped[dict[str, int] | None] = mapped_column(JSONB)
     night_deductions_minor: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    kept_minor: Mapped[int | None]
+    freed_from: Mapped[date | None]
 
 
 class DailyReport(Table):
     """The sales of a hotel for one night, confirmed bookings only.
 
     `arrivals` and `staying` count bookings (that begin with this night, that have this night), `nights` rooms.
-    `revenue_minor` is net of the money that left again.
+    `revenue_minor` is net of the money that left again. `fees_minor` is kept of stays that ended early: cancelled, not
+    arrived at, or left before their last night; it counts for the first night that was on sale again.
     """
 
     __tablename__ = "daily_report"
@@ -662,13 +765,15 @@ class DailyReport(Table):
     nights: Mapped[int] = mapped_column(Integer)
     revenue_minor: Mapped[int]
     currency: Mapped[str]
+    fees_minor: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 class MoneyMovement(Table):
-    """A movement of money: a payment that arrived, a refund, or a step of a dispute. One row an event.
+    """A movement of money: a payment that arrived, a refund, a step of a dispute, or what was kept. One row an event.
 
     `object_id` is the payment intent, the refund or the dispute at Stripe. `change_minor` is the change of the balance
     there; `amount_minor` is never below zero. `hotel_id` is None if the ledger does not have the booking.
+    `pays_booking`: it is the payment that bought the stay.
     """
 
     __tablename__ = "money_movement"
@@ -684,3 +789,4 @@ class MoneyMovement(Table):
     amount_minor: Mapped[int]
     change_minor: Mapped[int]
     currency: Mapped[str]
+    pays_booking: Mapped[bool] = mapped_column(server_default=text("false"))

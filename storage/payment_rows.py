@@ -1,4 +1,4 @@
-"""Writes whole rows about payments for operators' tools: restore (many new ones), reconcile and refunds.
+"""Writes whole rows about payments for restore (many new ones), reconciliation and `innkeeper refunds`.
 
 The tables are `checkout_session`, `refund`, `payment_refund` and `payment_dispute`. The payments role writes them row
 by row, with `storage.payments`.
@@ -241,12 +241,12 @@ where payment_intent = %(payment)s and status in ('creating', 'failed')
 
 
 async def save_session(
-    connection: AsyncConnection, session: ReconciledSession, before: RowBefore | None, *, actor: str
+    connection: AsyncConnection, session: ReconciledSession, before: RowBefore | None, *, actor: str | None
 ) -> bool:
     """Insert a session's row (`before` None), or update it if it is still as before; return whether it was written.
 
     A row that payments has changed meanwhile, or is working on, is left alone: payments has newer facts. `actor` is the
-    operator, whom the command to the room names.
+    operator, whom the command to the room names; None: nobody asked for it.
     """
     metadata = {"booking_id": str(session.booking_id), "room_id": str(session.room_id)}
     written = await connection.execute(
@@ -272,12 +272,12 @@ async def save_session(
 
 
 async def save_refund(
-    connection: AsyncConnection, refund: ReconciledRefund, before: RowBefore | None, *, actor: str
+    connection: AsyncConnection, refund: ReconciledRefund, before: RowBefore | None, *, actor: str | None
 ) -> bool:
     """Insert a refund's row (`before` None), or update it if it is still as before; return whether it was written.
 
     A row that payments has changed meanwhile, or is working on, is left alone: payments has newer facts. `actor` is the
-    operator, whom the command to the room names.
+    operator, whom the command to the room names; None: nobody asked for it.
     """
     written = await connection.execute(
         _ADD_REFUND if before is None else _UPDATE_REFUND,

@@ -20,12 +20,20 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
+import msgspec
 import psycopg
-from psycopg.rows import args_row, class_row
+from psycopg.rows import TupleRow, args_row, class_row
 from psycopg.types.json import Jsonb
 
-OPENING: Final = ("creating", "open", "failed")
-ENDING: Final = ("closing", "complete", "expired")
+from topics.messages.sale import Sale
+
+TO_OPEN: Final = ("creating",)
+TO_CLOSE: Final = ("closing", "complete")
+"""Statuses of sessions whose next step is a call to Stripe: a session is opened, or it is closed or read."""
+ANSWERED: Final = ("open", "failed", "expired")
+"""Statuses of sessions whose answer is recorded: a due row has no call left, only its commands."""
+OPENING: Final = (*TO_OPEN, "open", "failed")
+ENDING: Final = (*TO_CLOSE, "expired")
 LEASE_SECONDS: Final = 30.0
 """A worker keeps a claimed row at most so long: longer than its work, so that it gives the row up before another
 claims it."""
@@ -156,13 +164,17 @@ class BookingOfPayment(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stay:
-    """The words about a booking for the payment page; `check_out` is not a night."""
+    """The words about a booking for the payment page; `check_out` is not a night.
+
+    `sale` is None for a booking without sale terms.
+    """
 
     hotel: str
     room_type: str
     check_in: date
     check_out: date
     rooms_count: int
+    sale: Sale | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -396,22 +408,24 @@ async def cancels_if_full(connection: psycopg.AsyncConnection, room_id: int) -> 
 
 
 _STAYS: Final = """
-select h.name as hotel, r.type as room_type, b.check_in, b.check_out, b.rooms_count, b.id
+select h.name as hotel, r.type as room_type, b.check_in, b.check_out, b.rooms_count, b.sale, b.id
 from booking b join room r on r.id = b.room_id join hotel h on h.id = r.hotel_id where b.id = any(%s)
 """
-
-
-async def stay(connection: psycopg.AsyncConnection, booking_id: UUID) -> Stay | None:
-    """Return the words about a booking for its payment page; None if its hotel or the booking is not there."""
-    return (await stays(connection, [booking_id])).get(booking_id)
 
 
 async def stays(connection: psycopg.AsyncConnection, booking_ids: Sequence[UUID]) -> dict[UUID, Stay]:
     """Return the words about bookings for their payment pages, as far as the bookings and their hotels are there."""
     rows = await (await connection.execute(_STAYS, (list(booking_ids),))).fetchall()
     return {
-        id: Stay(hotel=hotel, room_type=room_type, check_in=check_in, check_out=check_out, rooms_count=rooms_count)
-        for hotel, room_type, check_in, check_out, rooms_count, id in rows
+        id: Stay(
+            hotel=hotel,
+            room_type=room_type,
+            check_in=check_in,
+            check_out=check_out,
+            rooms_count=rooms_count,
+            sale=None if sale is None else msgspec.convert(sale, Sale),
+        )
+        for hotel, room_type, check_in, check_out, rooms_count, sale, id in rows
     }
 
 
@@ -739,6 +753,14 @@ async def try_again(
     )
 
 
+async def give_back(connection: psycopg.AsyncConnection, due: DueSession | DueRefund) -> None:
+    """Make a claimed row due now, as if it had not been claimed: its call was not made."""
+    await connection.execute(
+        f"update {_table(due)} set next_attempt_at = now() where {_key(due)} and next_attempt_at = %s",  # noqa: S608 - names of ours
+        (*_identity(due), due.lease),
+    )
+
+
 async def mark_done(connection: psycopg.AsyncConnection, due: DueSession | DueRefund) -> None:
     """Mark the row's call as done; a row that got another call meanwhile stays due."""
     refusals = f" refusals = {_FAILED_COUNT}," if isinstance(due, DueRefund) else ""
@@ -751,15 +773,35 @@ async def mark_done(connection: psycopg.AsyncConnection, due: DueSession | DueRe
 
 # Care for all rows.
 
+NOTED_AT_ONCE: Final = 5_000
+"""Sessions of one batch of `note_payments_of_sessions`."""
+
+#: Notes the payments of the next batch of sessions behind a key, and returns the batch's last key; no row at the end.
+_NOTE_PAYMENTS: Final = """
+with batch as materialized (
+    select booking_id, attempt, session_id from checkout_session
+    where payment_intent is null and status = 'complete' and (booking_id, attempt) > (%s, %s)
+    order by booking_id, attempt limit %s
+), noted as (
+    update checkout_session s set payment_intent = paid.value ->> 'payment_intent'
+    from batch, booking b cross join lateral jsonb_array_elements(b.payments) as paid
+    where b.id = batch.booking_id and paid.value ->> 'session_id' = batch.session_id
+    and s.booking_id = batch.booking_id and s.attempt = batch.attempt
+    and s.payment_intent is null and s.status = 'complete'
+)
+select booking_id, attempt from batch order by booking_id desc, attempt desc limit 1
+"""
+
 
 async def note_payments_of_sessions(connection: psycopg.AsyncConnection) -> None:
-    """Note the payments of complete sessions that lack theirs: 0.1.0 does not write them."""
-    await connection.execute(
-        "update checkout_session s set payment_intent = paid.value ->> 'payment_intent'"
-        " from booking b cross join lateral jsonb_array_elements(b.payments) as paid"
-        " where s.payment_intent is null and s.status = 'complete'"
-        " and b.id = s.booking_id and paid.value ->> 'session_id' = s.session_id"
-    )
+    """Note the payments of complete sessions that lack theirs: 0.1.0 does not write them.
+
+    Each batch of sessions is a transaction of its own on a connection in autocommit, so that no row is locked for long.
+    """
+    after: TupleRow | None = (UUID(int=0), 0)
+    while after is not None:
+        cursor = await connection.execute(_NOTE_PAYMENTS, (*after, NOTED_AT_ONCE))
+        after = await cursor.fetchone()
 
 
 async def reopen_failed_refunds(connection: psycopg.AsyncConnection) -> int:

@@ -19,9 +19,10 @@ INGRESS: Final = ("ingress",)
 RESERVATIONS: Final = ("reservations",)
 PAYMENTS: Final = ("payments",)
 EXPIRY: Final = ("expiry",)
+RECONCILIATION: Final = ("reconciliation",)
 LOG_READERS: Final = ("reservations", "payments", "projections")
 EVENT_READERS: Final = ("payments", "projections")
-WORKERS: Final = (*LOG_READERS, *EXPIRY)
+WORKERS: Final = (*LOG_READERS, *EXPIRY, *RECONCILIATION)
 ALL: Final = (*INGRESS, *WORKERS)
 
 #: Upper bounds for requests that get their response at once, in seconds.
@@ -387,8 +388,25 @@ STRIPE_SECONDS: Final = _register(
 STRIPE_FAILURES: Final = _register(
     Gauge(
         "innkeeper_stripe_failures_in_a_row",
-        "Requests to Stripe since the last that it answered below 500. There is no breaker: each row waits by itself.",
+        "Requests to Stripe since the last that it answered below 500.",
         unit="requests",
+        services=PAYMENTS,
+    )
+)
+STRIPE_CIRCUIT: Final = _register(
+    Gauge(
+        "innkeeper_stripe_circuit",
+        "1 for the `state` of this worker's circuit to Stripe: `closed`, `open` (no calls), `half_open` (one call).",
+        unit="",
+        services=PAYMENTS,
+        labels=("state",),
+    )
+)
+STRIPE_CIRCUIT_OPENINGS: Final = _register(
+    Counter(
+        "innkeeper_stripe_circuit_openings_total",
+        "Times that this worker's circuit to Stripe opened; a probe without an answer does not count again.",
+        unit="openings",
         services=PAYMENTS,
     )
 )
@@ -495,4 +513,52 @@ OLDEST_OVERDUE_SECONDS: Final = _register(
 )
 HOLD_COMMANDS: Final = _register(
     Counter("innkeeper_holds_asked_total", "Commands that were sent to end a hold.", unit="commands", services=EXPIRY)
+)
+
+# Reconciliation.
+
+RECONCILIATION_LEADS: Final = _register(
+    Gauge(
+        "innkeeper_reconciliation_leads",
+        "1 for the process that reconciles, 0 for those that wait.",
+        unit="",
+        services=RECONCILIATION,
+    )
+)
+UNRECONCILED_SECONDS: Final = _register(
+    Gauge(
+        "innkeeper_unreconciled_seconds",
+        "Time since the process that leads last read Stripe's list of events, and compared if it was due; 0 for those"
+        " that wait.",
+        unit="seconds",
+        services=RECONCILIATION,
+    )
+)
+LOST_WEBHOOKS: Final = _register(
+    Counter(
+        "innkeeper_lost_webhooks_total",
+        "Events of Stripe's that no webhook brought, by type; each was put on `stripe.webhooks` from Stripe's list.",
+        unit="events",
+        services=RECONCILIATION,
+        labels=("type",),
+    )
+)
+MONEY_DIFFERENCES: Final = _register(
+    Gauge(
+        "innkeeper_money_differences",
+        "Differences between the money at Stripe and the bookings that the last comparison left to an operator, by"
+        " kind.",
+        unit="differences",
+        services=RECONCILIATION,
+        labels=("kind",),
+    )
+)
+MONEY_MENDED: Final = _register(
+    Counter(
+        "innkeeper_money_mended_total",
+        "Differences between the money at Stripe and the bookings that reconciliation mended, by kind.",
+        unit="differences",
+        services=RECONCILIATION,
+        labels=("kind",),
+    )
 )

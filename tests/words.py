@@ -110,7 +110,7 @@ NAMES: Final = (
     Name("stands?(?!_in)|stood", "is stored, RecordMetadata"),
     Name("lanes?", "PartitionQueue"),
     Name("^_?nodes?$", "BrokerQueue", "class"),
-    Name("party|parties|told_by", "Service, services"),
+    Name("told_by", "Service, services"),
     Name("asking", "RetrySchedule", under=("workers/",)),
     Name("^_?(?:meaning|ours|key_spent)$", "WebhookEffect, BookingRef, IdempotencyKeyExhausted", "class", PACKAGES),
     Name("obligations?|owed|owes?", "pending Stripe call, due"),
@@ -211,6 +211,7 @@ LITERAL: Final[tuple[Literal, ...]] = (
     Literal(
         "operators/explain/history.py", "    owed_at: datetime | None", "A field of explain --json and of /v1/ops."
     ),
+    Literal("topics/messages/values.py", "    OWNER_USE = ", "The owner of the hotel uses the rooms."),
     Literal("operators/lag.py", "    owner: str | None = None", "A field of lag --json and of /v1/ops/lag."),
     Literal("ingress/operators/models.py", "owed_at: datetime", "A JSON field of the HTTP interface."),
 )

@@ -18,6 +18,7 @@ class Service(StrEnum):
     PAYMENTS = "payments"
     EXPIRY = "expiry"
     PROJECTIONS = "projections"
+    RECONCILIATION = "reconciliation"
     OPERATORS = "operators"
     NOTIFICATIONS = "notifications"
     ANALYTICS = "analytics"
@@ -30,7 +31,7 @@ class Service(StrEnum):
     @property
     def in_a_group(self) -> bool:
         """Whether its processes share the partitions, as workers do; others read all partitions, without a group."""
-        return self not in {Service.INGRESS, Service.OPERATORS}
+        return self not in {Service.INGRESS, Service.OPERATORS, Service.RECONCILIATION}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +49,7 @@ class Topic:
 BOOKING_COMMANDS: Final = Topic(
     name="booking.commands",
     key="room_id",
-    written_by=(Service.INGRESS, Service.PAYMENTS, Service.EXPIRY),
+    written_by=(Service.INGRESS, Service.PAYMENTS, Service.EXPIRY, Service.RECONCILIATION),
     read_by=(Service.RESERVATIONS,),
     retention=timedelta(days=7),
     messages=COMMANDS,
@@ -64,8 +65,8 @@ BOOKING_EVENTS: Final = Topic(
 STRIPE_WEBHOOKS: Final = Topic(
     name="stripe.webhooks",
     key="room_id from the object's metadata, else the object's id",
-    written_by=(Service.INGRESS,),
-    read_by=(Service.PAYMENTS,),
+    written_by=(Service.INGRESS, Service.RECONCILIATION),
+    read_by=(Service.PAYMENTS, Service.RECONCILIATION),
     retention=timedelta(days=30),
 )
 DEAD_LETTERS: Final = Topic(

@@ -7,24 +7,31 @@ from typing import Final
 from topics.messages.commands import (
     COMMANDS,
     AddGuests,
+    BlockNights,
     BookingCommand,
     CancelBooking,
     ChangeGuests,
     ChangeInventory,
+    CheckIn,
+    CheckOut,
     ClosePayment,
     CloseRefund,
     Command,
     ConfirmPayment,
     DeclinePayment,
     FailRefund,
+    MarkNoShow,
     OpenInventory,
     RecordDispute,
     RecordRefund,
     RecordSession,
+    ReleaseBlock,
     RequestPayment,
     ReserveStay,
+    SetSaleTerms,
 )
 from topics.messages.events import (
+    BlockReleased,
     BookingCancelled,
     BookingConfirmed,
     BookingExpired,
@@ -39,14 +46,19 @@ from topics.messages.events import (
     Event,
     GuestsAdded,
     GuestsChanged,
+    GuestsCheckedIn,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
     InventoryChanged,
     InventoryOpened,
     InventoryUnchanged,
+    NightsBlocked,
     PaymentDeclined,
     PaymentRequested,
     RefundClosed,
     RefundFailed,
     RefundRequested,
+    SaleTermsChanged,
 )
 
 
@@ -71,9 +83,17 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=(ChangeInventory,),
     ),
     InventoryUnchanged: EventTrigger(
-        when="All nights to be opened are open already, or the command as a whole is out of range.",
-        after=(OpenInventory, ChangeInventory),
+        when="The command's effect exists already, or the command as a whole is refused.",
+        after=(OpenInventory, ChangeInventory, SetSaleTerms, BlockNights, ReleaseBlock),
     ),
+    SaleTermsChanged: EventTrigger(
+        when="The hotel changes plans, taxes or policies of the room.", after=(SetSaleTerms,)
+    ),
+    NightsBlocked: EventTrigger(when="The hotel takes rooms off sale.", after=(BlockNights,)),
+    BlockReleased: EventTrigger(when="The hotel puts the rooms of a block on sale again.", after=(ReleaseBlock,)),
+    GuestsCheckedIn: EventTrigger(when="A manager records the arrival.", after=(CheckIn,)),
+    GuestsCheckedOut: EventTrigger(when="A manager records the departure, early ones too.", after=(CheckOut,)),
+    GuestsDidNotArrive: EventTrigger(when="A manager records that nobody arrived.", after=(MarkNoShow,)),
     BookingReserved: EventTrigger(
         when="Every night of the stay is on sale and has enough free rooms; from then on they are held.",
         after=(ReserveStay,),
@@ -108,9 +128,9 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=_ABOUT_BOOKINGS,
     ),
     RefundRequested: EventTrigger(
-        when="A paid booking is cancelled, money arrives too late, twice, or in the wrong amount, or a refund by hand "
-        "of money that must go back fails.",
-        after=(ConfirmPayment, CancelBooking, FailRefund),
+        when="A paid booking is cancelled, its guests leave early or do not arrive and the policy keeps less than all, "
+        "money arrives too late, twice, or in the wrong amount, or a refund by hand of money that must go back fails.",
+        after=(ConfirmPayment, CancelBooking, FailRefund, CheckOut, MarkNoShow),
     ),
     BookingRefunded: EventTrigger(
         when="Stripe carried out a refund, which this product asked for or a person made at Stripe.",

@@ -5,7 +5,7 @@ keeps what it read first. `zone()` opens the package's file itself, so neither a
 process (`PYTHONTZPATH`) changes a hotel's time. No other module of ours imports `zoneinfo`; a test checks that.
 """
 
-from datetime import UTC, date, datetime, time
+from datetime import MINYEAR, UTC, date, datetime, time
 from functools import cache, lru_cache
 from importlib import resources
 from importlib.metadata import version
@@ -17,6 +17,9 @@ ZONE_DATA_VERSION: Final = version("tzdata")
 
 #: A name for a clock that nobody set; it is in the package, but it is no place.
 _NO_PLACE: Final = frozenset({"Factory"})
+
+_FIRST_INSTANT: Final = datetime.min.replace(tzinfo=UTC)
+_LAST_INSTANT: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @cache
@@ -39,11 +42,18 @@ def zone(name: str) -> ZoneInfo:
 def instant(day: date, wall_time: time, time_zone: str) -> datetime:
     """Return the instant (UTC) at which clocks in the zone show a day and time.
 
-    Of two such instants (clocks go back) the first counts; a time that clocks skip counts as if they had not.
+    Of two such instants (clocks go back) the first counts; a time that clocks skip counts as if they had not. An
+    instant before the first or after the last that a `datetime` can have is that one.
     """
-    return datetime.combine(day, wall_time, zone(time_zone)).astimezone(UTC)
+    try:
+        return datetime.combine(day, wall_time, zone(time_zone)).astimezone(UTC)
+    except OverflowError:
+        return _FIRST_INSTANT if day.year == MINYEAR else _LAST_INSTANT
 
 
 def day_at(time_zone: str, at: datetime) -> date:
-    """Return the date in a zone at an instant."""
-    return at.astimezone(zone(time_zone)).date()
+    """Return the date in a zone at an instant, within what a `date` can have."""
+    try:
+        return at.astimezone(zone(time_zone)).date()
+    except OverflowError:
+        return date.min if at.year == MINYEAR else date.max

@@ -30,6 +30,15 @@ def run(role: str, name: str | None = None) -> None:
 
         _start_telemetry(role, name)
         uvloop.run(_run_until_terminated(run_timer(*_settings(), name=name or role)))
+    elif role == "reconciliation":
+        from workers.reconciliation.role import run as run_reconciliation
+        from workers.reconciliation.settings import ReconciliationSettings
+
+        _start_telemetry(role, name)
+        kafka, database = _settings()
+        with exit_on_invalid_settings():
+            own = ReconciliationSettings()
+        uvloop.run(_run_until_terminated(run_reconciliation(kafka, database, own, name=name or role)))
     else:
         _run(role, import_module(f"workers.{role}").build, name)
 
@@ -45,7 +54,7 @@ async def _run_until_terminated(work: Coroutine[Any, Any, None]) -> None:
 
 def _run(part: str, build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | None) -> None:
     """Run a role's agent until SIGTERM or Ctrl-C."""
-    # Faust takes most of a second to load, and neither `--help` nor expiry needs it.
+    # Faust takes most of a second to load, and neither `--help` nor the roles without an agent need it.
     import faust
 
     from workers.runtime.agent import build_app

@@ -27,7 +27,7 @@ _QUERY: Final = """
         cross join lateral (
             select count(*) as nights,
                    sum((price_minor * surge_milli + 500 * {step}) / (1000 * {step}) * {step})::bigint as per_room_minor,
-                   min(total_count - booked_count - reserved_count) as free
+                   min(total_count + allowance_count - booked_count - reserved_count - blocked_count) as free
             from inventory i
             where i.room_id = r.id and i.date >= :check_in and i.date < :check_out and not i.closed
         ) as stay
@@ -43,6 +43,7 @@ _QUERY: Final = """
         select distinct on (hotel_id) * from offers order by hotel_id, per_room_minor, room_id
     ), hits as (
         select h.id, h.name, h.city, h.currency, h.photos, h.amenities, h.stars, h.latitude, h.longitude, h.time_zone,
+               h.check_in_time, h.check_out_time,
                room_id, room_type, free, per_room_minor * :rooms_count as total_minor,
                (2 * per_room_minor + :nights) / (2 * :nights) as average_minor,
                (2 * per_room_minor + :nights) / (2 * :nights)
@@ -156,6 +157,8 @@ def _hit(row: Row[Any]) -> Hit:
         latitude=row.latitude,
         longitude=row.longitude,
         time_zone=row.time_zone,
+        check_in_time=row.check_in_time,
+        check_out_time=row.check_out_time,
     )
     return Hit(
         hotel=hotel,

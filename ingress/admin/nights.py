@@ -8,7 +8,7 @@ from ingress.http.models import OutModel, Problems
 from ingress.http.problems import Problem
 from ingress.log.commands import Commands
 from ingress.stays import HORIZON, today_at
-from storage.hotels import RoomRow
+from storage.hotels import OpenNights, RoomRow
 from topics.messages.commands import ChangeInventory, Command, OpenInventory
 from topics.messages.events import InventoryChanged, InventoryOpened, InventoryUnchanged, RefusedNight
 from topics.messages.message import Message
@@ -81,6 +81,7 @@ class Nights:
         *,
         total_count: int,
         price_minor: int | None = None,
+        allowance_count: int | None = None,
         closed: bool | None = None,
         if_sold: str = "more than that is sold",
     ) -> InventoryChanged:
@@ -100,20 +101,29 @@ class Nights:
                 price_minor=price_minor,
                 closed=closed,
                 total_count=total_count,
+                allowance_count=allowance_count,
                 all_or_none=True,
             )
         )
         if sold := [night for night in event.refused if night.reason is not NightRefusal.NOT_OPEN]:
-            raise nights_refused(if_sold, sold)
+            raise nights_not_changed(if_sold, sold)
         return event
 
-    async def take_off_sale(self, room: RoomRow, last_night: date | None) -> None:
+    async def take_off_sale(self, room: RoomRow, nights: OpenNights) -> None:
         """Close all nights from today on, so that none of them can be sold or changed any more.
 
         Raises:
-            Problem: 409 naming the nights that are sold or held; 503 as `change`.
+            Problem: 409 naming the nights that are sold, held or blocked; 503 as `change`.
         """
-        await self.change_all_to_come(room, last_night, total_count=0, closed=True, if_sold="it has bookings to come")
+        await self.change_all_to_come(
+            room,
+            nights.last,
+            total_count=0,
+            # A release that knows no allowance reads the command of a room without one.
+            allowance_count=0 if nights.have_allowance else None,
+            closed=True,
+            if_sold="it has bookings or blocks to come",
+        )
 
     async def _send(self, command: Command) -> Message:
         event = await self._commands.send_command(command, _WAIT_SECONDS)
@@ -135,15 +145,23 @@ def put_back_on_sale() -> Problem:
     return Problem(409, "somebody put nights of it on sale meanwhile", more={"reason": "changed_meanwhile"})
 
 
-def nights_refused(detail: str, refused: Sequence[RefusedNight]) -> Problem:
-    """Return the problem of a change that these nights prevent; the detail names the first few of them."""
-    named = ", ".join(str(night.night) for night in refused[:_MAX_NIGHTS_NAMED])
+def nights_not_changed(detail: str, refused: Sequence[RefusedNight]) -> Problem:
+    """Return the problem of a change that these nights prevent, as the event has them."""
+    return nights_refused(detail, [(night.night, str(night.reason)) for night in refused])
+
+
+def nights_refused(detail: str, refused: Sequence[tuple[date, str]], reason: str | None = None) -> Problem:
+    """Return the problem of a change that these nights prevent, each with its reason; the detail names the first few.
+
+    `reason` is that of the whole change; by default that of the first night.
+    """
+    named = ", ".join(str(night) for night, _ in refused[:_MAX_NIGHTS_NAMED])
     more = f" and {len(refused) - _MAX_NIGHTS_NAMED} more nights" if len(refused) > _MAX_NIGHTS_NAMED else ""
     return Problem(
         409,
-        f"{detail}: {named}{more}",
+        f"{detail}: {named}{more}" if named else detail,
         more={
-            "reason": str(refused[0].reason),
-            "refused": [{"date": night.night, "reason": str(night.reason)} for night in refused],
+            "reason": reason or refused[0][1],
+            "refused": [{"date": night, "reason": each} for night, each in refused],
         },
     )

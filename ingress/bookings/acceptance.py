@@ -1,13 +1,17 @@
 """Checks whether a request for a booking makes sense at all. Whether a room is free is decided later, on the log."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from ingress.bookings.models import InitBooking
+from ingress.bookings.models import InitBooking, StayRequest
+from ingress.http.bodies import refused_field
 from ingress.http.problems import Problem
+from ingress.stays import accept_people
+from ingress.tokens import QuoteTokens
 from storage.reads.bookings import RoomFacts
 
 
-def accept_room(stay: InitBooking, facts: RoomFacts | None) -> RoomFacts:
+def accept_room(stay: StayRequest, facts: RoomFacts | None) -> RoomFacts:
     """Check that the room exists, belongs to the hotel, and that the hotel takes bookings; return its facts.
 
     Raises:
@@ -18,6 +22,38 @@ def accept_room(stay: InitBooking, facts: RoomFacts | None) -> RoomFacts:
     if not facts.hotel_active:
         raise Problem(409, "the hotel takes no bookings", more={"reason": "hotel_not_active"})
     return facts
+
+
+def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens) -> dict[str, Any]:
+    """Return the fields of `ReserveStay` for the plan, the people and the quote of a request; none for a plain stay.
+
+    Raises:
+        Problem: 422 for people who cannot book, for a text that is no quote of ours, and for a quote of another stay;
+            403 for a quote of another account.
+    """
+    people = accept_people(stay.adults, stay.children or ())
+    if stay.quote is None:
+        named = {"plan_id": stay.plan_id, "party": people}
+        return {name: value for name, value in named.items() if value is not None}
+    quote = tokens.read(stay.quote)
+    if quote is None:
+        raise refused_field("quote", "is no quote of ours, or was altered")
+    if quote.user_id != user_id:
+        raise Problem(403, "the quote was given to another account")
+    sale = quote.quoted.sale
+    agreements = (
+        ("hotel_id", stay.hotel_id, quote.hotel_id),
+        ("room_id", stay.room_id, quote.room_id),
+        ("check_in_date", stay.check_in_date, quote.check_in),
+        ("check_out_date", stay.check_out_date, quote.check_out),
+        ("rooms_count", stay.rooms_count, quote.rooms_count),
+        ("plan_id", stay.plan_id or sale.plan_id, sale.plan_id),
+        ("adults", sale.party if people is None else people, sale.party),
+    )
+    for field, given, quoted in agreements:
+        if given != quoted:
+            raise refused_field(field, "is not that of the quote")
+    return {"quoted": quote.quoted}
 
 
 def accept_guests(guest_ids: Sequence[int], facts: RoomFacts | None, rooms_count: int) -> None:

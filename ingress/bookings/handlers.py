@@ -5,6 +5,7 @@ in time.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -12,7 +13,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingress.bookings.acceptance import accept_guests, accept_room
+from ingress.bookings.acceptance import accept_guests, accept_offer, accept_room
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.models import (
     BookingOut,
@@ -50,6 +51,7 @@ from ingress.bookings.sending import (
 from ingress.bookings.unpaid import TooManyUnpaid, UnpaidCap
 from ingress.database import Database, snapshot
 from ingress.http.models import NoBody, NoQuery, Problems, RefusedBooking
+from ingress.http.old_statuses import shown_status
 from ingress.http.preferences import PREFER
 from ingress.http.problems import NothingDone, Problem, no_such
 from ingress.http.responses import Response, json_response, no_content
@@ -58,6 +60,7 @@ from ingress.log.commands import Commands
 from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids, endpoint_of
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, Unversioned, operation
 from ingress.stays import accept_stay, today_at
+from ingress.tokens import QuoteTokens
 from storage import guests
 from storage.reads import bookings
 from storage.reads.bookings import BookingRow
@@ -72,7 +75,8 @@ from topics.messages.commands import (
 )
 from topics.messages.events import BookingRejected, BookingReserved
 from topics.messages.message import Message
-from topics.messages.values import BookingStatus, Refusal, StayTimes
+from topics.messages.sale import Quoted
+from topics.messages.values import BookingStatus, Refusal, Rejection, StayTimes
 
 _BOOKING: Final = {"booking_id": "01980000-0000-8000-8000-000000000000"}
 _STEERING: Final = (PREFER, IDEMPOTENCY_KEY)
@@ -100,6 +104,7 @@ class Bookings:
         commands: Commands,
         rollout: Rollout,
         unpaid: UnpaidCap,
+        quote_tokens: QuoteTokens,
         hold_seconds: int,
         max_account_share_percent: int,
     ) -> None:
@@ -110,6 +115,7 @@ class Bookings:
         self._commands = commands
         self._rollout = rollout
         self._unpaid = unpaid
+        self._quote_tokens = quote_tokens
         self._hold_seconds = hold_seconds
         is_limited = max_account_share_percent < _WHOLE_PERCENT
         self._account_share_percent = max_account_share_percent if is_limited else None
@@ -127,6 +133,7 @@ class Bookings:
             201: ResponseSpec(BookingOut, "Reserved: the request waited for it.", WAITED_HEADERS),
             202: ResponseSpec(PendingStay, ACCEPTED, ACCEPTED_HEADERS),
             404: ResponseSpec(Problems, "The hotel has no such room."),
+            403: ResponseSpec(Problems, "The quote was given to another account."),
             409: ResponseSpec(
                 RefusedBooking,
                 "Refused: `reason` is the reason. If the account itself holds rooms of these nights without paying, "
@@ -155,10 +162,12 @@ class Bookings:
     async def init(self, context: RequestContext[InitBooking, NoQuery]) -> Response:
         """Ask for a stay: 202 PENDING. A request that waits (`Prefer: wait=5`) gets 201 with the booking, or 409.
 
-        With an `Idempotency-Key` the same request can be sent again, and stays one booking.
+        With an `Idempotency-Key` the same request can be sent again, and stays one booking. A `quote` of `POST /quotes`
+        is decided at its price, as long as it is valid.
         """
         stay, user_id = context.body, context.caller.user_id
-        ids = await self._admitted_ids(context)
+        offer = accept_offer(stay, user_id, self._quote_tokens)
+        ids = await self._admitted_ids(context, offer.get("quoted"))
         facts = await self._rooms.facts(stay.room_id)
         command = ReserveStay(
             room_id=stay.room_id,
@@ -171,6 +180,7 @@ class Bookings:
             hold_seconds=self._hold_seconds,
             stay_times=None if facts is None else facts.stay_times,
             account_share_percent=self._account_share_percent,
+            **offer,
         )
         try:
             event = await self._commands.send_command(command, context.wait_seconds, command_id=ids.command_id)
@@ -300,7 +310,7 @@ class Bookings:
         links=dict.fromkeys(("status", "show"), _SAME_BOOKING),
     )
     async def cancel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
-        """Give the booking up, until check-in: its nights go back on sale, and its payment is refunded."""
+        """Give the booking up, until check-in: its nights go back on sale, its payment is refunded by the policy."""
         user_id = context.caller.user_id
 
         async def command(booking: BookingRow, _: str) -> CancelBooking:
@@ -367,11 +377,12 @@ class Bookings:
 
     # Shared by the operations.
 
-    async def _admitted_ids(self, context: RequestContext[InitBooking, NoQuery]) -> Ids:
+    async def _admitted_ids(self, context: RequestContext[InitBooking, NoQuery], quoted: Quoted | None) -> Ids:
         """Return the ids of a request for a stay, which counts as an unpaid booking if it is a new one.
 
         Raises:
-            Problem: as `IdempotencyKeys.ids`; 404, 409 or 422 for a stay that makes no sense; 429 at the account's cap.
+            Problem: as `IdempotencyKeys.ids`; 404, 409 or 422 for a stay that makes no sense, and 409 for a quote that
+                has expired; 429 at the account's cap.
         """
         stay, user_id = context.body, context.caller.user_id
         booking_id = self._booking_ids.issue(user_id)
@@ -388,6 +399,9 @@ class Bookings:
             facts = accept_room(stay, await self._rooms.facts(stay.room_id))
             accept_stay(stay.check_in_date, stay.check_out_date, today_at(facts.time_zone))
             self._rollout.must_be_charged_right(facts.currency)
+            # The log's time decides; this spares a command that would be refused.
+            if quoted is not None and quoted.good_until < datetime.now(UTC):
+                raise refusal(Rejection.QUOTE_EXPIRED)
             await self._unpaid.admit(user_id, request_id)
             admitted = True
 
@@ -479,16 +493,18 @@ class Bookings:
             return pending
         async with self._database.reading() as connection:
             row = await bookings.booking_status(connection, pending.id, pending.user_id)
-        return pending if row is None else msgspec.structs.replace(pending, booking_status=BookingStatus(row[0]))
+        return pending if row is None else msgspec.structs.replace(pending, booking_status=shown_status(row[0]))
 
     async def _stay_response(
         self, event: Message, booking_id: UUID, context: RequestContext[InitBooking, NoQuery]
     ) -> Response:
         if isinstance(event, BookingRejected):
-            raise await self._rejections.problem(event.reason, booking_id, context.caller.user_id, event)
+            user_id, plan_id = context.caller.user_id, context.body.plan_id
+            raise await self._rejections.problem(event.reason, booking_id, user_id, event, plan_id)
         raise_if_refused(event)
         # Clients without a version expect the row's times, which only the ledger has.
-        if isinstance(event, BookingReserved) and not context.mount.unversioned:
+        is_whole = isinstance(event, BookingReserved) and (event.sale is None or event.stay_times is not None)
+        if isinstance(event, BookingReserved) and is_whole and not context.mount.unversioned:
             return json_response(201, reserved_booking(event, context.caller.user_id), waited_headers(context))
         # The command may also be one that was decided before: the ledger has the booking as it is now.
         return await self._booking_response(booking_id, 201, context)

@@ -28,6 +28,7 @@ from ingress.bookings.sending import (
 from ingress.database import Database, snapshot
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody, NoQuery, RefusedBooking
+from ingress.http.old_statuses import meant_statuses
 from ingress.http.paging import NEXT_PAGE, Cursors, first_page, link_to_next
 from ingress.http.preferences import PREFER
 from ingress.http.problems import existing
@@ -73,7 +74,7 @@ class BookingLists:
                 context.caller.user_id,
                 limit=query.limit,
                 before=None if before is None else ByCreation(_EPOCH + before[0] * _MICROSECOND, before[1]),
-                statuses=query.status,
+                statuses=meant_statuses(query.status),
             )
         )
         page, last = first_page(rows, query.limit)
@@ -105,7 +106,7 @@ class BookingLists:
                     hotel_id,
                     limit=query.limit,
                     after=None if after is None else ByArrival(*after),
-                    statuses=query.status,
+                    statuses=meant_statuses(query.status),
                     first=query.from_date,
                     last=query.to_date,
                     room_id=query.room_id,

@@ -1,33 +1,96 @@
 """The bodies, queries and responses of operations on bookings."""
 
 from datetime import date, datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 from uuid import UUID
 
 import msgspec
-from pydantic import ConfigDict, Field, RootModel
+from pydantic import ConfigDict, Field, RootModel, StringConstraints
 
 from ingress.http.models import MAX_ID, Body, BodyDay, Day, Gender, Id, MoneyOut, OutModel, Several
 from ingress.http.paging import Paged
-from ingress.stays import MAX_ROOMS_OF_A_BOOKING, RoomsCount
+from ingress.offers import OfferOut
+from ingress.stays import MAX_PEOPLE, MAX_ROOMS_OF_A_BOOKING, Adults, ChildAge, RoomsCount
+from pricing.terms import MAX_ID_LENGTH
 from storage.reads.payments import RefundStatus
 from topics.messages.values import BookingStatus, HotelReason
 
 Statuses = Annotated[Several[BookingStatus], Field(max_length=len(BookingStatus))]
 
 
-class InitBooking(Body):
-    """A stay that is asked for. The check-out day is not a night."""
+#: Longer than the token of a quote with the most taxes, nights and steps, and with the longest names.
+MAX_QUOTE_LENGTH: Final = 60_000
+PlanId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _optional(description: str) -> Any:
+    """Return the default of a field of a body that is encoded as in older releases while it is left out."""
+    return Field(default=None, exclude_if=_is_none, description=description)
+
+
+class StayRequest(Body):
+    """A stay. The check-out day is not a night."""
 
     hotel_id: Id
     room_id: Id
     check_in_date: BodyDay
     check_out_date: BodyDay
     rooms_count: RoomsCount = 1
+    plan_id: PlanId | None = _optional("The rate plan.")
+    adults: Adults | None = _optional(
+        "The number of adults in all rooms; left out, those that the plan's price covers."
+    )
+    children: Annotated[list[ChildAge], Field(max_length=MAX_PEOPLE)] | None = _optional(
+        "The ages of the children in all rooms."
+    )
+
+
+class QuoteRequest(StayRequest):
+    """A stay whose price is asked for. Without a plan all plans are quoted that can be sold."""
+
+
+class QuotedOffer(OfferOut, title="QuotedOffer"):
+    """A price of the stay with its conditions. `token` holds it for `POST /bookings/init`."""
+
+    token: str
+
+
+class QuoteOut(OutModel, title="Quote"):
+    """The prices of a stay. Each holds until `good_until` for the account that asked, if the nights are free then."""
+
+    hotel_id: int
+    room_id: int
+    check_in_date: date
+    check_out_date: date
+    rooms_count: int
+    currency: str
+    good_until: datetime
+    offers: list[QuotedOffer]
+
+
+class InitBooking(StayRequest):
+    """A stay that is asked for. The check-out day is not a night.
+
+    Without a plan it is the room's standard plan. `quote` is the token of a quoted price, which counts for this stay:
+    hotel, room, dates and the number of rooms must be those of the quote, and the plan and the people too, if named.
+    """
+
+    quote: Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUOTE_LENGTH)] | None = _optional(
+        "The token of a quote."
+    )
 
 
 class QuickInitBooking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`InitBooking` again, for the most frequent of all requests: decoded in a tenth of the time."""
+    """`InitBooking` again without its optional fields, for the most frequent of all requests: decoded much faster."""
+
+    plan_id: ClassVar[None] = None
+    adults: ClassVar[None] = None
+    children: ClassVar[None] = None
+    quote: ClassVar[None] = None
 
     hotel_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
     room_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
@@ -122,6 +185,16 @@ class StayingGuest(OutModel):
     age: int | None
 
 
+class AppliedPolicyOut(OutModel, title="AppliedPolicy"):
+    """The policy that counted when the booking ended, in major units."""
+
+    kept: MoneyOut = Field(description="The sum that the hotel keeps of the price.")
+    percent: int | None = Field(default=None, description="The percentage of the price, where the policy names one.")
+    until: datetime | None = Field(
+        default=None, description="The instant at which that step of the policy ends; left out if it has no end."
+    )
+
+
 class RefundOut(OutModel):
     """The money of one payment that went back to the guest, or must, in major units.
 
@@ -131,6 +204,9 @@ class RefundOut(OutModel):
     paid: MoneyOut = Field(description="The whole payment.")
     refunded: MoneyOut = Field(description="The sum of its refunds that were carried out.")
     due: MoneyOut = Field(description="The sum that must still go back.")
+    retained: MoneyOut | None = Field(
+        default=None, description="The sum that the hotel keeps by its policy; left out if there is none."
+    )
     currency: str = Field(description="The currency of the payment (ISO 4217).")
     status: RefundStatus | None = Field(
         default=None,
@@ -145,8 +221,25 @@ class RefundOut(OutModel):
     )
 
 
+class StayAtHotel(BookingState):
+    """A booking after an arrival, a departure or a no-show that its hotel recorded.
+
+    `kept` is the part of the price that the hotel keeps by the policy, left out while nothing was decided by it.
+    """
+
+    freed_from: date | None = Field(default=None, description="The first night that is on sale again, if any is.")
+    kept: MoneyOut | None = None
+    goes_back: MoneyOut = Field(description="The sum that goes back, or went back, of the payments in advance.")
+    currency: str
+    refunds: list[RefundOut] = Field(default_factory=list)
+
+
 class BookingOut(BookingState, title="BookingShown"):
-    """A booking as its guest sees it. `amount` is that of the decision, in major units."""
+    """A booking as its guest sees it. `amount` is that of the decision, in major units.
+
+    `sale` is what was sold: plan, people, the lines of the price, what is due at the hotel, and what a cancellation
+    costs from now on. It is left out of a booking without sale terms, of which everything comes back until check-in.
+    """
 
     user_id: int
     hotel_id: int
@@ -161,6 +254,8 @@ class BookingOut(BookingState, title="BookingShown"):
     updated_at: datetime | None = None
     guests: list[StayingGuest]
     session_url: str | None = None
+    sale: OfferOut | None = None
+    policy: AppliedPolicyOut | None = None
     refunds: list[RefundOut] = Field(default_factory=list)
 
 

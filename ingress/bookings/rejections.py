@@ -1,5 +1,6 @@
 """Stays that were not reserved, as problems: the reason, and the facts with which a guest can mend it."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Final, Protocol
 from uuid import UUID
@@ -9,11 +10,14 @@ from ingress.bookings.rooms import Rooms
 from ingress.database import Database
 from ingress.http.problems import Problem
 from pricing.charges import is_chargeable, limits_in_words
+from storage.reads.bookings import sale_terms
 from storage.reads.unpaid import NightsHeld, nights_held_unpaid
+from topics.messages.sale import ArrivalRule, RatePlan
 from topics.messages.values import BookingStatus, Rejection
 
 #: An account may hold so many rooms of a night unpaid, however small its share of the night is.
 _ROOMS_ALWAYS_ALLOWED: Final = 2
+_RULES: Final = (Rejection.MIN_STAY, Rejection.MAX_STAY, Rejection.ADVANCE_PURCHASE)
 
 
 class Stay(Protocol):
@@ -44,12 +48,14 @@ class Rejections:
         self._rooms = rooms
         self._account_share_percent = account_share_percent
 
-    async def problem(self, reason: str, booking_id: UUID, user_id: int, stay: Stay) -> Problem:
+    async def problem(
+        self, reason: str, booking_id: UUID, user_id: int, stay: Stay, plan_id: str | None = None
+    ) -> Problem:
         """Return the problem of a rejected stay of this account: 409 with the reason.
 
-        A stay whose amount cannot be charged gets the limits of its currency in words. One for which too few rooms are
-        free to the account gets the account's own unpaid bookings of these nights, which may be forgotten in a closed
-        tab of a browser.
+        A stay that a rule of the rate plan `plan_id` (None: the standard plan) excludes gets the rule. One whose amount
+        cannot be charged gets the limits of its currency. One for which too few rooms are free to the account gets the
+        account's own unpaid bookings of these nights, which may be forgotten in a closed tab of a browser.
         """
         problem = refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
         if reason == Rejection.NOT_CHARGEABLE:
@@ -58,17 +64,18 @@ class Rejections:
             async with self._database.reading() as connection:
                 held = await nights_held_unpaid(connection, user_id, stay.room_id, stay.check_in, stay.check_out)
             self._explain_held(problem, reason, held)
+        elif reason in _RULES:
+            async with self._database.reading() as connection:
+                terms = await sale_terms(connection, stay.room_id)
+            plan = None if terms is None else terms.plan(plan_id)
+            if plan is not None:
+                _explain_rule(problem, reason, plan, stay.check_in)
         return problem
 
     async def _explain_charge(self, problem: Problem, stay: Stay) -> None:
         facts = await self._rooms.facts(stay.room_id)
-        if facts is None:
-            return
-        words = limits_in_words(facts.currency)
-        if is_chargeable(facts.currency):
-            problem.detail += f"; the amount of a stay {words}"
-        else:
-            problem.detail = f"refused: {words}"
+        if facts is not None:
+            _explain_limits(problem, facts.currency)
 
     def _explain_held(self, problem: Problem, reason: str, held: NightsHeld) -> None:
         if reason == Rejection.SOLD_OUT and held.bookings:
@@ -81,3 +88,41 @@ class Rejections:
             problem.detail += f"; it may hold {allowed} rooms of a night unpaid"
         if held.bookings:
             problem.more = {**problem.more, "unpaid_bookings": held.bookings}
+
+
+def rule_refusal(reason: Rejection, plan: RatePlan, check_in: date, currency: str) -> Problem:
+    """Return the problem of a stay that a rate plan cannot be sold for: 409 with the reason, and the rule in words."""
+    problem = refusal(reason)
+    if reason is Rejection.NOT_CHARGEABLE:
+        _explain_limits(problem, currency)
+    elif reason in _RULES:
+        _explain_rule(problem, reason, plan, check_in)
+    return problem
+
+
+def _explain_limits(problem: Problem, currency: str) -> None:
+    words = limits_in_words(currency)
+    if is_chargeable(currency):
+        problem.detail += f"; the amount of a stay {words}"
+    else:
+        problem.detail = f"refused: {words}"
+
+
+def _explain_rule(problem: Problem, reason: str, plan: RatePlan, check_in: date) -> None:
+    """Name the number of nights or days of the plan's strictest rule for this arrival."""
+    rules = [rule for rule in plan.rules if rule.first_day <= check_in < rule.end_day]
+    words = _rule_in_words(reason, rules)
+    if words is not None:
+        problem.detail += f": {words}"
+
+
+def _rule_in_words(reason: str, rules: Sequence[ArrivalRule]) -> str | None:
+    if reason == Rejection.MIN_STAY and (least := [rule.min_nights for rule in rules if rule.min_nights is not None]):
+        return f"{max(least)} nights at least"
+    if reason == Rejection.MAX_STAY and (most := [rule.max_nights for rule in rules if rule.max_nights is not None]):
+        return f"{min(most)} nights at most"
+    if reason == Rejection.ADVANCE_PURCHASE and (
+        ahead := [rule.advance_days for rule in rules if rule.advance_days is not None]
+    ):
+        return f"{max(ahead)} days at least"
+    return None

@@ -2,12 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.bookings.models import (
+    AppliedPolicyOut,
     BookingOut,
     BookingState,
     HotelBooking,
@@ -16,25 +19,50 @@ from ingress.bookings.models import (
     StayingGuest,
 )
 from ingress.http.models import OutModel
+from ingress.http.old_statuses import shown_status
 from ingress.http.problems import Problem
-from pricing.currencies import decimal
+from ingress.offers import OfferOut, offer_out
+from pricing.currencies import decimal, minor_units
+from pricing.sale import PricedStay
 from storage.reads import bookings, payments, reports
-from storage.reads.bookings import BookingFacts
+from storage.reads.bookings import BookingFacts, BookingRow
 from storage.reads.payments import ReturnedPayment
 from storage.reads.reports import ListedBooking
 from topics.messages.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
 from topics.messages.message import Message
-from topics.messages.values import BookingStatus, Refusal, Rejection, Terms
+from topics.messages.sale import AppliedPolicy
+from topics.messages.values import BookingStatus, Refusal, Rejection, StayTimes, Terms
 
 OutType = TypeVar("OutType", bound=OutModel)
 
 #: The failure of a payment for which Stripe opens no page; its own word may follow behind a colon.
 SESSION_REFUSED: Final = "session_refused"
+#: The states in which a guest can still cancel, or could before check-in.
+_BEFORE_THE_STAY: Final = (
+    BookingStatus.RESERVED,
+    BookingStatus.GUESTS_ADDED,
+    BookingStatus.PAYMENTS_PENDING,
+    BookingStatus.CONFIRMED,
+)
 #: Words for reasons whose own words do not suffice.
 _WORDS: Final = {
     Refusal.CHECK_IN_PASSED: "check-in has passed, and from then on the hotel alone can cancel the stay",
     Refusal.STAY_OVER: "the stay is over, and nobody can change or cancel it",
+    Refusal.BEFORE_ARRIVAL: (
+        "it is too early: guests are checked in from their day of arrival on, and did not arrive only once the hotel's "
+        "check-in time has passed"
+    ),
     Refusal.NOTHING_DUE: "no refund of this payment is due",
+    Rejection.QUOTE_EXPIRED: "the quote has expired: ask for a new one",
+    Rejection.NO_SUCH_PLAN: "the room has no such rate plan",
+    Rejection.NO_ADULT: "a party needs an adult",
+    Rejection.PARTY_TOO_LARGE: "the rooms do not hold so many people: ask for more rooms",
+    Rejection.STOP_SELL: "this rate plan is not sold for this arrival",
+    Rejection.CLOSED_TO_ARRIVAL: "no stay by this rate plan begins on this day",
+    Rejection.CLOSED_TO_DEPARTURE: "no stay by this rate plan ends on this day",
+    Rejection.MIN_STAY: "the stay is shorter than this rate plan is sold for",
+    Rejection.MAX_STAY: "the stay is longer than this rate plan is sold for",
+    Rejection.ADVANCE_PURCHASE: "this rate plan must be booked earlier before the arrival",
     Rejection.ACCOUNT_SHARE: (
         "this account would hold too large a share of the rooms of a night without paying: pay for its unpaid "
         "bookings, cancel them, let them end, or ask for fewer rooms"
@@ -57,6 +85,8 @@ def raise_if_refused(event: Message | None) -> None:
 
 def refusal(reason: str, **more: object) -> Problem:
     """Return the problem of a refused command: `reason` for programs, and words for people."""
+    if "booking_status" in more:
+        more["booking_status"] = shown_status(str(more["booking_status"]))
     return Problem(409, f"refused: {_in_words(reason)}", more={"reason": _reason_of(reason), **more})
 
 
@@ -87,7 +117,7 @@ def state_fields(
         BookingStatus.CANCELLED: cancel_reason,
     }
     reason = reasons.get(BookingStatus(status))
-    fields: dict[str, Any] = {"id": booking_id, "booking_status": BookingStatus(status)}
+    fields: dict[str, Any] = {"id": booking_id, "booking_status": shown_status(status)}
     if reason is None:
         return fields
     fields["reason"] = _reason_of(reason)
@@ -100,25 +130,30 @@ def pending_state(booking_id: UUID) -> BookingState:
 
 
 def reserved_booking(event: BookingReserved, user_id: int) -> BookingOut:
-    """Return a booking as it is right after this event."""
+    """Return a booking as it is right after this event, which has its times if it has a sale."""
     at_once = event.terms is Terms.AT_HOTEL
-    return BookingOut(
-        id=event.booking_id,
-        booking_status=BookingStatus.CONFIRMED if at_once else BookingStatus.RESERVED,
-        user_id=user_id,
-        hotel_id=event.hotel_id,
-        room_id=event.room_id,
-        check_in_date=event.check_in,
-        check_out_date=event.check_out,
-        rooms_count=event.rooms_count,
-        amount=decimal(event.amount_minor, event.currency),
-        currency=event.currency,
-        hold_expires_at=event.hold_expires_at,
-        guests=[],
-    )
+    fields: dict[str, Any] = {
+        "id": event.booking_id,
+        "booking_status": BookingStatus.CONFIRMED if at_once else BookingStatus.RESERVED,
+        "user_id": user_id,
+        "hotel_id": event.hotel_id,
+        "room_id": event.room_id,
+        "check_in_date": event.check_in,
+        "check_out_date": event.check_out,
+        "rooms_count": event.rooms_count,
+        "amount": decimal(event.amount_minor, event.currency),
+        "currency": event.currency,
+        "hold_expires_at": event.hold_expires_at,
+        "guests": [],
+    }
+    if event.sale is not None and event.stay_times is not None:
+        price = PricedStay(event.currency, event.terms, event.amount_minor, event.night_amounts_minor, event.sale)
+        now = datetime.now(UTC)
+        fields["sale"] = offer_out(price, check_in=event.check_in, stay_times=event.stay_times, now=now)
+    return BookingOut(**fields)
 
 
-async def booking_fields(connection: AsyncConnection, booking: BookingFacts) -> dict[str, Any]:
+async def booking_fields(connection: AsyncConnection, booking: BookingRow) -> dict[str, Any]:
     """Return the fields of a booking as its guest sees it, without its history."""
     fields = _fields(booking) | {
         "hold_expires_at": booking.hold_expires_at,
@@ -127,8 +162,17 @@ async def booking_fields(connection: AsyncConnection, booking: BookingFacts) -> 
     url = await bookings.open_session_url(connection, booking.id)
     if url is not None:
         fields["session_url"] = url
+    if booking.sale is not None and (stay_times := await _stay_times(connection, booking)) is not None:
+        fields["sale"] = _sale_out(booking, stay_times)
+    if booking.policy is not None:
+        fields["policy"] = _policy_out(booking.policy, booking.currency)
     returned = await payments.returned_payments(connection, booking.id, booking.payments or (), booking.currency)
-    return fields | {"refunds": [_refund_out(payment) for payment in returned]} if returned else fields
+    return fields | {"refunds": refunds_out(returned)} if returned else fields
+
+
+def refunds_out(returned: Sequence[ReturnedPayment]) -> list[RefundOut]:
+    """Return the payments of which money went back, or must."""
+    return [_refund_out(payment) for payment in returned]
 
 
 def _refund_out(payment: ReturnedPayment) -> RefundOut:
@@ -138,11 +182,52 @@ def _refund_out(payment: ReturnedPayment) -> RefundOut:
         "due": decimal(payment.due_minor, payment.currency),
         "currency": payment.currency,
     }
+    if payment.retained_minor:
+        fields["retained"] = decimal(payment.retained_minor, payment.currency)
     if payment.status is not None:
         fields["status"] = payment.status
     if payment.disputed:
         fields["disputed"] = True
     return RefundOut(**fields)
+
+
+async def _stay_times(connection: AsyncConnection, booking: BookingRow) -> StayTimes | None:
+    """Return the times that the booking keeps, or else those of its hotel now; None if neither is there."""
+    if booking.stay_times is not None:
+        return booking.stay_times
+    facts = (await bookings.room_facts(connection, [booking.room_id])).get(booking.room_id)
+    return None if facts is None else facts.stay_times
+
+
+def _sale_out(booking: BookingRow, stay_times: StayTimes) -> OfferOut:
+    """Return what was sold; until the stay begins, with the costs of a cancellation from now on.
+
+    Money of the payment that went back already, or was lost, does not come back once more.
+    """
+    price = PricedStay(booking.currency, booking.terms, booking.amount_minor, (), booking.sale)
+    now = datetime.now(UTC) if booking.status in _BEFORE_THE_STAY else None
+    offer = offer_out(price, check_in=booking.check_in, stay_times=stay_times, now=now)
+    left_minor = payments.left_of_paying(booking.payments or (), booking.currency)
+    if left_minor is None or left_minor == booking.amount_minor:
+        return offer
+    steps = [
+        step.model_copy(update={"refund": decimal(_refund_minor(left_minor, step.kept, booking), booking.currency)})
+        for step in offer.cancellation
+    ]
+    return offer.model_copy(update={"cancellation": steps})
+
+
+def _refund_minor(left_minor: int, kept: str, booking: BookingRow) -> int:
+    return max(0, left_minor - minor_units(Decimal(kept), booking.currency))
+
+
+def _policy_out(policy: AppliedPolicy, currency: str) -> AppliedPolicyOut:
+    fields: dict[str, Any] = {"kept": decimal(policy.kept_minor, currency)}
+    if policy.percent is not None:
+        fields["percent"] = policy.percent
+    if policy.until is not None:
+        fields["until"] = policy.until
+    return AppliedPolicyOut(**fields)
 
 
 def _fields(booking: BookingFacts) -> dict[str, Any]:

@@ -36,12 +36,14 @@ them, cancel it, or wait until its hold ends.
 **Versions.** All paths but those of webhooks and health begin with `/v1`. The same paths without it still answer, with
 the headers `Deprecation`, `Sunset` and `Link: <...>; rel="successor-version"`. There commands wait as with
 `Prefer: wait=10`, a booking that was reserved is answered 200, a PUT changes the fields that are sent and no others, a
-sign-up with a known address is answered 400 whatever its password, and nights have `book_count` beside `booked_count`.
+sign-up with a known address is answered 400 whatever its password, nights have `book_count` beside `booked_count`, and
+bookings that are CHECKED_IN, CHECKED_OUT or NO_SHOW are CONFIRMED.
 """
 _TAG_DESCRIPTIONS: Final = {
     "auth": "Making accounts, logging in and out",
     "users": "One's own profile, guests and bookings",
     "hotels": "Finding and reading hotels; needs no account",
+    "quotes": "Prices of a stay that hold for some minutes",
     "bookings": "From asking for a stay to its end",
     "admin": "For managers, about their own hotels",
     "ops": "For operators; the role is granted by the command line alone",
@@ -55,7 +57,11 @@ _BEARER_SCHEME: Final[Json] = {
     "bearerFormat": "JWT",
     "description": "The `access_token` of a login, good for half an hour.",
 }
-_PLACEHOLDER_SCHEMAS: Final[Mapping[str, Json]] = {"booking_id": {"type": "string", "format": "uuid"}}
+_PLACEHOLDER_SCHEMAS: Final[Mapping[str, Json]] = {
+    "booking_id": {"type": "string", "format": "uuid"},
+    "block_id": {"type": "string", "format": "uuid"},
+    "plan_id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,39}$"},
+}
 _AN_ID: Final[Json] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}
 _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"

@@ -2,24 +2,29 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.database import Database, snapshot
 from ingress.hotels.models import Contact, HotelOut, NightOut, RoomOut, Stay
+from ingress.hotels.plans import RoomOnSale, StayRequest, choices, priced
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
 from ingress.http.problems import existing
 from ingress.http.responses import Response, json_response
+from ingress.offers import charged_minor, offer_out
 from ingress.operations import Access, Example, RequestContext, operation
-from ingress.stays import accept_stay, today_at
-from pricing.charges import can_be_charged
+from ingress.stays import accept_people, accept_stay, today_at
 from pricing.currencies import decimal
-from pricing.stays import stay_amount_minor
+from pricing.sale import PricedStay
 from storage.reads import bookings
 from storage.reads.bookings import HotelOffer, NightOffer, RoomOffer
+from storage.reads.terms import terms_of_hotel
+from topics.messages.sale import NO_SALE_TERMS, SaleTerms
+from topics.messages.values import StayTimes
 
 PRICES_AHEAD: Final = timedelta(days=90)
 
@@ -39,7 +44,7 @@ class Hotels:
         links={"init": {"hotel_id": "$response.body#/id", "room_id": "$response.body#/rooms/0/id"}},
     )
     async def info(self, context: RequestContext[NoBody, Stay]) -> Response:
-        """Read an active hotel with its rooms, and the price of a stay in each of them, from the ledger."""
+        """Read an active hotel with its rooms, and the price of a stay in each of them by each rate plan."""
         stay, hotel_id = context.query, context.path["hotel_id"]
         first_night = today_at("UTC")
 
@@ -47,20 +52,22 @@ class Hotels:
             async with snapshot(connection):
                 found = await bookings.hotel_offer(connection, hotel_id, first_night, first_night + PRICES_AHEAD)
                 hotel = existing(found, "hotel")
-                nights = None
-                if (dates := _dates(stay, hotel)) is not None:
-                    nights = await bookings.nights_on_offer(connection, hotel_id, *dates)
-            return _hotel_out(hotel, stay, nights)
+                request, nights, terms = _stay_request(stay, hotel), [], {}
+                if request is not None:
+                    nights = await bookings.nights_on_offer(connection, hotel_id, request.check_in, request.check_out)
+                    terms = await terms_of_hotel(connection, hotel_id)
+            return _hotel_out(hotel, request, nights, terms)
 
         return json_response(200, await self._database.read(describe))
 
 
-def _dates(stay: Stay, hotel: HotelOffer) -> tuple[date, date] | None:
-    """Return the stay's dates, None when there are none.
+def _stay_request(stay: Stay, hotel: HotelOffer) -> StayRequest | None:
+    """Return the stay of the query, None when it names no dates.
 
     Raises:
-        Problem: 422, with the rule that they break.
+        Problem: 422, with the rule that the dates or the people break.
     """
+    people = accept_people(stay.adults, stay.children)
     check_in, check_out = stay.check_in_date, stay.check_out_date
     if check_in is None and check_out is None:
         return None
@@ -69,15 +76,21 @@ def _dates(stay: Stay, hotel: HotelOffer) -> tuple[date, date] | None:
     if check_out is None:
         raise refused_field("check_out_date", "is needed with check_in_date")
     accept_stay(check_in, check_out, today_at(hotel.time_zone))
-    return check_in, check_out
+    return StayRequest(check_in, check_out, stay.rooms_count, people)
 
 
-def _hotel_out(hotel: HotelOffer, stay: Stay, nights: Sequence[NightOffer] | None) -> HotelOut:
+def _hotel_out(
+    hotel: HotelOffer, stay: StayRequest | None, nights: Sequence[NightOffer], terms: Mapping[int, SaleTerms]
+) -> HotelOut:
     by_room: defaultdict[int, list[NightOffer]] = defaultdict(list)
-    for night in nights or ():
+    for night in nights:
         by_room[night.room_id].append(night)
     rooms = [
-        _room_out(room, hotel.currency, {} if nights is None else _stay_fields(by_room[room.id], stay, hotel.currency))
+        _room_out(
+            room,
+            hotel.currency,
+            {} if stay is None else _stay_fields(by_room[room.id], stay, hotel, terms.get(room.id) or _standard(room)),
+        )
         for room in hotel.rooms
     ]
     return HotelOut(
@@ -115,19 +128,42 @@ def _room_out(room: RoomOffer, currency: str, stay: Mapping[str, Any]) -> RoomOu
     )
 
 
-def _stay_fields(nights: Sequence[NightOffer], stay: Stay, currency: str) -> dict[str, Any]:
+def _standard(room: RoomOffer) -> SaleTerms:
+    """Return the terms of a room whose hotel has set none: a party must fit into it all the same."""
+    return replace(NO_SALE_TERMS, capacity=room.capacity)
+
+
+def _stay_fields(
+    nights: Sequence[NightOffer], stay: StayRequest, hotel: HotelOffer, terms: SaleTerms
+) -> dict[str, Any]:
     """Return the fields of a room type that depend on a stay."""
-    assert stay.check_in_date is not None
-    assert stay.check_out_date is not None
-    nights_count = (stay.check_out_date - stay.check_in_date).days
+    nights_count = (stay.check_out - stay.check_in).days
     available = min(night.free_count for night in nights) if len(nights) == nights_count else 0
-    total_minor = stay_amount_minor((night.price_minor for night in nights), stay.rooms_count)
-    bookable = available >= stay.rooms_count and can_be_charged(total_minor, currency)
+    offers: Mapping[str, PricedStay] = {}
+    if available >= stay.rooms_count:
+        offers = _offers(RoomOnSale(terms, [night.price_minor for night in nights], hotel.currency), stay, hotel)
+    default = terms.plan(None)
+    chosen = None if default is None else offers.get(default.id)
+    now = datetime.now(UTC)
     return {
         "nights": [
-            NightOut(date=night.night, price=decimal(night.price_minor, currency), available=night.free_count)
+            NightOut(date=night.night, price=decimal(night.price_minor, hotel.currency), available=night.free_count)
             for night in nights
         ],
         "available": available,
-        "total": decimal(total_minor, currency) if bookable else None,
+        "total": None if chosen is None else decimal(charged_minor(chosen), hotel.currency),
+        "plans": [
+            offer_out(priced, check_in=stay.check_in, stay_times=_stay_times(hotel), now=now)
+            for priced in offers.values()
+        ],
     }
+
+
+def _offers(room: RoomOnSale, stay: StayRequest, hotel: HotelOffer) -> dict[str, PricedStay]:
+    """Return the prices of the stay by the ids of the plans that are sold for it."""
+    today = today_at(hotel.time_zone)
+    return {choice.plan.id: priced(room, stay, choice, hotel.check_in_time) for choice in choices(room, stay, today)}
+
+
+def _stay_times(hotel: HotelOffer) -> StayTimes:
+    return StayTimes(time_zone=hotel.time_zone, check_in_time=hotel.check_in_time, check_out_time=hotel.check_out_time)

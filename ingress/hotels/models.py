@@ -1,9 +1,15 @@
 """The query and the response of a hotel's public description."""
 
 from datetime import date
+from typing import Annotated
 
-from ingress.http.models import Day, MoneyOut, OutModel, Query
-from ingress.stays import RoomsCount
+from pydantic import Field
+
+from ingress.http.models import Day, MoneyOut, OutModel, Query, Several
+from ingress.offers import OfferOut
+from ingress.stays import MAX_PEOPLE, Adults, ChildAge, RoomsCount
+
+Children = Annotated[Several[ChildAge], Field(max_length=MAX_PEOPLE)]
 
 
 class NightOut(OutModel, title="NightShown"):
@@ -17,9 +23,10 @@ class NightOut(OutModel, title="NightShown"):
 class RoomOut(OutModel, title="RoomShown"):
     """A room type of a hotel; `price_from` is its cheapest night within three months.
 
-    Only with the dates of a stay: its nights that are on sale, how many rooms are `available` in all of them, and the
-    `total` that a booking of it would cost now; null when it cannot be booked, because too few are free or because the
-    amount is one that cannot be charged.
+    Only with the dates of a stay: its nights that are on sale, how many rooms are `available` in all of them, the
+    `plans` by which it can be booked, and the `total` that a booking which names no plan would be charged now; null
+    when it cannot be booked, because too few are free, because the party is too large, because the plan is not sold for
+    these days, or because the amount is one that cannot be charged.
     """
 
     id: int
@@ -33,6 +40,7 @@ class RoomOut(OutModel, title="RoomShown"):
     nights: list[NightOut] | None = None
     available: int | None = None
     total: MoneyOut | None = None
+    plans: list[OfferOut] | None = None
 
 
 class Contact(OutModel):
@@ -70,3 +78,7 @@ class Stay(Query):
     check_in_date: Day | None = None
     check_out_date: Day | None = None
     rooms_count: RoomsCount = 1
+    adults: Adults | None = Field(
+        default=None, description="In all rooms together; without, those that a plan's price covers."
+    )
+    children: Children = Field(default_factory=list, description="The ages of the children in all rooms.")

@@ -18,7 +18,7 @@ IF_MATCH: Final = RequestHeader(
 # Entity tags (RFC 9110, section 8.8.3) may have commas in them. Weak ones are never ours.
 _TAG: Final = r'(?:W/)?"[^\x00-\x20"\x7f]*"'
 _TAGS: Final = re.compile(rf"[ \t,]*(?:{_TAG}[ \t]*(?:,[ \t,]*|$))+")
-_OUR_TAG: Final = re.compile(r'"v([1-9]\d{0,8})"', re.ASCII)
+_OUR_TAG: Final = re.compile(r'"v(0|[1-9]\d{0,8})"', re.ASCII)
 
 
 def etag(version: int) -> dict[str, str]:

@@ -18,15 +18,22 @@ from topics.envelope import command_record
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import (
     AddGuests,
+    BlockNights,
     CancelBooking,
     ChangeGuests,
     ChangeInventory,
+    CheckIn,
+    CheckOut,
     Command,
+    MarkNoShow,
     OpenInventory,
+    ReleaseBlock,
     RequestPayment,
     ReserveStay,
+    SetSaleTerms,
 )
 from topics.messages.events import (
+    BlockReleased,
     BookingCancelled,
     BookingConfirmed,
     BookingRejected,
@@ -36,10 +43,15 @@ from topics.messages.events import (
     CommandRepeated,
     GuestsAdded,
     GuestsChanged,
+    GuestsCheckedIn,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
     InventoryChanged,
     InventoryOpened,
     InventoryUnchanged,
+    NightsBlocked,
     PaymentDeclined,
+    SaleTermsChanged,
 )
 from topics.messages.message import Message
 
@@ -65,8 +77,14 @@ _ANSWERS: Final[dict[type[Command], _Answers]] = {
     ),
     ChangeGuests: _Answers((GuestsChanged, CommandRefused, CommandRepeated)),
     CancelBooking: _Answers((BookingCancelled, CommandRefused, CommandRepeated)),
+    CheckIn: _Answers((GuestsCheckedIn, CommandRefused, CommandRepeated)),
+    CheckOut: _Answers((GuestsCheckedOut, CommandRefused, CommandRepeated)),
+    MarkNoShow: _Answers((GuestsDidNotArrive, CommandRefused, CommandRepeated)),
     OpenInventory: _Answers((InventoryOpened, InventoryUnchanged)),
     ChangeInventory: _Answers((InventoryChanged, InventoryUnchanged)),
+    SetSaleTerms: _Answers((SaleTermsChanged, InventoryUnchanged)),
+    BlockNights: _Answers((NightsBlocked, InventoryUnchanged)),
+    ReleaseBlock: _Answers((BlockReleased, InventoryUnchanged)),
 }
 
 

@@ -32,7 +32,7 @@ from ingress.operators.models import (
 from operators.dead_letters import DeadLetter, State, find_dead_letters
 from operators.explain import NoSuchBooking, explain
 from operators.lag import lags
-from storage import pauses
+from storage import pauses, stripe_circuits
 from storage.database import connect
 from storage.settings import DatabaseSettings
 from topics.kafka.admin import TopicsFailed
@@ -82,11 +82,11 @@ class Health:
     )
     async def ready(self, context: RequestContext[NoBody, NoQuery]) -> Response:  # noqa: ARG002 - every operation is called like this
         """Report whether bookings can be taken and, if not, which parts are missing."""
-        paused = await self._paused_roles()
-        parts = {"database": paused is not None, "broker": self._broker.ready, "events": self._waiters.ready}
+        notices = await self._notices()
+        parts = {"database": notices is not None, "broker": self._broker.ready, "events": self._waiters.ready}
         states = {name: "ready" if ready else "not ready" for name, ready in parts.items()}
         # Bookings are accepted all the same, and wait on the log: an ingress out of the balancer would help no guest.
-        states |= dict.fromkeys(paused or (), "paused")
+        states |= notices or {}
         if (replicas := self._database.replicas) is not None:
             states["replicas"] = replicas
         missing = [name for name, ready in parts.items() if not ready]
@@ -95,11 +95,16 @@ class Health:
             return json_response(503, body, {"Retry-After": "1"})
         return json_response(200, Ready(status="ready", parts=states, zone_data=ZONE_DATA_VERSION))
 
-    async def _paused_roles(self) -> list[str] | None:
-        """Return the roles that an operator paused; None when the database does not answer."""
+    async def _notices(self) -> dict[str, str] | None:
+        """Return the roles that an operator paused, and `stripe` if a payments worker's circuit to it is not closed.
+
+        None when the database does not answer.
+        """
         try:
             async with asyncio.timeout(_PROBE_SECONDS), self._database.reading() as connection:
-                return await pauses.paused_roles(connection)
+                notices = dict.fromkeys(await pauses.paused_roles(connection), "paused")
+                circuit = await stripe_circuits.worst(connection)
+                return notices if circuit is None else notices | {"stripe": circuit.words}
         except (SQLAlchemyError, OSError, TimeoutError):
             return None
 

@@ -18,7 +18,11 @@ class Live(OutModel):
 
 
 class Ready(Live):
-    """Bookings can be taken; `parts` are `ready`, `not ready` or, for roles that an operator paused, `paused`."""
+    """Bookings can be taken; `parts` are `ready`, `not ready` or, for roles that an operator paused, `paused`.
+
+    The part `stripe` is there while a payments worker makes no calls to Stripe, which does not answer: `open`, or
+    `half open` when the next call decides. Bookings can be taken all the same.
+    """
 
     parts: dict[str, str]
     zone_data: str = Field(

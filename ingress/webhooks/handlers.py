@@ -19,11 +19,10 @@ from ingress.operations import Access, Example, RequestContext, ResponseSpec, op
 from ingress.webhooks.models import Received, StripeEvent
 from telemetry import traces
 from topics.catalogue import STRIPE_WEBHOOKS
-from topics.envelope import Outgoing
 from topics.kafka.settings import KafkaSettings
+from topics.webhooks import webhook_record
 
 TOLERANCE_SECONDS: Final = 300
-_MAX_KEY: Final = 255
 _SIGNATURE: Final = RequestHeader(
     name="Stripe-Signature",
     description="The time, and the signature of the raw bytes by the secret that Stripe shares with us.",
@@ -64,10 +63,17 @@ class Webhooks:
         # The metadata of a Checkout Session name the trace of the payment, and its webhooks bring them back.
         payment_trace = traces.well_formed((event.data.object.metadata or {}).get(traces.TRACEPARENT))
         with traces.span("receive stripe.webhooks", kind="producer", parent=payment_trace):
-            headers = [("content-type", b"application/json")]
-            if trace := traces.current() or payment_trace:
-                headers.append((traces.TRACEPARENT, trace.encode()))
-            await self._broker.send(Outgoing(self._topic, key_of(event), body, headers))
+            trace = traces.current() or payment_trace
+            about = event.data.object
+            record = webhook_record(
+                self._topic,
+                body,
+                event_id=event.id,
+                object_id=about.id,
+                room_id=(about.metadata or {}).get("room_id"),
+                headers=((traces.TRACEPARENT, trace.encode()),) if trace else (),
+            )
+            await self._broker.send(record)
         return json_response(200, Received(received=True))
 
 
@@ -84,15 +90,6 @@ def verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
     # The library compares signatures as text, which only ASCII can be compared as.
     if signature is None or not signature.isascii() or not any(_is_signed(text, signature, each) for each in secrets):
         raise Problem(400, "invalid signature")
-
-
-def key_of(event: StripeEvent) -> bytes:
-    """Return the id of the room that the webhook names, else the id of its object, else its own."""
-    about = event.data.object
-    room_id = (about.metadata or {}).get("room_id")
-    if isinstance(room_id, str) and room_id:
-        return room_id[:_MAX_KEY].encode()
-    return (about.id or event.id)[:_MAX_KEY].encode()
 
 
 def _is_signed(text: str, signature: str, secret: str) -> bool:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from operators.audit.expected_ledger import LIVE, Booking, ExpectedLedger, Payment
-from operators.audit.ledger import UNKNOWN_REFUND, Ledger, LedgerBooking, LedgerPayment
+from operators.audit.expected_ledger import LIVE, ExpectedLedger
+from operators.audit.expected_rows import Booking, Payment, has_ended, kept_by
+from operators.audit.ledger import UNKNOWN_REFUND, Ledger, LedgerBooking, LedgerPayment, LedgerTerms
 from operators.audit.report import Check, Report
 
 
 def compare(expected: ExpectedLedger, ledger: Ledger, report: Report) -> None:
-    """Report every night and booking that differs, and every booking that a decision left incomplete."""
+    """Report every row that differs, and every booking that a decision left incomplete."""
     _compare(
         {f"room {room_id}, night {day}": night.as_row() for (room_id, day), night in expected.nights.items()},
         {f"room {room_id}, night {day}": night for (room_id, day), night in ledger.nights.items()},
@@ -21,6 +22,19 @@ def compare(expected: ExpectedLedger, ledger: Ledger, report: Report) -> None:
             f"booking {id_}": _known_from_events(booking, expected.bookings.get(id_))
             for id_, booking in ledger.bookings.items()
         },
+        report,
+    )
+    _compare(
+        {f"room {room_id}, block {id_}": block.as_row() for (room_id, id_), block in expected.blocks.items()},
+        {f"room {room_id}, block {id_}": block for (room_id, id_), block in ledger.blocks.items()},
+        report,
+    )
+    _compare(
+        {
+            f"sale terms of room {room_id}": LedgerTerms(terms["version"], terms)
+            for room_id, terms in expected.terms.items()
+        },
+        {f"sale terms of room {room_id}": terms for room_id, terms in ledger.terms.items()},
         report,
     )
     for id_, booking in expected.bookings.items():
@@ -77,8 +91,9 @@ def _unfinished(booking: Booking) -> str | None:
     """Return, in words, why a booking is incomplete; None: it is not."""
     if booking.status in LIVE and booking.hold_until is None:
         return f"{booking.status} without a deadline"
-    if booking.status == "CANCELLED" and any(paid.state == "kept" for paid in booking.payments.values()):
-        return "CANCELLED, and its money is kept"
+    kept = sum(paid.left for paid in booking.payments.values() if paid.state == "kept")
+    if has_ended(booking) and kept > kept_by(booking):
+        return f"{booking.status}, and its money is kept"
     for intent, paid in booking.payments.items():
         # Between two events it may be more: a refund is recorded before the failure of the one that it replaces.
         if paid.refunded > paid.amount:

@@ -1,13 +1,15 @@
-"""Computes the nights and bookings that the ledger should have, from the events alone, and checks every event."""
+"""Computes the rows that the ledger should have, from the events alone, and checks every event."""
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
-from operators.audit.ledger import LedgerBooking, LedgerNight, LedgerPayment
+from operators.audit.amounts import rounded
+from operators.audit.expected_rows import Block, Booking, Event, Night, Payment, has_ended, kept_by, milliseconds
 from operators.audit.report import Check, Report
 
 #: A booking remembers no more of its replaced guest lists.
@@ -15,137 +17,28 @@ MAX_EARLIER_GUEST_LISTS: Final = 500
 LIVE: Final = frozenset({"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"})
 
 _parse = msgspec.json.Decoder().decode
-_Event = dict[str, Any]
-
-
-class Night:
-    """One night of a room after the events so far."""
-
-    __slots__ = ("booked", "closed", "currency", "day", "hotel_id", "price", "reserved", "room_id", "surge", "total")
-
-    def __init__(self, event: _Event, day: str) -> None:
-        self.room_id: int = event["room_id"]
-        self.day = day
-        self.hotel_id: int = event["hotel_id"]
-        self.total: int = event["total_count"]
-        self.price: int = event["price_minor"]
-        self.currency: str = event["currency"]
-        self.booked = 0
-        self.reserved = 0
-        self.surge = 1000
-        self.closed = False
-
-    def as_row(self) -> LedgerNight:
-        """Return the row that the ledger should have."""
-        return LedgerNight(
-            self.hotel_id, self.total, self.booked, self.reserved, self.price, self.surge, self.closed, self.currency
-        )
-
-
-class Payment:
-    """One payment after the events so far, and the money of it that left again; amounts in minor units."""
-
-    __slots__ = ("amount", "closed", "disputes", "due", "failed", "refunds", "state")
-
-    def __init__(self, amount: int) -> None:
-        self.amount = amount
-        self.state = "kept"
-        self.due = 0
-        self.closed = 0
-        self.refunds: dict[str, tuple[int, bool]] = {}
-        self.failed: list[str] = []
-        self.disputes: dict[str, tuple[int, str]] = {}
-
-    @property
-    def refunded(self) -> int:
-        """The sum of the refunds that did not fail."""
-        return sum(amount for amount, _ in self.refunds.values())
-
-    @property
-    def left(self) -> int:
-        """The amount that neither a refund nor a lost dispute took."""
-        lost = sum(amount for amount, state in self.disputes.values() if state == "lost")
-        return max(0, self.amount - self.refunded - lost)
-
-    @property
-    def kept(self) -> int:
-        """The amount that is left, and neither due to the guest nor closed by an operator."""
-        return self.left - self.due - self.closed
-
-    def settle(self) -> None:
-        """Let no more be due or closed than is left; the state follows, unless the payment pays its booking."""
-        self.closed = min(self.closed, self.left)
-        self.due = min(self.due, self.left - self.closed)
-        if self.state != "kept":
-            self.state = "refund_requested" if self.due else "refunded"
-
-    def as_row(self) -> LedgerPayment:
-        """Return the payment that the ledger should have."""
-        return LedgerPayment(
-            self.amount, self.state, self.due, self.closed, self.refunds, tuple(self.failed), self.disputes
-        )
-
-
-class Booking:
-    """One booking after the events so far."""
-
-    __slots__ = (
-        "amount", "attempt", "cancel_reason", "check_in", "check_out", "currency", "earlier_guest_lists", "freed_from",
-        "guest_list", "guests", "hold_until", "hotel_id", "night_amounts", "nights", "payments", "rejection", "room_id",
-        "rooms", "session_id", "status", "stay_times", "terms", "user_id",
-    )  # fmt: skip
-
-    def __init__(self, event: _Event, status: str, nights: list[Night]) -> None:
-        self.room_id: int = event["room_id"]
-        self.hotel_id: int = event["hotel_id"]
-        self.user_id: int | None = event.get("user_id")
-        self.check_in: str = event["check_in"]
-        self.check_out: str = event["check_out"]
-        self.rooms: int = event["rooms_count"]
-        self.terms: str = event.get("terms", "prepaid")
-        self.status = status
-        self.nights = nights
-        self.amount: int = event.get("amount_minor", 0)
-        self.currency: str = event.get("currency", "")
-        self.rejection: str | None = event.get("reason")
-        self.hold_until = _milliseconds(event.get("hold_expires_at"))
-        self.attempt = 0
-        self.session_id: str | None = None
-        self.cancel_reason: str | None = None
-        self.night_amounts: tuple[int, ...] = tuple(event.get("night_amounts_minor", ()))
-        self.stay_times: dict[str, str] | None = event.get("stay_times")
-        self.freed_from: str | None = None
-        self.payments: dict[str, Payment] = {}
-        self.guests: tuple[int, ...] = ()
-        self.guest_list: str | None = None
-        self.earlier_guest_lists: list[str] = []
-
-    def as_row(self) -> LedgerBooking:
-        """Return the row that the ledger should have."""
-        return LedgerBooking(
-            self.room_id, self.hotel_id, self.user_id, self.check_in, self.check_out, self.rooms, self.terms,
-            self.status, self.amount, self.currency, self.rejection, self.hold_until, self.attempt, self.session_id,
-            self.cancel_reason, self.guest_list, tuple(self.earlier_guest_lists), self.night_amounts, self.stay_times,
-            self.freed_from,
-            {intent: paid.as_row() for intent, paid in self.payments.items()}, self.guests,
-        )  # fmt: skip
 
 
 class ExpectedLedger:
-    """The nights and bookings after the events so far."""
+    """The nights, bookings, blocks and sale terms after the events so far."""
 
     def __init__(self, report: Report) -> None:
         self.nights: dict[tuple[int, str], Night] = {}
         self.bookings: dict[str, Booking] = {}
+        self.blocks: dict[tuple[int, str], Block] = {}
+        self.terms: dict[int, Event] = {}
         self._report = report
         self._partitions_of: dict[int, set[int]] = {}
         self._where: tuple[int, int, str] = (0, 0, "")
         self._time = 0
-        self._appliers: dict[str, Callable[[_Event], None]] = {
+        self._appliers: dict[str, Callable[[Event], None]] = {
             "inventory.opened.v1": self._on_opened,
             "inventory.changed.v1": self._on_changed_nights,
             "inventory.changed.v2": self._on_changed_ranges,
             "inventory.unchanged.v1": self._on_unchanged,
+            "inventory.sale_terms_changed.v1": self._on_sale_terms_changed,
+            "inventory.blocked.v1": self._on_blocked,
+            "inventory.block_released.v1": self._on_block_released,
             "booking.reserved.v1": self._on_reserved,
             "booking.rejected.v1": self._on_rejected,
             "booking.guests_added.v1": self._on_guests_added,
@@ -156,12 +49,16 @@ class ExpectedLedger:
             "booking.cancelled.v1": self._on_cancelled,
             "booking.expired.v1": self._on_expired,
             "booking.refund_requested.v1": self._on_refund_requested,
+            "booking.refund_requested.v2": self._on_refund_requested,
             "booking.refunded.v1": self._on_refunded,
             "booking.guests_changed.v1": self._on_guests_changed,
             "booking.refund_failed.v1": self._on_refund_failed,
             "booking.refund_closed.v1": self._on_refund_closed,
             "booking.dispute_opened.v1": self._on_dispute_opened,
             "booking.dispute_closed.v1": self._on_dispute_closed,
+            "booking.checked_in.v1": self._on_checked_in,
+            "booking.checked_out.v1": self._on_checked_out,
+            "booking.no_show.v1": self._on_no_show,
             "booking.command_refused.v1": self._on_answer,
             "booking.command_repeated.v1": self._on_answer,
         }
@@ -175,7 +72,7 @@ class ExpectedLedger:
             return
         try:
             event = _parse(value)
-            self._time = _milliseconds(time) or 0
+            self._time = milliseconds(time) or 0
             self._check_partition(event["room_id"], partition)
             apply(event)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -197,7 +94,7 @@ class ExpectedLedger:
 
     # Nights.
 
-    def _on_opened(self, event: _Event) -> None:
+    def _on_opened(self, event: Event) -> None:
         for day in _days(event["first_night"], event["end_night"]):
             key = (event["room_id"], day)
             if key in self.nights:
@@ -206,14 +103,14 @@ class ExpectedLedger:
                 self.nights[key] = Night(event, day)
                 self._check_counts(self.nights[key])
 
-    def _on_changed_nights(self, event: _Event) -> None:
+    def _on_changed_nights(self, event: Event) -> None:
         self._change(event, event["nights"])
 
-    def _on_changed_ranges(self, event: _Event) -> None:
+    def _on_changed_ranges(self, event: Event) -> None:
         for each in event["ranges"]:
             self._change(event, _days(each["first_night"], each["end_night"]))
 
-    def _change(self, event: _Event, days: Iterable[str]) -> None:
+    def _change(self, event: Event, days: Iterable[str]) -> None:
         for day in days:
             night = self.nights.get((event["room_id"], day))
             if night is None:
@@ -223,9 +120,10 @@ class ExpectedLedger:
             night.surge = _or(event.get("surge_milli"), night.surge)
             night.closed = _or(event.get("closed"), night.closed)
             night.total = _or(event.get("total_count"), night.total)
+            night.allowance = _or(event.get("allowance_count"), night.allowance)
             self._check_counts(night)
 
-    def _on_unchanged(self, event: _Event) -> None:
+    def _on_unchanged(self, event: Event) -> None:
         """Do nothing: the event changes nothing."""
 
     def _take(self, booking: Booking, *, reserved: int = 0, booked: int = 0, first_night: str | None = None) -> None:
@@ -235,29 +133,74 @@ class ExpectedLedger:
                 continue
             night.reserved += reserved * booking.rooms
             night.booked += booked * booking.rooms
-            if night.reserved < 0 or night.booked < 0 or night.reserved + night.booked > night.total:
-                self._check_counts(night)
+            self._check_counts(night)
 
     def _check_counts(self, night: Night) -> None:
-        if night.reserved < 0 or night.booked < 0 or night.reserved + night.booked > night.total:
+        limit, taken = night.total + night.allowance, night.reserved + night.booked + night.blocked
+        if taken > limit or night.reserved < 0 or night.booked < 0 or night.blocked < 0 or night.allowance < 0:
             self._wrong(
                 Check.NO_OVERSOLD_NIGHT,
-                f"room {night.room_id}, night {night.day}: {night.booked} booked and {night.reserved} reserved "
-                f"of {night.total}",
+                f"room {night.room_id}, night {night.day}: {night.booked} booked, {night.reserved} reserved "
+                f"and {night.blocked} blocked of {limit}",
             )
+
+    # Blocks and sale terms.
+
+    def _on_sale_terms_changed(self, event: Event) -> None:
+        known = self.terms.get(event["room_id"])
+        if known is not None and known["version"] >= event["terms"]["version"]:
+            self._mismatch(f"room {event['room_id']}: sale terms {event['terms']['version']} follow {known['version']}")
+        self.terms[event["room_id"]] = event["terms"]
+
+    def _on_blocked(self, event: Event) -> None:
+        key = (event["room_id"], event["block_id"])
+        if key in self.blocks:
+            self._mismatch(f"block {key[1]} of room {key[0]}: made a second time")
+            return
+        block = self.blocks[key] = Block(event)
+        if block.rooms < 1 or not _days(block.first_night, block.end_night):
+            nights = f"from {block.first_night} to {block.end_night}"
+            self._mismatch(f"block {key[1]} of room {key[0]}: {block.rooms} rooms {nights}")
+        self._block(event, block.rooms)
+
+    def _on_block_released(self, event: Event) -> None:
+        key = (event["room_id"], event["block_id"])
+        block = self.blocks.get(key)
+        if block is None or block.released:
+            happened = "never made" if block is None else "released before"
+            self._mismatch(f"block {key[1]} of room {key[0]}: released, and {happened}")
+            return
+        if (block.first_night, block.end_night, block.rooms) != (
+            event["first_night"],
+            event["end_night"],
+            event["rooms_count"],
+        ):
+            self._mismatch(f"block {key[1]} of room {key[0]}: other nights or rooms are released than were blocked")
+        block.released = True
+        self._block(event, -event["rooms_count"])
+
+    def _block(self, event: Event, rooms: int) -> None:
+        for day in _days(event["first_night"], event["end_night"]):
+            night = self.nights.get((event["room_id"], day))
+            if night is None:
+                self._mismatch(f"room {event['room_id']}, night {day}: blocked but never opened")
+                continue
+            night.blocked += rooms
+            self._check_counts(night)
 
     # First events of a booking.
 
-    def _on_reserved(self, event: _Event) -> None:
+    def _on_reserved(self, event: Event) -> None:
         if self._is_new(event):
             booking = Booking(event, "RESERVED", list(self._open_nights(event)))
             if not booking.nights:
                 self._mismatch(f"booking {event['booking_id']}: reserved without a night")
             self._check_amounts(event, booking)
+            self._check_sale(event, booking)
             self.bookings[event["booking_id"]] = booking
             self._take(booking, reserved=1)
 
-    def _check_amounts(self, event: _Event, booking: Booking) -> None:
+    def _check_amounts(self, event: Event, booking: Booking) -> None:
         """Check the amounts by night, which events of 0.1.0 do not have."""
         amounts = booking.night_amounts
         if amounts and (
@@ -265,17 +208,39 @@ class ExpectedLedger:
         ):
             self._mismatch(f"{_name(event)}: its nights cost {list(amounts)}, and all of it {booking.amount}")
 
-    def _on_rejected(self, event: _Event) -> None:
+    def _check_sale(self, event: Event, booking: Booking) -> None:
+        """Check that the lines of the price make up the amount, and that no more than the amount is ever kept."""
+        sale = booking.sale
+        if sale is None:
+            return
+        lines = [line for line in sale["lines"] if not line.get("included")]
+        total = sum(line["amount_minor"] for line in lines)
+        later = sum(line["amount_minor"] for line in lines if line.get("collected") == "at_hotel")
+        prepaid = booking.terms == "prepaid"
+        if (booking.amount, sale["at_hotel_minor"]) != ((total - later, later) if prepaid else (total, total)):
+            self._mismatch(
+                f"{_name(event)}: it costs {booking.amount} and {sale['at_hotel_minor']} at the hotel, "
+                f"and its lines sum to {total} with {later} at the hotel"
+            )
+        kept = [sale["no_show_kept_minor"], *(step["kept_minor"] for step in sale["steps"])]
+        if (
+            not sale["steps"]
+            or sale["steps"][-1].get("until") is not None
+            or not 0 <= min(kept) <= max(kept) <= booking.amount
+        ):
+            self._mismatch(f"{_name(event)}: its policy keeps {kept} of {booking.amount}")
+
+    def _on_rejected(self, event: Event) -> None:
         if self._is_new(event):
             self.bookings[event["booking_id"]] = Booking(event, "REJECTED", [])
 
-    def _is_new(self, event: _Event) -> bool:
+    def _is_new(self, event: Event) -> bool:
         known = self.bookings.get(event["booking_id"])
         if known is not None:
             self._illegal(event, known)
         return known is None
 
-    def _open_nights(self, event: _Event) -> Iterator[Night]:
+    def _open_nights(self, event: Event) -> Iterator[Night]:
         for day in _days(event["check_in"], event["check_out"]):
             night = self.nights.get((event["room_id"], day))
             if night is None:
@@ -285,20 +250,20 @@ class ExpectedLedger:
 
     # Later events of a booking.
 
-    def _on_guests_added(self, event: _Event) -> None:
+    def _on_guests_added(self, event: Event) -> None:
         booking = self._changing(event, {"RESERVED", "GUESTS_ADDED"})
         if booking is not None:
             booking.status = "GUESTS_ADDED"
             self._set_guests(event, booking)
 
-    def _on_guests_changed(self, event: _Event) -> None:
+    def _on_guests_changed(self, event: Event) -> None:
         booking = self._changing(event, {"CONFIRMED"})
         if booking is not None:
             if not event["guest_list_id"] or event["guest_list_id"] == booking.guest_list:
                 self._mismatch(f"{_name(event)}: other guests without another list of them")
             self._set_guests(event, booking)
 
-    def _set_guests(self, event: _Event, booking: Booking) -> None:
+    def _set_guests(self, event: Event, booking: Booking) -> None:
         guest_list = event.get("guest_list_id")
         if guest_list in booking.earlier_guest_lists:
             self._mismatch(f"{_name(event)}: guest list {guest_list} comes back, which another had replaced")
@@ -308,7 +273,7 @@ class ExpectedLedger:
         booking.guests = tuple(sorted(set(event["guest_ids"])))
         booking.guest_list = guest_list
 
-    def _on_payment_requested(self, event: _Event) -> None:
+    def _on_payment_requested(self, event: Event) -> None:
         booking = self._changing(event, {"GUESTS_ADDED", "PAYMENTS_PENDING"})
         if booking is not None:
             if event["attempt"] != booking.attempt + 1:
@@ -318,7 +283,7 @@ class ExpectedLedger:
             booking.attempt = event["attempt"]
             booking.session_id = None
 
-    def _on_checkout_opened(self, event: _Event) -> None:
+    def _on_checkout_opened(self, event: Event) -> None:
         booking = self._changing(event, {"PAYMENTS_PENDING"})
         if booking is not None:
             if event["attempt"] != booking.attempt:
@@ -327,10 +292,10 @@ class ExpectedLedger:
                 )
             booking.session_id = event["session_id"]
 
-    def _on_payment_declined(self, event: _Event) -> None:
+    def _on_payment_declined(self, event: Event) -> None:
         self._changing(event, {"PAYMENTS_PENDING"})
 
-    def _on_confirmed(self, event: _Event) -> None:
+    def _on_confirmed(self, event: Event) -> None:
         booking = self._changing(event, LIVE | {"EXPIRED"})
         if booking is None:
             return
@@ -344,11 +309,12 @@ class ExpectedLedger:
         if event.get("payment_intent"):
             self._add_payment(event, booking)
 
-    def _on_cancelled(self, event: _Event) -> None:
+    def _on_cancelled(self, event: Event) -> None:
         booking = self._changing(event, LIVE | {"CONFIRMED"})
         if booking is None:
             return
         self._check_cancellation(event, booking)
+        booking.policy = event.get("policy")
         if booking.status in LIVE:
             self._take(booking, reserved=-1)
         else:
@@ -360,14 +326,25 @@ class ExpectedLedger:
         for paid in booking.payments.values():
             if paid.state == "kept" and paid.left == 0:
                 paid.state = "refunded"
+                paid.policy = kept_by(booking)
 
-    def _check_cancellation(self, event: _Event, booking: Booking) -> None:
+    def _check_cancellation(self, event: Event, booking: Booking) -> None:
         """Check what the event claims beside the transition: past nights, the hotel's reason, the refund by hand."""
         freed_from = event.get("freed_from")
         if freed_from is not None and (
             booking.status in LIVE or not booking.check_in < freed_from <= booking.check_out
         ):
             self._mismatch(f"{_name(event)}: {booking.status}, and its nights are free from {freed_from} on")
+        policy = event.get("policy")
+        steps = [] if booking.sale is None else booking.sale["steps"]
+        if policy is not None and (
+            event["reason"] != "by_guest"
+            or booking.status in LIVE
+            or (policy["kept_minor"], policy.get("percent")) not in {(s["kept_minor"], s.get("percent")) for s in steps}
+        ):
+            self._mismatch(f"{_name(event)}: {booking.status}, cancelled {event['reason']}, and {policy} is kept")
+        if policy is not None and (milliseconds(policy.get("until")) or self._time + 1) <= self._time:
+            self._mismatch(f"{_name(event)}: cancelled after {policy['until']}, by the policy until then")
         if event.get("hotel_reason") and event["reason"] != "by_hotel":
             self._mismatch(f"{_name(event)}: cancelled {event['reason']}, with the reason of a hotel")
         if event["reason"] == "refunded_by_hand":
@@ -375,7 +352,53 @@ class ExpectedLedger:
             if kept or not any(by_hand for paid in booking.payments.values() for _, by_hand in paid.refunds.values()):
                 self._mismatch(f"{_name(event)}: cancelled as refunded by hand, and {kept} of its payment is left")
 
-    def _on_expired(self, event: _Event) -> None:
+    # The days of the stay.
+
+    def _on_checked_in(self, event: Event) -> None:
+        booking = self._changing(event, {"CONFIRMED"})
+        if booking is not None:
+            booking.status = "CHECKED_IN"
+
+    def _on_checked_out(self, event: Event) -> None:
+        booking = self._changing(event, {"CHECKED_IN"})
+        if booking is None:
+            return
+        booking.status = "CHECKED_OUT"
+        freed_from, policy = event.get("freed_from"), event.get("policy")
+        if freed_from is None:
+            if policy is not None:
+                self._mismatch(f"{_name(event)}: nobody left early, and {policy} is kept")
+            return
+        if not booking.check_in <= freed_from < booking.check_out:
+            self._mismatch(f"{_name(event)}: left early, and its nights are free from {freed_from} on")
+        self._end(event, booking, self._kept_of_early(booking, freed_from))
+
+    def _on_no_show(self, event: Event) -> None:
+        booking = self._changing(event, {"CONFIRMED"})
+        if booking is None:
+            return
+        booking.status = "NO_SHOW"
+        if not booking.check_in <= event["freed_from"] <= booking.check_out:
+            self._mismatch(f"{_name(event)}: nobody arrived, and its nights are free from {event['freed_from']} on")
+        self._end(event, booking, booking.amount if booking.sale is None else booking.sale["no_show_kept_minor"])
+
+    def _end(self, event: Event, booking: Booking, kept: int) -> None:
+        """Put the nights from the event's on sale again, and check the amount that the hotel keeps."""
+        booking.freed_from, booking.policy = event["freed_from"], event.get("policy")
+        self._take(booking, booked=-1, first_night=booking.freed_from)
+        if kept_by(booking) != kept:
+            self._mismatch(f"{_name(event)}: {booking.status} costs {kept_by(booking)}, by its policy {kept}")
+
+    def _kept_of_early(self, booking: Booking, freed_from: str) -> int:
+        """Return what is kept of the amount, if the nights from `freed_from` on are left unused."""
+        if booking.sale is None:
+            return booking.amount
+        days = _days(booking.check_in, booking.check_out)
+        unused = sum(amount for day, amount in zip(days, booking.night_amounts, strict=False) if day >= freed_from)
+        percent = Fraction(booking.sale["early_departure_percent"], 100)
+        return min(booking.amount, rounded(booking.amount - unused + unused * percent, booking.currency))
+
+    def _on_expired(self, event: Event) -> None:
         booking = self._changing(event, LIVE, by_time=True)
         if booking is not None:
             if booking.hold_until is None or self._time < booking.hold_until:
@@ -386,7 +409,7 @@ class ExpectedLedger:
             booking.status = "EXPIRED"
             booking.hold_until = None
 
-    def _on_answer(self, event: _Event) -> None:
+    def _on_answer(self, event: Event) -> None:
         """Check an answer that changes nothing: it has the booking's present status."""
         booking = self.bookings.get(event["booking_id"])
         if booking is None or booking.room_id != event["room_id"]:
@@ -399,7 +422,7 @@ class ExpectedLedger:
 
     # Payments and refunds.
 
-    def _on_refund_requested(self, event: _Event) -> None:
+    def _on_refund_requested(self, event: Event) -> None:
         known = self.bookings.get(event["booking_id"])
         if known is None or known.room_id != event["room_id"]:
             if event["reason"] != "unknown_booking":
@@ -412,23 +435,35 @@ class ExpectedLedger:
                 self._mismatch(f"{_name(event)}: a refund without a payment")
             paid = known.payments[event["payment_intent"]] = Payment(event["amount_minor"])
         elif paid.state == "kept":
-            if known.status != "CANCELLED":
+            if not has_ended(known):
                 self._mismatch(f"{_name(event)}: {known.status}, and the money that pays it goes back")
+            paid.policy = kept_by(known)
         elif paid.kept == 0:
             self._mismatch(f"{_name(event)}: {event['payment_intent']} goes back a second time")
-        if paid.kept != event["amount_minor"]:
-            self._mismatch(f"{_name(event)}: {event['amount_minor']} of {paid.kept} goes back")
-        total = _or(event.get("total_minor"), event["amount_minor"])
-        if total != paid.amount - paid.closed:
-            self._mismatch(
-                f"{_name(event)}: {total} of {event['payment_intent']} goes back in all, "
-                f"which paid {paid.amount} less {paid.closed} that is closed"
-            )
+        self._check_refund(event, paid)
         paid.due += event["amount_minor"]
         paid.state = "refund_requested"
         paid.settle()
 
-    def _on_refunded(self, event: _Event) -> None:
+    def _check_refund(self, event: Event, paid: Payment) -> None:
+        """Check the amounts of a refund: all goes back but for what the policy keeps."""
+        retained = event.get("retained_minor", 0)
+        if retained != paid.policy:
+            self._mismatch(
+                f"{_name(event)}: {retained} is kept of {event['payment_intent']}, by its policy {paid.policy}"
+            )
+        paid.policy = retained
+        paid.settle()
+        if paid.kept != event["amount_minor"]:
+            self._mismatch(f"{_name(event)}: {event['amount_minor']} of {paid.kept} goes back")
+        total = _or(event.get("total_minor"), event["amount_minor"])
+        if total != paid.amount - paid.closed - retained:
+            self._mismatch(
+                f"{_name(event)}: {total} of {event['payment_intent']} goes back in all, "
+                f"which paid {paid.amount} less {paid.closed} that is closed and {retained} that is kept"
+            )
+
+    def _on_refunded(self, event: Event) -> None:
         booking, paid = self._paid(event)
         if booking is None:
             return
@@ -447,7 +482,7 @@ class ExpectedLedger:
         paid.due = max(0, paid.due - amount)
         paid.settle()
 
-    def _on_refund_failed(self, event: _Event) -> None:
+    def _on_refund_failed(self, event: Event) -> None:
         paid = self._known_payment(event, "a refund failed")
         if paid is None:
             return
@@ -467,7 +502,7 @@ class ExpectedLedger:
             paid.due += amount
         paid.settle()
 
-    def _on_refund_closed(self, event: _Event) -> None:
+    def _on_refund_closed(self, event: Event) -> None:
         paid = self._known_payment(event, "a refund was closed")
         if paid is None:
             return
@@ -477,7 +512,7 @@ class ExpectedLedger:
         paid.due = 0
         paid.settle()
 
-    def _on_dispute_opened(self, event: _Event) -> None:
+    def _on_dispute_opened(self, event: Event) -> None:
         paid = self._known_payment(event, "a dispute was opened")
         if paid is None:
             return
@@ -486,7 +521,7 @@ class ExpectedLedger:
             return
         paid.disputes[event["dispute_id"]] = (event["amount_minor"], "open")
 
-    def _on_dispute_closed(self, event: _Event) -> None:
+    def _on_dispute_closed(self, event: Event) -> None:
         paid = self._known_payment(event, "a dispute was closed")
         if paid is None:
             return
@@ -497,14 +532,14 @@ class ExpectedLedger:
         paid.disputes[event["dispute_id"]] = (event["amount_minor"], event["result"])
         paid.settle()
 
-    def _known_payment(self, event: _Event, happened: str) -> Payment | None:
+    def _known_payment(self, event: Event, happened: str) -> Payment | None:
         """Return the event's payment; report it if the booking has no such payment."""
         booking, paid = self._paid(event)
         if booking is not None and paid is None:
             self._mismatch(f"{_name(event)}: {happened} for {event['payment_intent']}, which is unknown")
         return paid
 
-    def _paid(self, event: _Event) -> tuple[Booking | None, Payment | None]:
+    def _paid(self, event: Event) -> tuple[Booking | None, Payment | None]:
         """Return the event's booking and payment, as far as they are known."""
         booking = self._of_room(event)
         if booking is None:
@@ -512,12 +547,12 @@ class ExpectedLedger:
         self._in_time(event, booking)
         return booking, booking.payments.get(event["payment_intent"])
 
-    def _add_payment(self, event: _Event, booking: Booking) -> None:
+    def _add_payment(self, event: Event, booking: Booking) -> None:
         if event["payment_intent"] in booking.payments:
             self._mismatch(f"{_name(event)}: {event['payment_intent']} pays a second time")
         booking.payments[event["payment_intent"]] = Payment(event["amount_minor"])
 
-    def _same_price(self, event: _Event, booking: Booking) -> None:
+    def _same_price(self, event: Event, booking: Booking) -> None:
         price = (event["amount_minor"], event["currency"])
         if price != (booking.amount, booking.currency):
             reserved = f"{booking.amount} {booking.currency}"
@@ -526,7 +561,7 @@ class ExpectedLedger:
     # Conditions of every transition.
 
     def _changing(
-        self, event: _Event, legal_from: set[str] | frozenset[str], *, by_time: bool = False
+        self, event: Event, legal_from: set[str] | frozenset[str], *, by_time: bool = False
     ) -> Booking | None:
         """Return the event's booking if the event is a legal transition of it; report it if not."""
         booking = self._of_room(event)
@@ -539,7 +574,7 @@ class ExpectedLedger:
             self._in_time(event, booking)
         return booking
 
-    def _of_room(self, event: _Event) -> Booking | None:
+    def _of_room(self, event: Event) -> Booking | None:
         booking = self.bookings.get(event["booking_id"])
         if booking is None:
             self._mismatch(f"{_name(event)}: it was never reserved")
@@ -548,16 +583,16 @@ class ExpectedLedger:
             return None
         return booking
 
-    def _in_time(self, event: _Event, booking: Booking) -> None:
+    def _in_time(self, event: Event, booking: Booking) -> None:
         if booking.hold_until is not None and self._time >= booking.hold_until:
             late_ms = self._time - booking.hold_until
             self._wrong(Check.HOLDS_END_ON_TIME, f"{_name(event)}: its hold had ended {late_ms} ms before")
 
-    def _illegal(self, event: _Event, booking: Booking) -> None:
+    def _illegal(self, event: Event, booking: Booking) -> None:
         self._mismatch(f"{_name(event)}: it was {booking.status}: no legal transition")
 
 
-def _may_be_confirmed(event: _Event, booking: Booking) -> bool:
+def _may_be_confirmed(event: Event, booking: Booking) -> bool:
     """Return whether this status may become CONFIRMED with this payment, or without."""
     paid = bool(event.get("payment_intent"))
     match booking.status:
@@ -571,7 +606,7 @@ def _may_be_confirmed(event: _Event, booking: Booking) -> bool:
             return paid and bool(event.get("late"))
 
 
-def _name(event: _Event) -> str:
+def _name(event: Event) -> str:
     return f"booking {event['booking_id']}"
 
 
@@ -587,7 +622,3 @@ def _or(new: Any, old: Any) -> Any:
 def _days(first: str, end: str) -> tuple[str, ...]:
     start = date.fromisoformat(first)
     return tuple((start + timedelta(days=n)).isoformat() for n in range((date.fromisoformat(end) - start).days))
-
-
-def _milliseconds(time: str | None) -> int | None:
-    return None if time is None else round(datetime.fromisoformat(time).timestamp() * 1000)

@@ -18,6 +18,10 @@ _KINDS: Final = {
     "booking.refund_closed.v1": "refund_closed",
     "booking.dispute_opened.v1": "dispute_opened",
 }
+#: The versions of a request of a refund; it is the first event of a payment that pays no booking.
+_REQUESTS: Final = frozenset({"booking.refund_requested.v1", "booking.refund_requested.v2"})
+#: The events by which a stay may end early, and a part of its payment be kept.
+_ENDS: Final = frozenset({"booking.cancelled.v1", "booking.checked_out.v1", "booking.no_show.v1"})
 
 
 class ExpectedMovements:
@@ -26,6 +30,7 @@ class ExpectedMovements:
     def __init__(self) -> None:
         self._hotels: dict[str, int] = {}
         self._currencies: dict[str, str] = {}
+        self._paying: dict[str, str] = {}
         self._refunded: set[str] = set()
         #: The rows by key.
         self.rows: Reads = {}
@@ -36,20 +41,23 @@ class ExpectedMovements:
 
     def apply(self, kind: str, sequence: int, milliseconds: int, event: _Event) -> None:
         """Add the event's movement, if it is one."""
-        payment = event.get("payment_intent")
+        payment = self._paying.get(event["booking_id"]) if kind in _ENDS else event.get("payment_intent")
         if payment is None:
             return
-        arrives = kind == "booking.confirmed.v1" or (
-            kind == "booking.refund_requested.v1" and payment not in self._currencies
-        )
-        if arrives:
+        amount, change = event.get("amount_minor"), 0
+        pays = kind == "booking.confirmed.v1"
+        if pays or (kind in _REQUESTS and payment not in self._currencies):
             self._currencies.setdefault(payment, event["currency"])
             name, change = "payment", event["amount_minor"]
+            if pays:
+                self._paying[event["booking_id"]] = payment
+        elif kind in _ENDS:
+            name, amount = "kept_by_policy", (event.get("policy") or {}).get("kept_minor")
         elif kind in _OBJECTS or kind in _KINDS:
             name, change = self._left(kind, event)
         else:
             return
-        if payment not in self._currencies:
+        if payment not in self._currencies or (kind in _ENDS and not amount):
             return
         self.rows[f"booking {event['booking_id']}, sequence {sequence}"] = (
             self._hotels.get(event["booking_id"]),
@@ -57,9 +65,10 @@ class ExpectedMovements:
             name,
             payment,
             event.get(_OBJECTS.get(kind, ""), payment),
-            event["amount_minor"],
+            amount,
             change,
             self._currencies[payment],
+            pays,
         )
 
     def _left(self, kind: str, event: _Event) -> tuple[str, int]:

@@ -9,14 +9,15 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from operators.audit.amounts import rounded
 from operators.audit.expected_movements import ExpectedMovements
 from operators.audit.read_models import Reads, content
 
 _Event = dict[str, Any]
 _parse = msgspec.json.Decoder().decode
 _DAY: Final = timedelta(days=1)
-#: The steps, in minor units, of prices in currencies in which Stripe does not charge every amount.
-_STEPS: Final = {"BHD": 10, "JOD": 10, "KWD": 10, "MGA": 100, "OMR": 10, "TND": 10}
+#: The types of events by which a stay may end early.
+_ENDS: Final = frozenset({"booking.cancelled.v1", "booking.checked_out.v1", "booking.no_show.v1"})
 
 
 class Record(NamedTuple):
@@ -39,15 +40,29 @@ class _Stay(NamedTuple):
     amount: int
     currency: str
     by_night: list[int] | None
+    prepaid: bool
 
 
 class _Sale:
-    """A stay that the report counts: `left` has the amounts that left its payment again, by refund or dispute."""
+    """A stay that the report counts.
+
+    `left` has the amounts that left its payment again, by refund or dispute. `kept` and `freed_from` are set once the
+    stay has ended early: the hotel has so much of it at most, and the nights from then on are on sale again.
+    """
 
     def __init__(self, stay: _Stay, payment: str | None) -> None:
         self.stay = stay
         self.payment = payment
         self.left: dict[str, int] = {}
+        self.kept: int | None = None
+        self.freed_from: str | None = None
+
+    def end(self, policy: _Event | None, freed_from: str | None, *, arrived: bool) -> None:
+        """End the stay early; guests who pay at the hotel have paid for the nights that they stayed."""
+        self.freed_from = freed_from or self.stay.days[0]
+        stayed = sum(amount for day, amount in zip(self.stay.days, self.gross(), strict=True) if day < self.freed_from)
+        by_policy = 0 if policy is None else policy["kept_minor"]
+        self.kept = by_policy if self.stay.prepaid else stayed * arrived
 
     def gross(self) -> list[int]:
         """Return the amount of each night."""
@@ -57,21 +72,33 @@ class _Sale:
         return [each + (number < over) for number in range(len(self.stay.days))]
 
     def deducted(self) -> list[int] | None:
-        """Return the part of each night that left again; None: nothing did."""
-        if not self.left:
-            return None
-        amounts = self.gross()
-        sum_left = min(sum(self.left.values()), self.stay.amount)
-        exact = [Fraction(sum_left * amount, self.stay.amount or 1) for amount in amounts]
-        whole = [floor(share) for share in exact]
-        for _ in range(sum_left - sum(whole)):
-            furthest = max(range(len(exact)), key=lambda number: (exact[number] - whole[number], -number))
-            whole[furthest] += 1
-        return whole
+        """Return what does not count of each night's amount; None: all of it counts."""
+        sum_left, amounts = min(sum(self.left.values()), self.stay.amount), self.gross()
+        if self.kept is None:
+            return _shares(sum_left, amounts) if self.left else None
+        sold = [amount for day, amount in zip(self.stay.days, amounts, strict=True) if self.is_sold(day)]
+        counted = max(0, min(self.kept, self.stay.amount - sum_left))
+        earned = min(counted, sum(sold))
+        shares = _shares(earned, sold) + _shares(counted - earned, amounts[len(sold) :])
+        return [amount - share for amount, share in zip(amounts, shares, strict=True)]
+
+    def is_sold(self, day: str) -> bool:
+        """Return whether a night of the stay stayed sold."""
+        return self.freed_from is None or day < self.freed_from
 
     def net(self) -> list[int]:
-        """Return the revenue of each night."""
+        """Return what counts of each night."""
         return [amount - left for amount, left in zip(self.gross(), self.deducted() or repeat(0), strict=False)]
+
+
+def _shares(total: int, weights: list[int]) -> list[int]:
+    """Divide an amount by weights, in whole minor units."""
+    exact = [Fraction(total * weight, sum(weights) or 1) for weight in weights]
+    whole = [floor(share) for share in exact]
+    for _ in range(total - sum(whole)):
+        furthest = max(range(len(exact)), key=lambda number: (exact[number] - whole[number], -number))
+        whole[furthest] += 1
+    return whole
 
 
 class ExpectedReadModels:
@@ -94,6 +121,10 @@ class ExpectedReadModels:
             "booking.cancelled.v1": lambda event: self._take(event, -1, since=event.get("freed_from") or ""),
             "booking.expired.v1": lambda event: self._take(event, -1),
             "booking.confirmed.v1": lambda event: self._take(event, 1) if event.get("late") else (),
+            "booking.checked_out.v1": self._free,
+            "booking.no_show.v1": self._free,
+            "inventory.blocked.v1": lambda event: self._block(event, 1),
+            "inventory.block_released.v1": lambda event: self._block(event, -1),
         }
 
     def apply(self, record: Record) -> None:
@@ -123,6 +154,8 @@ class ExpectedReadModels:
                     sale.stay.by_night,
                     sale.left or None,
                     sale.deducted(),
+                    sale.kept,
+                    sale.freed_from,
                 )
                 for id_, sale in self._sold.items()
             },
@@ -173,12 +206,14 @@ class ExpectedReadModels:
                 "surge_milli": 1000,
                 "closed": False,
                 "currency": event["currency"],
+                "allowance_count": 0,
+                "blocked_count": 0,
             }
         return days
 
     def _change(self, event: _Event, days: Iterable[str]) -> Iterable[str]:
         days = list(days)
-        names = ("total_count", "price_minor", "surge_milli", "closed")
+        names = ("total_count", "allowance_count", "price_minor", "surge_milli", "closed")
         new = {name: event[name] for name in names if event.get(name) is not None}
         for day in days:
             self._nights[event["room_id"], day] |= new
@@ -192,12 +227,20 @@ class ExpectedReadModels:
             self._nights[stay.room_id, day]["taken_count"] += sign * stay.rooms
         return days
 
+    def _free(self, event: _Event) -> Iterable[str]:
+        return self._take(event, -1, since=event["freed_from"]) if event.get("freed_from") else ()
+
+    def _block(self, event: _Event, sign: int) -> Iterable[str]:
+        days = _days(event["first_night"], event["end_night"])
+        for day in days:
+            self._nights[event["room_id"], day]["blocked_count"] += sign * event["rooms_count"]
+        return days
+
     def _lowest(self) -> Reads:
         offers: dict[str, list[tuple[int, int, str]]] = {}
         for (room_id, day), night in self._nights.items():
             if not night["closed"]:
-                step = _STEPS.get(night["currency"], 1)
-                price = (night["price_minor"] * night["surge_milli"] + 500 * step) // (1000 * step) * step
+                price = rounded(Fraction(night["price_minor"] * night["surge_milli"], 1000), night["currency"])
                 offers.setdefault(f"hotel {night['hotel_id']}, night {day}", []).append(
                     (price, room_id, night["currency"])
                 )
@@ -211,9 +254,13 @@ class ExpectedReadModels:
         booking_id = event.get("booking_id", "")
         if kind == "booking.confirmed.v1":
             self._sold[booking_id] = _Sale(self._stays[booking_id], event.get("payment_intent"))
-        elif kind == "booking.cancelled.v1":
-            self._sold.pop(booking_id, None)
         sale = self._sold.get(booking_id)
+        if sale is not None and kind in _ENDS:
+            if kind == "booking.cancelled.v1" or event.get("freed_from"):
+                arrived = kind == "booking.checked_out.v1"
+                sale.end(event.get("policy"), event.get("freed_from"), arrived=arrived)
+            if kind == "booking.cancelled.v1" and not sale.kept:
+                self._sold.pop(booking_id)
         if sale is None or sale.payment is None or sale.payment != event.get("payment_intent"):
             return
         if kind == "booking.refunded.v1":
@@ -224,16 +271,22 @@ class ExpectedReadModels:
             sale.left[event["dispute_id"]] = event["amount_minor"]
 
     def _report(self) -> Reads:
-        sold: dict[str, list[tuple[int, int, int, int, str]]] = {}
+        sold: dict[str, list[tuple[int, int, int, int, int, str]]] = {}
         for sale in self._sold.values():
-            stay = sale.stay
+            stay, fee = sale.stay, 0
             for number, (day, revenue) in enumerate(zip(stay.days, sale.net(), strict=True)):
-                share = (int(number == 0), 1, stay.rooms, revenue, stay.currency)
-                sold.setdefault(f"hotel {stay.hotel_id}, night {day}", []).append(share)
+                if sale.is_sold(day):
+                    share = (int(number == 0), 1, stay.rooms, revenue, 0, stay.currency)
+                    sold.setdefault(f"hotel {stay.hotel_id}, night {day}", []).append(share)
+                else:
+                    fee += revenue
+            if fee:
+                share = (0, 0, 0, 0, fee, stay.currency)
+                sold.setdefault(f"hotel {stay.hotel_id}, night {sale.freed_from}", []).append(share)
         return {
             night: (
-                *(sum(column) for column in zip(*(share[:4] for share in shares), strict=True)),
-                min(s[4] for s in shares),
+                *(sum(column) for column in zip(*(share[:5] for share in shares), strict=True)),
+                min(s[5] for s in shares),
             )
             for night, shares in sold.items()
         }
@@ -252,6 +305,7 @@ def _stay(event: _Event) -> _Stay:
         event["amount_minor"],
         event["currency"],
         event.get("night_amounts_minor") or None,
+        event.get("terms", "prepaid") == "prepaid",
     )
 
 

@@ -26,19 +26,41 @@ class LedgerNight(NamedTuple):
     surge_milli: int
     closed: bool
     currency: str
+    allowance_count: int
+    blocked_count: int
+
+
+class LedgerBlock(NamedTuple):
+    """One row of `room_block`."""
+
+    first_night: str
+    end_night: str
+    rooms_count: int
+    reason: str
+    released: bool
+
+
+class LedgerTerms(NamedTuple):
+    """One row of `room_sale_terms`."""
+
+    version: int
+    terms: dict[str, Any]
 
 
 class LedgerPayment(NamedTuple):
     """A payment in the column `payments` of `booking`; amounts in minor units.
 
-    `refunds`: (amount, whether a person made it by hand) by the refund's id. `failed` has the ids of refunds that
-    failed. `disputes`: (amount, state) by the dispute's id.
+    `policy` is kept of it by the booking's policy, and `retained` is what is left of that. `refunds`: (amount, whether
+    a person made it by hand) by the refund's id. `failed` has the ids of refunds that failed. `disputes`: (amount,
+    state) by the dispute's id.
     """
 
     amount: int
     state: str
     due: int
     closed: int
+    retained: int
+    policy: int
     refunds: dict[str, tuple[int, bool]]
     failed: tuple[str, ...]
     disputes: dict[str, tuple[int, str]]
@@ -70,17 +92,24 @@ class LedgerBooking(NamedTuple):
     night_amounts: tuple[int, ...]
     stay_times: dict[str, str] | None
     freed_from: str | None
+    sale: dict[str, Any] | None
+    policy: dict[str, Any] | None
     payments: dict[str, LedgerPayment]
     guest_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """The tables in one snapshot. `sequences`: the last event decided, by partition of `booking.commands`."""
+    """The tables in one snapshot. `sequences`: the last event decided, by partition of `booking.commands`.
+
+    `blocks` are by room and id, and `terms` by room.
+    """
 
     sequences: dict[int, int]
     bookings: dict[str, LedgerBooking]
     nights: dict[tuple[int, str], LedgerNight]
+    blocks: dict[tuple[int, str], LedgerBlock]
+    terms: dict[int, LedgerTerms]
     read_models: ReadModels
 
 
@@ -94,30 +123,38 @@ _BOOKINGS = """
 select id::text, room_id, hotel_id, user_id, check_in::text, check_out::text, rooms_count, terms, status,
        amount_minor, currency, rejection, round(extract(epoch from hold_expires_at) * 1000)::bigint,
        payment_attempt, session_id, cancel_reason, guest_list_id::text, earlier_guest_list_ids,
-       night_amounts_minor, stay_times, freed_from::text, payments,
+       night_amounts_minor, stay_times, freed_from::text, sale, policy, payments,
        (select coalesce(array_agg(guest_id order by guest_id), '{}') from booking_guest where booking_id = id)
 from booking
 """
 
 _NIGHTS = """
 select room_id, date::text, hotel_id, total_count, booked_count, reserved_count, price_minor, surge_milli,
-       closed, currency
+       closed, currency, allowance_count, blocked_count
 from inventory
 """
 
-# Every night of every stay that takes rooms, summed, beside what the inventory counts. A stay that was cancelled
-# after its first night keeps the nights that were past.
+_BLOCKS = """
+select room_id, id::text, first_night::text, end_night::text, rooms_count, reason, released from room_block
+"""
+
+_TERMS = "select room_id, version, terms from room_sale_terms"
+
+# Every night of every stay that takes rooms, summed, beside what the inventory counts. A stay that ended early keeps
+# the nights before the first that is on sale again.
 _DIFFERENT_SUMS = """
 with stay as (
     select room_id, status, rooms_count, check_in,
-           case status when 'CANCELLED' then least(freed_from, check_out) else check_out end as check_out
+           case when status in ('CANCELLED', 'CHECKED_OUT', 'NO_SHOW') then least(freed_from, check_out)
+                else check_out end as check_out
     from booking
-    where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED')
+    where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')
+       or status in ('CONFIRMED', 'CHECKED_IN', 'CHECKED_OUT', 'NO_SHOW')
        or status = 'CANCELLED' and freed_from > check_in
 ), taken as (
     select room_id, check_in + night as date,
-           sum(rooms_count) filter (where status in ('CONFIRMED', 'CANCELLED')) as booked,
-           sum(rooms_count) filter (where status not in ('CONFIRMED', 'CANCELLED')) as reserved
+           sum(rooms_count) filter (where status not in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')) as booked,
+           sum(rooms_count) filter (where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')) as reserved
     from stay cross join lateral generate_series(0, check_out - check_in - 1) as night
     group by 1, 2
 )
@@ -128,9 +165,24 @@ where (booked_count, reserved_count) is distinct from (coalesce(booked, 0), coal
 order by room_id, date
 """
 
+_DIFFERENT_BLOCKS = """
+with blocked as (
+    select room_id, first_night + night as date, sum(rooms_count) as blocked
+    from room_block cross join lateral generate_series(0, end_night - first_night - 1) as night
+    where not released group by 1, 2
+)
+select room_id, date::text as date, coalesce(blocked_count, 0) as blocked_count, coalesce(blocked, 0) as blocked
+from inventory full join blocked using (room_id, date)
+where coalesce(blocked_count, 0) <> coalesce(blocked, 0)
+order by room_id, date
+"""
+
 _OVERSOLD = """
-select room_id, date::text as date, booked_count, reserved_count, total_count from inventory
-where booked_count < 0 or reserved_count < 0 or booked_count + reserved_count > total_count
+select room_id, date::text as date, booked_count, reserved_count, blocked_count,
+       total_count + allowance_count as limit_count
+from inventory
+where least(booked_count, reserved_count, blocked_count, allowance_count) < 0
+   or booked_count + reserved_count + blocked_count > total_count + allowance_count
 order by room_id, date
 """
 
@@ -165,6 +217,8 @@ async def read_ledger(database: DatabaseSettings, commands: str, events: str, re
             sequences=await _sequences(connection, commands),
             bookings=await _bookings(connection),
             nights=await _nights(connection),
+            blocks=await _blocks(connection),
+            terms=await _terms(connection),
             read_models=await read_models(connection, events),
         )
         await _report_sums(connection, report)
@@ -192,7 +246,7 @@ async def _bookings(connection: psycopg.AsyncConnection[Any]) -> dict[str, Ledge
 
 
 def _booking(*columns: Any) -> LedgerBooking:
-    *others, earlier_lists, night_amounts, stay_times, freed_from, payments, guest_ids = columns
+    *others, earlier_lists, night_amounts, stay_times, freed_from, sale, policy, payments, guest_ids = columns
     return LedgerBooking._make(
         (
             *others,
@@ -200,6 +254,8 @@ def _booking(*columns: Any) -> LedgerBooking:
             tuple(night_amounts or ()),
             stay_times,
             freed_from,
+            sale,
+            policy,
             _payments(payments),
             tuple(guest_ids),
         )
@@ -215,7 +271,8 @@ def _payment(paid: dict[str, Any]) -> LedgerPayment:
     amount, state = paid["amount_minor"], paid["state"]
     refunds = {id: (minor, by_hand) for id, minor, by_hand in paid.get("refunds", ())}
     due, closed, disputes = paid.get("due_minor", 0), paid.get("closed_minor", 0), paid.get("disputes", ())
-    has_sums = bool(refunds or due or closed or disputes)
+    retained, policy = paid.get("retained_minor", 0), paid.get("policy_minor", 0)
+    has_sums = bool(refunds or due or closed or policy or disputes)
     if not has_sums and state == "refund_requested":
         due = amount
     if not has_sums and state == "refunded":
@@ -225,6 +282,8 @@ def _payment(paid: dict[str, Any]) -> LedgerPayment:
         state=state,
         due=due,
         closed=closed,
+        retained=retained,
+        policy=policy,
         refunds=refunds,
         failed=tuple(paid.get("failed_refund_ids", ())),
         disputes={id: (minor, dispute) for id, minor, dispute in disputes},
@@ -236,6 +295,16 @@ async def _nights(connection: psycopg.AsyncConnection[Any]) -> dict[tuple[int, s
     return {(row[0], row[1]): LedgerNight(*row[2:]) async for row in cursor}
 
 
+async def _blocks(connection: psycopg.AsyncConnection[Any]) -> dict[tuple[int, str], LedgerBlock]:
+    cursor = await connection.execute(_BLOCKS)
+    return {(row[0], row[1]): LedgerBlock(*row[2:]) async for row in cursor}
+
+
+async def _terms(connection: psycopg.AsyncConnection[Any]) -> dict[int, LedgerTerms]:
+    cursor = await connection.execute(_TERMS)
+    return {room_id: LedgerTerms(version, terms) async for room_id, version, terms in cursor}
+
+
 async def _report_sums(connection: psycopg.AsyncConnection[Any], report: Report) -> None:
     for row in await _rows(connection, _DIFFERENT_SUMS):
         night = f"room {row['room_id']}, night {row['date']}"
@@ -245,14 +314,20 @@ async def _report_sums(connection: psycopg.AsyncConnection[Any], report: Report)
             report.add(Check.COUNTS_MATCH_BOOKINGS, f"{night}: inventory counts {counts}, {sums}")
         else:
             report.add(Check.COUNTS_MATCH_BOOKINGS, f"{night}: not in the inventory, {sums}")
+    for row in await _rows(connection, _DIFFERENT_BLOCKS):
+        report.add(
+            Check.COUNTS_MATCH_BOOKINGS,
+            f"room {row['room_id']}, night {row['date']}: inventory counts {row['blocked_count']} blocked, "
+            f"blocks sum to {row['blocked']}",
+        )
 
 
 async def _report_oversold(connection: psycopg.AsyncConnection[Any], report: Report) -> None:
     for row in await _rows(connection, _OVERSOLD):
         report.add(
             Check.NO_OVERSOLD_NIGHT,
-            f"room {row['room_id']}, night {row['date']}: the inventory counts {row['booked_count']} booked "
-            f"and {row['reserved_count']} reserved of {row['total_count']}",
+            f"room {row['room_id']}, night {row['date']}: the inventory counts {row['booked_count']} booked, "
+            f"{row['reserved_count']} reserved and {row['blocked_count']} blocked of {row['limit_count']}",
         )
 
 

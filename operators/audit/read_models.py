@@ -25,7 +25,17 @@ class ReadModels:
 
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "booking_timeline": ("event_id", "type", "time", "causation", "event"),
-    "room_night": ("hotel_id", "total_count", "taken_count", "price_minor", "surge_milli", "closed", "currency"),
+    "room_night": (
+        "hotel_id",
+        "total_count",
+        "taken_count",
+        "price_minor",
+        "surge_milli",
+        "closed",
+        "currency",
+        "allowance_count",
+        "blocked_count",
+    ),
     "room_night_change": ("room_id", "first_night", "end_night"),
     "hotel_min_price": ("min_price_minor", "currency"),
     # Without `payment_intent`: 0.1.0 left it out, and the deductions show whether the right one was taken.
@@ -39,8 +49,10 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "night_amounts_minor",
         "deductions",
         "night_deductions_minor",
+        "kept_minor",
+        "freed_from",
     ),
-    "daily_report": ("arrivals", "staying", "nights", "revenue_minor", "currency"),
+    "daily_report": ("arrivals", "staying", "nights", "revenue_minor", "fees_minor", "currency"),
     "money_movement": (
         "hotel_id",
         "time",
@@ -50,6 +62,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "amount_minor",
         "change_minor",
         "currency",
+        "pays_booking",
     ),
 }
 _KEYS: Final[Mapping[str, str]] = {
@@ -63,7 +76,7 @@ _KEYS: Final[Mapping[str, str]] = {
 }
 _EXPRESSIONS: Final = {
     "time": "round(extract(epoch from time) * 1000)::bigint",
-    **{name: f"{name}::text" for name in ("first_night", "end_night", "check_in", "check_out")},
+    **{name: f"{name}::text" for name in ("first_night", "end_night", "check_in", "check_out", "freed_from")},
 }
 
 # The generations of a topic continue one sequence, so the highest of them is the last.

@@ -11,8 +11,8 @@ class Check(StrEnum):
 
     | check | meaning |
     |---|---|
-    | no oversold night | every room and night: 0 <= booked + reserved <= total, after every event of the log |
-    | counts match bookings | inventory counts equal the sum over bookings by status |
+    | no oversold night | each night after every event: 0 <= booked + reserved + blocked <= total + allowance |
+    | counts match bookings | inventory counts equal the sum over bookings by status, and over blocks |
     | holds end on time | no hold ends early or is acted on after its deadline (`--holds`: none is 10 s overdue) |
     | log matches ledger | no gap in a partition's sequence, legal transitions only, the log equals the ledger |
     | guest lists are stored | each list of guests that a booking names is there; an erasure would blank it |

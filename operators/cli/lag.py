@@ -19,8 +19,7 @@ from rich.text import Text
 from operators.cli.console import counted, err, fail, kafka_settings, open_database, out, print_json, run
 from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
 from operators.lag import Lag, Total, lags, totals, with_rates
-from storage import pauses
-from storage.pauses import Pause
+from storage import pauses, stripe_circuits
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
 
@@ -70,23 +69,24 @@ def lag_command(
     if watch:
         run(_watch(settings, shown, max(interval, 0.1), partitions=partitions, as_json=as_json), settings)
         return
-    found, pauses_found = run(_measure(settings, interval), settings)
+    found, notices = run(_measure(settings, interval), settings)
     if as_json:
         print_json(_plain(lag) for lag in found)
     else:
         _print(_tables(settings, found, partitions=partitions))
-        _print_pauses(pauses_found)
+        for notice in notices:
+            err.print(notice, markup=False)
     if sentence := shown.exceeded(found):
         fail(sentence)
 
 
-async def _measure(settings: KafkaSettings, interval: float) -> tuple[list[Lag], list[Pause]]:
+async def _measure(settings: KafkaSettings, interval: float) -> tuple[list[Lag], list[str]]:
     """Measure twice, because rates need two measurements."""
     found = await lags(settings, DatabaseSettings())
     if interval:
         await asyncio.sleep(interval)
         found = with_rates(found, await lags(settings, DatabaseSettings()))
-    return found, await _read_pauses(found)
+    return found, await _read_notices(found)
 
 
 async def _watch(settings: KafkaSettings, limit: Limit, interval: float, *, partitions: bool, as_json: bool) -> None:
@@ -99,8 +99,8 @@ async def _watch(settings: KafkaSettings, limit: Limit, interval: float, *, part
             if as_json:
                 print_json([{"at": now.isoformat(timespec="milliseconds"), "lags": [_plain(lag) for lag in found]}])
             else:
-                paused = [Text(f"{pause}.") for pause in await _read_pauses(found)]
-                shown = Group(_tables(settings, found, partitions=partitions), *paused, f"{now:%H:%M:%S} UTC")
+                notices = [Text(notice) for notice in await _read_notices(found)]
+                shown = Group(_tables(settings, found, partitions=partitions), *notices, f"{now:%H:%M:%S} UTC")
                 _print(shown) if live is None else live.update(shown, refresh=True)
             if sentence := limit.exceeded(found):
                 fail(sentence)
@@ -120,11 +120,16 @@ async def _measure_repeatedly(settings: KafkaSettings, interval: float) -> Async
         await asyncio.sleep(interval)
 
 
-async def _read_pauses(found: Sequence[Lag]) -> list[Pause]:
-    """Return the pauses that the lags show, and those of roles that read no topic: none that began since."""
+async def _read_notices(found: Sequence[Lag]) -> list[str]:
+    """Return a line for each pause that the lags show, none that began since, and for each open circuit to Stripe."""
     paused = {lag.role: lag.paused for lag in found}
     async with open_database() as connection:
-        return [pause for pause in await pauses.list_pauses(connection) if paused.get(pause.role, True)]
+        # Roles that read no topic are in no lag.
+        shown = [f"{pause}." for pause in await pauses.list_pauses(connection) if paused.get(pause.role, True)]
+        if circuits := await stripe_circuits.not_closed(connection):
+            waiting = counted(await stripe_circuits.waiting_calls(connection), "call")
+            shown += [f"{circuit}; {waiting} due." for circuit in circuits]
+        return shown
 
 
 def _print(shown: Group) -> None:
@@ -135,11 +140,6 @@ def _leave(*_: object) -> None:
     out.show_cursor()
     sys.stdout.flush()
     os._exit(130)
-
-
-def _print_pauses(found: Sequence[Pause]) -> None:
-    for pause in found:
-        err.print(f"{pause}.", markup=False)
 
 
 def _plain(lag: Lag) -> dict[str, Any]:

@@ -20,12 +20,12 @@ from operators.cli.console import (
 )
 from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
 from operators.money import BookingMoney, Line, NoSuchBooking, Sums, money_of
-from operators.reconcile.stripe_client import StripeUnavailable, open_stripe
 from pricing.currencies import decimal
 from pricing.movements import MovementKind
 from topics.kafka.settings import exit_on_invalid_settings
 from topics.times import to_the_second
-from workers.payments.settings import PaymentSettings
+from workers.reconciliation.stripe_client import StripeUnavailable, open_stripe
+from workers.stripe.settings import StripeSettings
 
 _FIELDS: Final = (
     Field(name="time"),
@@ -45,6 +45,7 @@ _STYLES: Final = {
     MovementKind.DISPUTE_OPENED: "red",
     MovementKind.DISPUTE_LOST: "red",
     MovementKind.REFUND_CLOSED: "dim",
+    MovementKind.KEPT_BY_POLICY: "dim",
 }
 
 
@@ -56,7 +57,7 @@ def money_command(booking: UUID, *, with_stripe: bool, as_json: bool) -> None:
             if not with_stripe:
                 return await money_of(connection, booking)
             with exit_on_invalid_settings():
-                settings = PaymentSettings()
+                settings = StripeSettings()
             async with open_stripe(settings) as stripe:
                 return await money_of(connection, booking, stripe=stripe)
 
@@ -112,6 +113,7 @@ def _as_object(sums: Sums) -> dict[str, Any]:
         "disputed_minor": sums.disputed_minor,
         "due_minor": sums.due_minor,
         "kept_minor": sums.kept_minor,
+        "kept_by_policy_minor": sums.kept_by_policy_minor,
     }
 
 
@@ -136,9 +138,11 @@ def _sentence(sums: Sums) -> str:
     def money(amount_minor: int) -> str:
         return decimal(amount_minor, sums.currency)
 
+    by_policy = f" (by policy {money(sums.kept_by_policy_minor)})" if sums.kept_by_policy_minor else ""
     return (
         f"{sums.currency}: paid {money(sums.paid_minor)}, refunded {money(sums.refunded_minor)}, disputed"
-        f" {money(sums.disputed_minor)}, kept {money(sums.kept_minor)}; still due to the guest {money(sums.due_minor)}."
+        f" {money(sums.disputed_minor)}, kept {money(sums.kept_minor)}{by_policy}; still due to the guest"
+        f" {money(sums.due_minor)}."
     )
 
 

@@ -8,21 +8,22 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from operators.cli import console
-from operators.reconcile.differences import Difference
-from operators.reconcile.reconcile import NoSuchBooking, Reconciled, reconcile
-from operators.reconcile.stripe_client import StripeUnavailable
+from operators.reconcile.reconcile import Reconciled, reconcile
 from storage import operator_log
 from storage.installation import NoInstallation
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import exit_on_invalid_settings
-from workers.payments.settings import PaymentSettings
+from workers.reconciliation.differences import Difference
+from workers.reconciliation.money import NoSuchBooking
+from workers.reconciliation.stripe_client import StripeUnavailable
+from workers.stripe.settings import StripeSettings
 
 
 def reconcile_command(*, since: str | None, booking: UUID | None, yes: bool, by: str | None, as_json: bool) -> None:
     """Compare the money at Stripe with the bookings; with `yes` also mend what is certain."""
     kafka = console.kafka_settings()
     with exit_on_invalid_settings():
-        database, payments = DatabaseSettings(), PaymentSettings()
+        database, stripe = DatabaseSettings(), StripeSettings()
     moment = None if since is None else console.moment(since)
     with Progress(
         SpinnerColumn(), TextColumn("{task.completed} objects at Stripe"), TimeElapsedColumn(), console=console.err
@@ -33,7 +34,7 @@ def reconcile_command(*, since: str | None, booking: UUID | None, yes: bool, by:
                 reconcile(
                     kafka,
                     database,
-                    payments,
+                    stripe,
                     since=moment,
                     booking=booking,
                     correcting=yes,

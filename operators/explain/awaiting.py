@@ -12,6 +12,7 @@ from operators.explain.snapshot import CursorRow, PaymentRefundRow, RefundRow, S
 from storage.payments import FAILING_FROM
 from topics.messages.commands import ExpireHold
 from topics.messages.events import PaymentRequested, RefundClosed, RefundRequested
+from topics.messages.upcasting import RefundRequestedV1
 from topics.messages.values import BookingStatus
 from topics.times import to_the_second
 
@@ -27,10 +28,10 @@ _STRIPES_PART: Final = {
     "closing": "to close the Checkout Session",
     "complete": "to report whether the Checkout Session was paid",
 }
+#: The versions of the event that asks for a refund.
+_REFUND_REQUESTS: Final = frozenset({RefundRequestedV1.message_type, RefundRequested.message_type})
 #: The events after which payments must do something before the booking continues.
-_FOLLOWED_BY_PAYMENTS: Final = frozenset(
-    {PaymentRequested.message_type, RefundRequested.message_type, RefundClosed.message_type}
-)
+_FOLLOWED_BY_PAYMENTS: Final = frozenset({PaymentRequested.message_type, *_REFUND_REQUESTS, RefundClosed.message_type})
 #: The next record of the room's worker about a session, by the session's status.
 _ROOMS_PART: Final = {
     "open": "to record the open Checkout Session",
@@ -155,7 +156,7 @@ def _of_payments(snapshot: Snapshot, steps: Iterable[Step]) -> Iterator[Awaited]
     is_read = all(
         _has_read(snapshot.cursor(consumer, step.place.topic, step.place.partition), step)
         for step in steps
-        if step.place is not None and step.what == RefundRequested.message_type
+        if step.place is not None and step.what in _REFUND_REQUESTS
         for consumer, _ in _consumers(step)
     )
     for payment in payments:

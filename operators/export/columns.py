@@ -7,17 +7,19 @@ from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
-import msgspec
 from msgspec import inspect
 
 from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value
 from topics.kafka.log_reader import Record
 from topics.kafka.records import time_of
-from topics.messages.events import EVENTS, Event
+from topics.messages.events import EVENTS, Event, SaleTermsChanged
 
 
 class Kind(StrEnum):
-    """The type of a value. A timestamp is UTC, to the microsecond; a time is the hotel's; an integer has 64 bits."""
+    """The type of a value. An integer has 64 bits, and a timestamp is UTC, to the microsecond.
+
+    A time and a wall time (date and time) are those of the clocks at the hotel.
+    """
 
     TEXT = "text"
     INTEGER = "integer"
@@ -25,6 +27,7 @@ class Kind(StrEnum):
     DATE = "date"
     TIMESTAMP = "timestamp"
     TIME = "time"
+    WALL_TIME = "wall time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,10 @@ class Column:
     shape: Shape
     required: bool = False
     families: tuple[str, ...] = ()
+
+
+#: The columns of fields whose name is that of another column already.
+_COLUMN_OF: Final[Mapping[tuple[type[Event], str], str]] = {(SaleTermsChanged, "terms"): "sale_terms"}
 
 
 class Unexportable(Exception):
@@ -141,7 +148,7 @@ def data_columns(events: Sequence[type[Event]]) -> tuple[Column, ...]:
     families: dict[str, list[str]] = {}
     taken = {column.name for column in ENVELOPE}
     for event in events:
-        for name, shape in _fields(event):
+        for _, name, shape in _fields(event):
             if name in taken or shapes.setdefault(name, shape) != shape:
                 raise TypeError(f"{event.__name__}.{name}: the name has another type already")
             families.setdefault(name, []).append(event.message_type.rpartition(".v")[0])
@@ -150,10 +157,13 @@ def data_columns(events: Sequence[type[Event]]) -> tuple[Column, ...]:
     )
 
 
-def _fields(event: type[msgspec.Struct]) -> list[tuple[str, Shape]]:
+def _fields(event: type[Event]) -> list[tuple[str, str, Shape]]:
+    """Return the name of each field of an event, that of its column, and its shape."""
     described = inspect.type_info(event)
     assert isinstance(described, inspect.StructType)
-    return [(field.name, _shape(field.type)) for field in described.fields]
+    return [
+        (field.name, _COLUMN_OF.get((event, field.name), field.name), _shape(field.type)) for field in described.fields
+    ]
 
 
 def _shape(type_: inspect.Type) -> Shape:
@@ -166,6 +176,8 @@ def _shape(type_: inspect.Type) -> Shape:
             return Parts(tuple((field.name, _shape(field.type)) for field in fields))
         case inspect.UnionType(types=(one, inspect.NoneType())):
             return _shape(one)
+        case inspect.DateTimeType(tz=False):
+            return Kind.WALL_TIME
     if type(type_) not in _KINDS:
         raise TypeError(f"no column can hold {type_}")
     return _KINDS[type(type_)]
@@ -208,5 +220,5 @@ COLUMNS: Final = (*ENVELOPE, *DATA)
 _NO_FIELDS: Final = (None,) * len(DATA)
 _POSITIONS: Final = {column.name: position for position, column in enumerate(COLUMNS)}
 _FIELDS_OF: Final[Mapping[type, Sequence[tuple[int, str, Plain | None]]]] = {
-    event: [(_POSITIONS[name], name, _plain(shape)) for name, shape in _fields(event)] for event in EVENTS
+    event: [(_POSITIONS[column], name, _plain(shape)) for name, column, shape in _fields(event)] for event in EVENTS
 }

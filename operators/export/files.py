@@ -161,6 +161,7 @@ def _arrow_type(arrow: Any, shape: Shape) -> Any:
                 Kind.DATE: arrow.date32(),
                 Kind.TIMESTAMP: arrow.timestamp("us", tz="UTC"),
                 Kind.TIME: arrow.time64("us"),
+                Kind.WALL_TIME: arrow.timestamp("us"),
             }[kind]
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from operators.money.snapshot import MovementRecord
-from operators.reconcile.stripe_client import StripeClient, Transaction
 from pricing.currencies import decimal
 from pricing.movements import Movement, MovementKind
+from workers.reconciliation.stripe_client import StripeClient, Transaction
 
 #: By the object of a movement: a payment's transactions are those of its charge.
 Transactions: TypeAlias = Mapping[str, Sequence[Transaction]]
@@ -30,7 +30,7 @@ async def transactions_of(stripe: StripeClient, records: Iterable[MovementRecord
     The objects are those that the movements name, and all refunds and disputes that Stripe has of the payments.
 
     Raises:
-        operators.reconcile.stripe_client.StripeUnavailable: Stripe does not answer.
+        workers.reconciliation.stripe_client.StripeUnavailable: Stripe does not answer.
     """
     sources: dict[str, str] = {}
     for movement in (each.movement for each in records):

@@ -10,10 +10,10 @@ from psycopg import AsyncConnection
 
 from operators.money import at_stripe
 from operators.money.snapshot import MovementRecord, ObjectRow, Snapshot, load
-from operators.reconcile.stripe_client import StripeClient
 from pricing.currencies import decimal
 from pricing.movements import Movement, MovementKind
 from workers.decisions.state import Payment
+from workers.reconciliation.stripe_client import StripeClient
 
 _REFUNDS: Final = frozenset({MovementKind.REFUND, MovementKind.REFUND_FAILED})
 _DISPUTES: Final = frozenset({MovementKind.DISPUTE_OPENED, MovementKind.DISPUTE_WON, MovementKind.DISPUTE_LOST})
@@ -44,7 +44,8 @@ class Sums:
     """The sums of a booking's movements in one currency, in minor units.
 
     `disputed_minor` is what disputes hold or took, less what was won. `due_minor` must still go back, by the ledger.
-    `kept_minor` came and did not leave again; `due_minor` is a part of it.
+    `kept_minor` came and did not leave again; `due_minor` is a part of it. `kept_by_policy_minor` is what the policy
+    kept when the booking ended early; later refunds by hand and disputes may have taken of it.
     """
 
     currency: str
@@ -53,6 +54,7 @@ class Sums:
     disputed_minor: int
     due_minor: int
     kept_minor: int
+    kept_by_policy_minor: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +82,7 @@ async def money_of(
     Raises:
         NoSuchBooking: no table has it.
         psycopg.Error: the database cannot be used.
-        operators.reconcile.stripe_client.StripeUnavailable: Stripe does not answer.
+        workers.reconciliation.stripe_client.StripeUnavailable: Stripe does not answer.
     """
     snapshot = await load(connection, booking_id)
     if snapshot.booking is None and not snapshot.timeline:
@@ -111,6 +113,9 @@ def _sums(snapshot: Snapshot, records: Iterable[MovementRecord]) -> Iterator[Sum
             disputed_minor=-_change(movements, _DISPUTES),
             due_minor=sum(each.due_minor for intent, each in snapshot.payments.items() if intent in intents),
             kept_minor=sum(each.change_minor for each in movements),
+            kept_by_policy_minor=sum(
+                each.amount_minor for each in movements if each.kind is MovementKind.KEPT_BY_POLICY
+            ),
         )
 
 

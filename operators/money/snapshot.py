@@ -11,20 +11,27 @@ from psycopg import AsyncConnection
 from pricing.movements import Movement, Movements
 from topics.envelope import decode_value
 from topics.messages.events import (
+    BookingCancelled,
     BookingEvent,
     CommandRefused,
     CommandRepeated,
     DisputeOpened,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
     RefundClosed,
     RefundFailed,
 )
+from topics.messages.values import RefundReason
 from workers.decisions.state import Payment, with_sums
 
 _UNCOUNTED: Final = frozenset({CommandRefused.message_type, CommandRepeated.message_type})
 
 
 class MovementRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A movement with its event. `reason` is why a refund failed or was closed, or why a payment is disputed."""
+    """A movement with its event.
+
+    `reason` is why a refund failed or was closed, why a payment is disputed, or how a stay ended whose money is kept.
+    """
 
     sequence: int
     event_id: str
@@ -119,6 +126,12 @@ def _reason(event: BookingEvent) -> str | None:
     match event:
         case RefundFailed(failure=reason) | RefundClosed(reason=reason) | DisputeOpened(reason=reason):
             return str(reason)
+        case BookingCancelled():
+            return str(RefundReason.BOOKING_CANCELLED)
+        case GuestsCheckedOut():
+            return str(RefundReason.EARLY_DEPARTURE)
+        case GuestsDidNotArrive():
+            return str(RefundReason.NO_SHOW)
         case _:
             return None
 

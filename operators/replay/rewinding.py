@@ -40,7 +40,7 @@ REWIND_EFFECTS: Final[Mapping[str, RewindEffect]] = {
     ),
     "daily_report": RewindEffect(
         description="a booking that is counted is not counted twice; until the end is reached again, one that was"
-        " cancelled since counts",
+        " cancelled or ended early since counts in full",
     ),
     "money_movements": RewindEffect(
         description="rows of money_movement that exist are not changed; missing rows are written again",

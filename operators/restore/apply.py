@@ -4,10 +4,18 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Final
 
+import msgspec
 from psycopg import AsyncConnection
 
 from operators.restore.log import envelope_of
-from topics.messages.events import BookingEvent, BookingRejected, BookingReserved, Event
+from topics.messages.events import (
+    BlockReleased,
+    BookingEvent,
+    BookingRejected,
+    BookingReserved,
+    Event,
+    NightsBlocked,
+)
 from topics.messages.values import nights_of
 from workers.decisions import Booking, Night
 from workers.reservations.write_batch import NightKey, WriteBatch
@@ -18,7 +26,7 @@ MAX_RESTORED_NIGHTS_KEPT: Final = 500_000
 
 
 class EventBatch:
-    """A batch of events, and the bookings and nights that they change."""
+    """A batch of events, and the bookings, nights, blocks and sale terms that they change."""
 
     def __init__(self, nights: dict[NightKey, Night | None]) -> None:
         """`nights` is kept from batch to batch: no other process writes meanwhile."""
@@ -27,10 +35,13 @@ class EventBatch:
         self._rows = WriteBatch(nights)
 
     async def load(self, connection: AsyncConnection, events: Sequence[Received]) -> None:
-        """Read the bookings and nights of the events, as far as earlier batches wrote them."""
+        """Read the bookings, blocks and nights of the events, as far as earlier batches wrote them."""
         messages = [received.message for received in events]
         ids = {event.booking_id for event in messages if isinstance(event, BookingEvent)}
         await self._rows.load_bookings(connection, ids)
+        # The event that releases a block names its nights, but not its reason.
+        released = {(event.room_id, event.block_id) for event in messages if isinstance(event, BlockReleased)}
+        await self._rows.load_blocks(connection, released)
         keys = {key for event in messages if isinstance(event, Event) for key in self._keys_of(event)}
         await self._rows.load_nights(connection, keys)
 
@@ -39,12 +50,17 @@ class EventBatch:
 
         Raises:
             workers.decisions.states.IllegalTransition: the event cannot have happened here.
-            KeyError: the event changes a night that was never opened.
+            KeyError: the event changes a night that was never opened, or releases a block that was never made.
         """
         event = received.message
         assert isinstance(event, Event)
         id = event.booking_id if isinstance(event, BookingEvent) else None
         state = self._rows.state(id, self._keys_of(event))
+        if isinstance(event, BlockReleased):
+            block = self._rows.block((event.room_id, event.block_id))
+            if block is None:
+                raise KeyError(f"block {event.block_id} of room {event.room_id}, which was never made")
+            state = msgspec.structs.replace(state, block=block)
         return self._rows.apply(state, event, envelope_of(received).time).booking
 
     def booking(self, received: Received) -> Booking | None:
@@ -63,6 +79,8 @@ class EventBatch:
         """Return the nights at which applying the event may look."""
         if isinstance(event, BookingReserved):
             return nights_of(event.check_in, event.check_out)
+        if isinstance(event, NightsBlocked | BlockReleased):
+            return nights_of(event.first_night, event.end_night)
         if isinstance(event, BookingEvent):
             booking = self._rows.booking(event.booking_id)
             # The dates of a rejected stay may be anything.

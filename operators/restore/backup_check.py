@@ -11,7 +11,14 @@ from psycopg import AsyncConnection, sql
 
 from operators.restore.target import NotRestored, has_rows
 from storage.operator_log import id_of_actor
-from topics.messages.events import BookingRejected, BookingReserved, GuestsAdded, GuestsChanged, InventoryOpened
+from topics.messages.events import (
+    BookingRejected,
+    BookingReserved,
+    GuestsAdded,
+    GuestsChanged,
+    InventoryOpened,
+    SaleTermsChanged,
+)
 from topics.messages.message import Message
 
 #: The tables, and the word for their rows in reports.
@@ -71,7 +78,7 @@ class NamedIds:
             ids["guest"].update(event.guest_ids)
             if event.guest_list_id is not None:
                 self._bookings_of_lists[event.guest_list_id] = event.booking_id
-        elif isinstance(event, InventoryOpened):
+        elif isinstance(event, InventoryOpened | SaleTermsChanged):
             ids["room"].add(event.room_id)
             ids["hotel"].add(event.hotel_id)
 

@@ -40,11 +40,11 @@ from topics.messages.events import (
 from topics.messages.message import Message
 from topics.messages.values import CancelReason
 from workers.decisions import Booking
-from workers.payments.marks import Marks
 from workers.payments.pending_calls import CallContext, calls_for
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import SESSION_REFUSED
 from workers.runtime.role import Received
+from workers.stripe.marks import Marks
 
 #: Stripe ends a session by itself at its `expires_at`; so long after it nothing is left to close.
 _STRIPE_IS_LATE_BY: Final = timedelta(hours=1)

@@ -25,6 +25,8 @@ FROM_THE_LOG: Final = _names(
     models.Outbox,
     models.DeadLetter,
     models.Inventory,
+    models.RoomSaleTerms,
+    models.RoomBlock,
     models.Booking,
     models.BookingGuest,
     models.CheckoutSession,
@@ -48,11 +50,14 @@ FROM_A_BACKUP: Final = _names(
     models.Installation,
     models.Hotel,
     models.Room,
+    models.HotelSaleTerms,
+    models.RatePlan,
     models.IdempotencyKey,
     models.OperatorAction,
     models.DeadLetterEnd,
     models.PausedRole,
     models.UnattributedObject,
+    models.StripePosition,
 )
 
 _LOCK_SECONDS: Final = 3

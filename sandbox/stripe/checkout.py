@@ -119,7 +119,8 @@ def _new_session(till: Till, params: Json, terms: Terms) -> Json:
         "created": till.now(),
         "currency": terms.currency,
         "custom_fields": [],
-        "custom_text": nulls_of(stripe.checkout.Session.CustomText),
+        "custom_text": nulls_of(stripe.checkout.Session.CustomText)
+        | {name: text or None for name, text in params.get("custom_text", {}).items()},
         "customer_details": {"email": email} if email else None,
         "customer_email": email,
         "expires_at": terms.expires_at,

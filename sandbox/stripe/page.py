@@ -84,9 +84,16 @@ def _open(session: Json, refused: Refused | None) -> str:
          inputmode="text" required autofocus>
   <button class="pay">Pay {total}</button>
 </form>
+{_text(session)}
 {_back_link(session)}
 <details open><summary>Pay with another test card</summary>{others}</details>
 """
+
+
+def _text(session: Json) -> str:
+    """Return the shop's own text beside the button to pay."""
+    text = session["custom_text"]["submit"]
+    return f'<p class="terms">{escape(text["message"])}</p>' if text else ""
 
 
 def _row(item: Json) -> str:

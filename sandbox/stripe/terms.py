@@ -11,6 +11,7 @@ from sandbox.stripe.till import new_id
 MIN_SESSION_SECONDS = 30 * 60
 MAX_SESSION_SECONDS = 24 * 60 * 60
 _MAX_REFERENCE_LENGTH = 200
+_MAX_TEXT_LENGTH = 1200
 
 _IMITATED = frozenset(
     {
@@ -62,6 +63,7 @@ def terms_of(params: Json, now: int) -> Terms:
     """Read the terms out of checked SessionCreateParams. Raises Refused, and no key remembers it."""
     _refuse_what_is_not_imitated(params)
     _refuse_bad_urls(params)
+    _refuse_long_texts(params)
     items = [_line_item(item, f"line_items[{i}]") for i, item in enumerate(params["line_items"])]
     amount_minor, currency = _total(items, params.get("currency"))
     return Terms(amount_minor=amount_minor, currency=currency, expires_at=_expires_at(params, now), items=items)
@@ -97,6 +99,14 @@ def _refuse_bad_urls(params: Json) -> None:
             raise invalid("Not a valid URL", name, "url_invalid")
     if len(params.get("client_reference_id", "")) > _MAX_REFERENCE_LENGTH:
         raise invalid(f"At most {_MAX_REFERENCE_LENGTH} characters", "client_reference_id")
+
+
+def _refuse_long_texts(params: Json) -> None:
+    for name, text in params.get("custom_text", {}).items():
+        if text and len(text["message"]) > _MAX_TEXT_LENGTH:
+            raise invalid(
+                f"Text can be up to {_MAX_TEXT_LENGTH} characters in length.", f"custom_text[{name}][message]"
+            )
 
 
 def _expires_at(params: Json, now: int) -> int:

@@ -1,14 +1,22 @@
 """The read model of a hotel's sales for each night. The projection counts; `storage.reads.reports` reads.
 
 A stay counts with the amount of each of its nights; a booking without amounts by night counts with equal shares of its
-amount. The revenue is net: refunds that a person made at Stripe, and what lost disputes took, are deducted from the
-nights in proportion to their amounts. Deductions come from the events alone, because the ledger is ahead of them: its
-payments may have refunds already that are behind the position which a worker or a rebuild has reached. They are kept
-by the id of the refund or dispute, so that an event which is read again changes nothing.
+amount. The revenue is net: the refunds of the payment, and what lost disputes took of it, are deducted from the nights
+in proportion to their amounts. Deductions come from the events alone, because the ledger is ahead of them: its payments
+may have refunds already that are behind the position which a worker or a rebuild has reached. They are kept by the id
+of the refund or dispute, so that an event which is read again changes nothing.
+
+Of a stay that ended early the hotel keeps an amount by its policy. The nights before the first free one stay sold and
+count with their amounts; the rest of what is kept is a fee, and counts for that first free night. If less is kept than
+the amounts of the nights that stay sold, these share it in proportion, and there is no fee. After deductions the hotel
+keeps what is left of the payment, and never more than by its policy. Of a stay that is paid at the hotel nothing is
+held: guests who leave early have paid for the nights that they stayed, and the rest of the policy's amount is a claim
+of the hotel, which is neither revenue nor a fee.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -23,9 +31,12 @@ from topics.messages.events import (
     BookingEvent,
     BookingRefunded,
     DisputeClosed,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
     RefundFailed,
 )
-from topics.messages.values import DisputeResult
+from topics.messages.sale import AppliedPolicy
+from topics.messages.values import DisputeResult, Terms
 
 #: The events that change the report; `apply` leaves out all others.
 EVENTS_APPLIED: Final[tuple[type[BookingEvent], ...]] = (
@@ -34,6 +45,8 @@ EVENTS_APPLIED: Final[tuple[type[BookingEvent], ...]] = (
     BookingRefunded,
     RefundFailed,
     DisputeClosed,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
 )
 
 
@@ -49,27 +62,47 @@ class Deduction(NamedTuple):
     amount_minor: int
 
 
+class End(NamedTuple):
+    """The early end of a stay: the policy's amount, and the first night that is on sale again (None: all are).
+
+    `departed`: the guests had arrived.
+    """
+
+    kept_minor: int
+    freed_from: date | None
+    departed: bool = False
+    cancelled: bool = False
+
+
+def _kept_minor(policy: AppliedPolicy | None) -> int:
+    return 0 if policy is None else policy.kept_minor
+
+
 @dataclass(slots=True)
-class _Changes:
+class Changes:
     """The last state of each booking after a batch of events.
 
-    `confirmed` has the payment that pays the booking, if any; a booking is not both confirmed and cancelled.
+    `confirmed` has the payment that pays the booking, if any; `ended` those that ended early.
     """
 
     confirmed: dict[UUID, str | None] = field(default_factory=dict)
-    cancelled: set[UUID] = field(default_factory=set)
+    ended: dict[UUID, End] = field(default_factory=dict)
     deductions: dict[UUID, list[Deduction]] = field(default_factory=dict)
 
     def add(self, event: BookingEvent) -> None:
+        """Add an event of `EVENTS_APPLIED`; other kinds change nothing."""
         booking_id = event.booking_id
         match event:
             case BookingConfirmed():
                 self.confirmed[booking_id] = event.payment_intent
-                self.cancelled.discard(booking_id)
+                self.ended.pop(booking_id, None)
             case BookingCancelled():
-                self.confirmed.pop(booking_id, None)
-                self.cancelled.add(booking_id)
-            case BookingRefunded(by_hand=True):
+                self.ended[booking_id] = End(_kept_minor(event.policy), event.freed_from, cancelled=True)
+            case GuestsCheckedOut() if event.freed_from is not None:
+                self.ended[booking_id] = End(_kept_minor(event.policy), event.freed_from, departed=True)
+            case GuestsDidNotArrive():
+                self.ended[booking_id] = End(_kept_minor(event.policy), event.freed_from)
+            case BookingRefunded():
                 self._deduct(booking_id, Deduction(event.payment_intent, event.refund_id, event.amount_minor))
             case RefundFailed():
                 self._deduct(booking_id, Deduction(event.payment_intent, event.refund_id, 0))
@@ -81,53 +114,49 @@ class _Changes:
 
 
 async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) -> None:
-    """Count the bookings that the events confirm, cancel or deduct from, in the caller's transaction.
-
-    Of a booking that they both confirm and cancel, the last event counts; raises as `count`.
-    """
-    changes = _Changes()
+    """Count the bookings that the events confirm, end early or deduct from, as `count` does; raises as it."""
+    changes = Changes()
     for each in events:
         if isinstance(each.event, EVENTS_APPLIED):
             changes.add(each.event)
-    await count(connection, confirmed=changes.confirmed, cancelled=changes.cancelled, deductions=changes.deductions)
+    if changes.confirmed or changes.ended or changes.deductions:
+        await count(connection, changes)
 
 
-async def count(
-    connection: AsyncConnection,
-    *,
-    confirmed: Mapping[UUID, str | None],
-    cancelled: Collection[UUID] = (),
-    deductions: Mapping[UUID, Sequence[Deduction]] | None = None,
-) -> None:
-    """Add the `confirmed` bookings, subtract the `cancelled` ones, and deduct, in the caller's transaction.
+async def count(connection: AsyncConnection, changes: Changes) -> None:
+    """Count bookings that were confirmed, ended early or deducted from, in the caller's transaction.
 
-    The transaction is read committed. Adding a counted booking or subtracting an uncounted one changes nothing, nor
-    does a deduction that is known, or from a booking that is not counted, or of a payment that does not pay it. A night
-    without sales has no row.
-
-    Args:
-        connection: the caller's.
-        confirmed: for each booking the payment intent that pays it, or None if nothing was due in advance.
-        cancelled: bookings that are not in `confirmed`.
-        deductions: for each booking the money that left again, in the order of the events.
+    The transaction is read committed. To confirm a counted booking or to end an uncounted one changes nothing, nor does
+    a deduction that is known, or from a booking that is not counted, or of a payment that does not pay it. A night
+    without sales and fees has no row.
 
     Raises:
         BookingNotInLedger: a confirmed booking is unknown.
     """
-    recounted = {id_: of for id_, of in (deductions or {}).items() if id_ not in cancelled}
-    if not confirmed and not cancelled and not recounted:
+    removed = {id_ for id_, end in changes.ended.items() if end.cancelled and not end.kept_minor}
+    recounted = (changes.ended.keys() | changes.deductions.keys()) - removed
+    stays = []
+    if recounted:
+        for stay in await _recount(connection, changes, recounted):
+            if stay.is_removed:
+                removed.add(stay.booking_id)
+            else:
+                stays.append(stay)
+    confirmed = {id_: payment for id_, payment in changes.confirmed.items() if id_ not in removed}
+    if not confirmed and not removed and not stays:
         return
-    stays = await _recount(connection, confirmed, recounted) if recounted else []
     counted = await connection.execute(
         _COUNT_STAYS,
         {
             "confirmed": list(confirmed),
             "payments": list(confirmed.values()),
-            "cancelled": list(cancelled),
+            "cancelled": list(removed),
             "recounted": [stay.booking_id for stay in stays],
             "paid_by": [stay.payment_intent for stay in stays],
             "deductions": [stay.deductions for stay in stays],
             "night_deductions": [stay.night_deductions_minor for stay in stays],
+            "kept": [stay.kept_minor for stay in stays],
+            "freed_from": [stay.freed_from for stay in stays],
         },
     )
     known, *empty = await counted.fetchone() or (None, None, None)
@@ -137,73 +166,133 @@ async def count(
         await connection.execute(_DROP_EMPTY, empty)
 
 
-# Deductions.
+# Stays whose money changes.
 
 
 class _Recounted(NamedTuple):
-    """A stay with all its deductions, as PostgreSQL's texts of a JSON object and of an array; None: there are none."""
+    """A stay with its deductions and its end, as PostgreSQL's texts of a JSON object and of an array; None: none."""
 
     booking_id: UUID
-    payment_intent: str
+    payment_intent: str | None
     deductions: str | None
     night_deductions_minor: str | None
+    kept_minor: int | None
+    freed_from: date | None
+    is_removed: bool = False
 
 
-# A row that 0.1.0 wrote has no payment: it is the one that the ledger keeps. The stay's facts never change.
+class _Known(NamedTuple):
+    """A stay as it is counted so far, and its facts in the ledger, which never change."""
+
+    booking_id: UUID
+    check_in: date
+    amounts_minor: Sequence[int]
+    prepaid: bool
+    payment_intent: str | None
+    deductions: Mapping[str, int]
+    kept_minor: int | None
+    freed_from: date | None
+
+
+# A row that 0.1.0 wrote has no payment: it is the one that the ledger keeps, or of which the hotel keeps a part.
 _STAYS: Final = """
-select booking.id, booking.amount_minor, booking.check_out - booking.check_in, booking.night_amounts_minor,
-       stay.booking_id is not null, coalesce(stay.payment_intent, kept.payment_intent), stay.deductions
+select booking.id, booking.check_in, booking.check_out - booking.check_in, booking.amount_minor,
+       booking.night_amounts_minor, booking.terms, stay.booking_id is not null,
+       coalesce(stay.payment_intent, paying.payment_intent), stay.deductions, stay.kept_minor, stay.freed_from
 from booking
 left join reported_stay as stay on stay.booking_id = booking.id
 left join lateral (
     select payment ->> 'payment_intent' as payment_intent
-    from jsonb_array_elements(booking.payments) as payment where payment ->> 'state' = 'kept' limit 1
-) as kept on true
+    from jsonb_array_elements(booking.payments) as payment
+    where payment ->> 'state' = 'kept' or payment ? 'retained_minor' limit 1
+) as paying on true
 where booking.id = any(%b::uuid[])
 """
 
 
-async def _recount(
-    connection: AsyncConnection,
-    confirmed: Mapping[UUID, str | None],
-    deductions: Mapping[UUID, Sequence[Deduction]],
-) -> list[_Recounted]:
-    """Return the stays, counted before or by this batch, whose deductions change."""
-    found = await connection.execute(_STAYS, (list(deductions),))
+async def _recount(connection: AsyncConnection, changes: Changes, booking_ids: set[UUID]) -> list[_Recounted]:
+    """Return the stays, counted before or by this batch, whose deductions or whose end change."""
+    found = await connection.execute(_STAYS, (list(booking_ids),))
     stays = []
-    async for booking_id, amount_minor, nights, night_amounts_minor, is_counted, payment_intent, known in found:
-        if not is_counted and booking_id not in confirmed:
+    async for id_, check_in, nights, amount_minor, by_night, terms, is_counted, paid_by, deductions, *ended in found:
+        if not is_counted and id_ not in changes.confirmed:
             continue
-        paid_by = confirmed.get(booking_id) or payment_intent
-        of_payment = [each for each in deductions[booking_id] if each.payment_intent == paid_by]
-        if paid_by is None or not of_payment:
-            continue
-        after = _after(known or {}, of_payment)
-        stays.append(_Recounted(booking_id, paid_by, *_columns(after, amount_minor, nights, night_amounts_minor)))
+        known = _Known(
+            booking_id=id_,
+            check_in=check_in,
+            amounts_minor=by_night or shares_minor(amount_minor, (1,) * nights),
+            prepaid=terms == Terms.PREPAID,
+            payment_intent=changes.confirmed.get(id_) or paid_by,
+            deductions=deductions or {},
+            kept_minor=ended[0],
+            freed_from=ended[1],
+        )
+        of_payment = [each for each in changes.deductions.get(id_, ()) if each.payment_intent == known.payment_intent]
+        end = changes.ended.get(id_)
+        if of_payment or end is not None:
+            stays.append(_recounted(known, of_payment, end))
     return stays
 
 
-def _after(known: Mapping[str, int], deductions: Sequence[Deduction]) -> dict[str, int]:
-    """Return the deductions of a stay by refund or dispute, after those of a batch."""
-    after = {**known, **{each.id: each.amount_minor for each in deductions}}
-    return {id_: amount_minor for id_, amount_minor in after.items() if amount_minor}
+def _recounted(known: _Known, deductions: Sequence[Deduction], end: End | None) -> _Recounted:
+    """Return the stay after the deductions, none of another payment, and after its end, if it has ended."""
+    after = {**known.deductions, **{each.id: each.amount_minor for each in deductions}}
+    after = {id_: amount_minor for id_, amount_minor in after.items() if amount_minor}
+    kept_minor, freed_from = known.kept_minor, known.freed_from
+    if end is not None:
+        freed_from = end.freed_from or known.check_in
+        kept_minor = _held_minor(known, end, freed_from)
+    is_removed = end is not None and end.cancelled and not kept_minor
+    by_night = _night_deductions_minor(known, sum(after.values()), kept_minor, freed_from)
+    return _Recounted(
+        booking_id=known.booking_id,
+        payment_intent=known.payment_intent,
+        deductions=msgspec.json.encode(after).decode() if after else None,
+        night_deductions_minor=None if by_night is None else f"{{{','.join(map(str, by_night))}}}",
+        kept_minor=kept_minor,
+        freed_from=freed_from,
+        is_removed=is_removed,
+    )
 
 
-def _columns(
-    deductions: Mapping[str, int], amount_minor: int, nights: int, night_amounts_minor: Sequence[int] | None
-) -> tuple[str | None, str | None]:
-    """Return the stay's deductions, and each night's share of them: together the amount of the stay at most."""
-    if not deductions:
-        return None, None
-    amounts = night_amounts_minor or shares_minor(amount_minor, (1,) * nights)
-    shares = shares_minor(min(sum(deductions.values()), amount_minor), amounts)
-    return msgspec.json.encode(deductions).decode(), f"{{{','.join(map(str, shares))}}}"
+def _held_minor(known: _Known, end: End, freed_from: date) -> int:
+    """Return what the hotel has of a stay that ended early, before deductions."""
+    if known.prepaid:
+        return end.kept_minor
+    return sum(known.amounts_minor[: _sold_count(known, freed_from)]) if end.departed else 0
+
+
+def _sold_count(known: _Known, freed_from: date) -> int:
+    """Return how many nights of the stay stay sold."""
+    return min(max(0, (freed_from - known.check_in).days), len(known.amounts_minor))
+
+
+def _night_deductions_minor(
+    known: _Known, deducted_minor: int, kept_minor: int | None, freed_from: date | None
+) -> list[int] | None:
+    """Return by how much the amount of each night is more than what counts of it; None: all of it counts.
+
+    The nights that were freed share the fee, if there is one.
+    """
+    amounts = known.amounts_minor
+    amount_minor = sum(amounts)
+    if freed_from is None:
+        return list(shares_minor(min(deducted_minor, amount_minor), amounts)) if deducted_minor else None
+    count = _sold_count(known, freed_from)
+    left_minor = max(0, min(kept_minor or 0, amount_minor - deducted_minor))
+    earned_minor = min(left_minor, sum(amounts[:count]))
+    counted = (
+        *shares_minor(earned_minor, amounts[:count]),
+        *shares_minor(left_minor - earned_minor, amounts[count:]),
+    )
+    return [amount - counts for amount, counts in zip(amounts, counted, strict=True)]
 
 
 # Statements.
 
 # The ledger's facts about a stay never change, and are committed before any event about the stay is published.
 # A booking that is counted has a row in `reported_stay`, so no booking is counted twice or subtracted uncounted.
+# Of a stay that ended early, what counts of the freed nights is the fee of the first of them.
 # Nights are written in the order of their key, so workers of one hotel may wait for each other but never deadlock: that
 # is why one statement writes all of them. `before` has the rows as they were, because every part of a statement sees
 # the tables as they were when it began; a stay that this statement adds is not among them.
@@ -215,13 +304,16 @@ with named as (
            named.payment_intent
     from booking join named on named.booking_id = booking.id where id = any(%(confirmed)b::uuid[])
 ), recounted as (
-    select booking_id, payment_intent, deductions::jsonb, night_deductions::bigint[] as night_deductions_minor
-    from unnest(%(recounted)b::uuid[], %(paid_by)b::text[], %(deductions)b::text[], %(night_deductions)b::text[])
-         as recounted (booking_id, payment_intent, deductions, night_deductions)
+    select booking_id, payment_intent, deductions::jsonb, night_deductions::bigint[] as night_deductions_minor,
+           kept_minor, freed_from
+    from unnest(%(recounted)b::uuid[], %(paid_by)b::text[], %(deductions)b::text[], %(night_deductions)b::text[],
+                %(kept)b::bigint[], %(freed_from)b::date[])
+         as recounted (booking_id, payment_intent, deductions, night_deductions, kept_minor, freed_from)
 ), added as (
     insert into reported_stay (booking_id, hotel_id, check_in, check_out, rooms_count, amount_minor, currency,
-                               night_amounts_minor, payment_intent, deductions, night_deductions_minor)
-    select known.*, recounted.deductions, recounted.night_deductions_minor
+                               night_amounts_minor, payment_intent, deductions, night_deductions_minor, kept_minor,
+                               freed_from)
+    select known.*, recounted.deductions, recounted.night_deductions_minor, recounted.kept_minor, recounted.freed_from
     from known left join recounted using (booking_id)
     on conflict (booking_id) do nothing
     returning *
@@ -234,7 +326,8 @@ with named as (
 ), after as (
     update reported_stay as stay
     set payment_intent = recounted.payment_intent, deductions = recounted.deductions,
-        night_deductions_minor = recounted.night_deductions_minor
+        night_deductions_minor = recounted.night_deductions_minor, kept_minor = recounted.kept_minor,
+        freed_from = recounted.freed_from
     from recounted
     where stay.booking_id = recounted.booking_id and stay.booking_id = any(%(recounted)b::uuid[])
     returning stay.*
@@ -242,24 +335,29 @@ with named as (
     select *, 1 as sign from added union all select *, -1 from removed
     union all select *, -1 from before union all select *, 1 from after
 ), spread as (
-    select hotel_id, check_in + number as date, currency, sign, number = 0 as arrives, rooms_count,
+    select hotel_id, least(check_in + number, freed_from) as date, currency, sign, number = 0 as arrives, rooms_count,
+           freed_from is null or check_in + number < freed_from as is_sold,
            coalesce(
                night_amounts_minor[number + 1],
                amount_minor / (check_out - check_in)
                + (number < amount_minor %% (check_out - check_in))::int
-           ) - coalesce(night_deductions_minor[number + 1], 0) as revenue_minor
+           ) - coalesce(night_deductions_minor[number + 1], 0) as net_minor
     from changed cross join lateral generate_series(0, check_out - check_in - 1) as number
 ), counted as (
-    insert into daily_report as report (hotel_id, date, arrivals, staying, nights, revenue_minor, currency)
-    select hotel_id, date, coalesce(sum(sign) filter (where arrives), 0), sum(sign), sum(sign * rooms_count),
-           sum(sign * revenue_minor), min(currency)
-    from spread group by hotel_id, date order by hotel_id, date
+    insert into daily_report as report (hotel_id, date, arrivals, staying, nights, revenue_minor, fees_minor, currency)
+    select hotel_id, date, coalesce(sum(sign) filter (where is_sold and arrives), 0),
+           coalesce(sum(sign) filter (where is_sold), 0), coalesce(sum(sign * rooms_count) filter (where is_sold), 0),
+           coalesce(sum(sign * net_minor) filter (where is_sold), 0),
+           coalesce(sum(sign * net_minor) filter (where not is_sold), 0), min(currency)
+    from spread where is_sold or net_minor <> 0 group by hotel_id, date order by hotel_id, date
     on conflict (hotel_id, date) do update
     set arrivals = report.arrivals + excluded.arrivals, staying = report.staying + excluded.staying,
-        nights = report.nights + excluded.nights, revenue_minor = report.revenue_minor + excluded.revenue_minor
-    returning hotel_id, date, staying
+        nights = report.nights + excluded.nights, revenue_minor = report.revenue_minor + excluded.revenue_minor,
+        fees_minor = report.fees_minor + excluded.fees_minor
+    returning hotel_id, date, staying, fees_minor
 )
-select (select array_agg(booking_id) from known), array_agg(hotel_id), array_agg(date) from counted where staying = 0
+select (select array_agg(booking_id) from known), array_agg(hotel_id), array_agg(date)
+from counted where staying = 0 and fees_minor = 0
 """
 
 # This transaction has just written these rows and so holds their locks: no other count can come between.

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from pricing.movements import EVENTS_WITH_MONEY, KnownPayment, MovementKind, Movements
+from pricing.movements import EVENTS_WITH_MONEY, KnownPayment, MovementKind, Movements, may_move
 from storage.projections.positioned_event import PositionedEvent
 from topics.messages.events import BookingEvent
 
@@ -31,21 +31,23 @@ class _Row(NamedTuple):
     amount_minor: int
     change_minor: int
     currency: str
+    pays_booking: bool
 
 
 _KNOWN: Final = """
-select payment_intent, kind, object_id, currency from money_movement
+select payment_intent, kind, object_id, currency, case when pays_booking then booking_id end from money_movement
 where booking_id = any(%b::uuid[]) and kind in ('payment', 'refund')
 """
 # A row that exists is the same movement, because the log never changes; so a conflict is no update.
 _APPEND: Final = """
 insert into money_movement (booking_id, sequence, hotel_id, time, kind, payment_intent, object_id, amount_minor,
-                            change_minor, currency)
+                            change_minor, currency, pays_booking)
 select moved.booking_id, sequence, booking.hotel_id, time, kind, payment_intent, object_id, moved.amount_minor,
-       change_minor, moved.currency
+       change_minor, moved.currency, pays_booking
 from unnest(%b::uuid[], %b::bigint[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::bigint[],
-            %b::bigint[], %b::text[])
-    as moved (booking_id, sequence, time, kind, payment_intent, object_id, amount_minor, change_minor, currency)
+            %b::bigint[], %b::text[], %b::boolean[])
+    as moved (booking_id, sequence, time, kind, payment_intent, object_id, amount_minor, change_minor, currency,
+              pays_booking)
 left join booking on booking.id = moved.booking_id
 on conflict (booking_id, sequence) do nothing
 """
@@ -54,9 +56,7 @@ on conflict (booking_id, sequence) do nothing
 async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) -> None:
     """Append the movements of the events, in the caller's transaction; rows that exist are not changed."""
     with_money = [
-        (each, each.event)
-        for each in events
-        if isinstance(each.event, EVENTS_APPLIED) and getattr(each.event, "payment_intent", None) is not None
+        (each, each.event) for each in events if isinstance(each.event, BookingEvent) and may_move(each.event)
     ]
     if not with_money:
         return
@@ -72,6 +72,7 @@ async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) 
             movement.amount_minor,
             movement.change_minor,
             movement.currency,
+            movement.pays_booking,
         )
         for each, event in with_money
         if (movement := movements.of(event)) is not None
@@ -83,8 +84,9 @@ async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) 
 async def _known(connection: AsyncConnection, booking_ids: list[UUID]) -> dict[str, KnownPayment]:
     """Return the payments of bookings that the read model has already, with the refunds that were carried out."""
     payments: dict[str, KnownPayment] = {}
-    async for payment_intent, kind, object_id, currency in await connection.execute(_KNOWN, (booking_ids,)):
+    async for payment_intent, kind, object_id, currency, pays in await connection.execute(_KNOWN, (booking_ids,)):
         known = payments.setdefault(payment_intent, KnownPayment(currency))
+        known.pays = known.pays or pays
         if kind == MovementKind.REFUND:
             known.refund_ids.add(object_id)
     return payments

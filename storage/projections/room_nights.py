@@ -1,4 +1,4 @@
-"""The read model of every night of every room: its price, its taken rooms, and each hotel's lowest price.
+"""The read model of every night of every room: its price, its taken and blocked rooms, and each hotel's lowest price.
 
 The changes of a batch of events to a night are added up first, and written once. Only the worker to which a room's
 partition is assigned writes the room's nights. Every worker that changed a room of a hotel writes the hotel's lowest
@@ -17,14 +17,18 @@ from pricing.charges import step_minor
 from pricing.stays import NO_SURGE_MILLI, night_price_minor
 from storage.projections.positioned_event import PositionedEvent
 from topics.messages.events import (
+    BlockReleased,
     BookingCancelled,
     BookingConfirmed,
     BookingEvent,
     BookingExpired,
     BookingReserved,
     Event,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
     InventoryChanged,
     InventoryOpened,
+    NightsBlocked,
 )
 from topics.messages.values import nights_of
 
@@ -108,7 +112,9 @@ class _Change:
 
     opened: InventoryOpened | None = None
     taken: int = 0
+    blocked: int = 0
     total_count: int | None = None
+    allowance_count: int | None = None
     price_minor: int | None = None
     surge_milli: int | None = None
     closed: bool | None = None
@@ -119,7 +125,7 @@ class _Change:
 
     @property
     def by_the_hotel(self) -> bool:
-        return self.of_a_price or self.total_count is not None
+        return self.of_a_price or self.blocked != 0 or self.total_count is not None or self.allowance_count is not None
 
 
 _Changes = dict[_Key, _Change]
@@ -132,6 +138,7 @@ def _open_nights(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
         changes[event.room_id, night] = _Change(
             opened=event,
             total_count=event.total_count,
+            allowance_count=0,
             price_minor=event.price_minor,
             surge_milli=NO_SURGE_MILLI,
             closed=False,
@@ -142,7 +149,7 @@ def _open_nights(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
 def _change_nights(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
     values = {
         name: value
-        for name in ("total_count", "price_minor", "surge_milli", "closed")
+        for name in ("total_count", "allowance_count", "price_minor", "surge_milli", "closed")
         if (value := getattr(event, name)) is not None
     }
     for night in event.nights:
@@ -162,11 +169,33 @@ def _give_back(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
 
 
 def _give_back_cancelled(changes: _Changes, event: BookingCancelled, stays: _Stays) -> Sequence[date]:
+    return _free_from(changes, stays[event.booking_id], event.freed_from)
+
+
+def _give_back_unused(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
+    return () if event.freed_from is None else _free_from(changes, stays[event.booking_id], event.freed_from)
+
+
+def _free_from(changes: _Changes, stay: _Stay, freed_from: date | None) -> Sequence[date]:
     # The nights before `freed_from` are past: they stay taken, as the ledger has them booked.
-    stay = stays[event.booking_id]
-    if event.freed_from is not None:
-        stay = stay._replace(check_in=max(stay.check_in, event.freed_from))
+    if freed_from is not None:
+        stay = stay._replace(check_in=max(stay.check_in, freed_from))
     return _take(changes, stay, -1)
+
+
+def _block(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+    return _add_blocked(changes, event, 1)
+
+
+def _release(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+    return _add_blocked(changes, event, -1)
+
+
+def _add_blocked(changes: _Changes, event: NightsBlocked | BlockReleased, sign: int) -> Sequence[date]:
+    nights = nights_of(event.first_night, event.end_night)
+    for night in nights:
+        _change_of(changes, (event.room_id, night)).blocked += sign * event.rooms_count
+    return nights
 
 
 def _take_confirmed(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
@@ -196,6 +225,10 @@ _APPLY: Final[Mapping[type[Event], Callable[[_Changes, Any, _Stays], Sequence[da
     BookingCancelled: _give_back_cancelled,
     BookingExpired: _give_back,
     BookingConfirmed: _take_confirmed,
+    GuestsCheckedOut: _give_back_unused,
+    GuestsDidNotArrive: _give_back_unused,
+    NightsBlocked: _block,
+    BlockReleased: _release,
 }
 #: The events that may change nights; `apply` leaves out all others.
 EVENTS_APPLIED: Final = tuple(_APPLY)
@@ -219,6 +252,8 @@ async def _stays(connection: AsyncConnection, events: Iterable[NightsEvent]) -> 
 
 
 def _needs_stay(event: BookingEvent) -> bool:
+    if isinstance(event, GuestsCheckedOut | GuestsDidNotArrive):
+        return event.freed_from is not None
     return isinstance(event, BookingCancelled | BookingExpired) or (isinstance(event, BookingConfirmed) and event.late)
 
 
@@ -232,26 +267,32 @@ on conflict do nothing
 """
 
 _OPEN_NIGHTS: Final = """
-insert into room_night (room_id, date, hotel_id, currency, total_count, taken_count, price_minor, surge_milli, closed)
+insert into room_night (room_id, date, hotel_id, currency, total_count, allowance_count, taken_count, blocked_count,
+                        price_minor, surge_milli, closed)
 select * from unnest(%b::bigint[], %b::date[], %b::bigint[], %b::text[],
-                     %b::int[], %b::int[], %b::bigint[], %b::int[], %b::bool[])
+                     %b::int[], %b::int[], %b::int[], %b::int[], %b::bigint[], %b::int[], %b::bool[])
 on conflict (room_id, date) do update
 set hotel_id = excluded.hotel_id, currency = excluded.currency, total_count = excluded.total_count,
-    taken_count = excluded.taken_count, price_minor = excluded.price_minor, surge_milli = excluded.surge_milli,
+    allowance_count = excluded.allowance_count, taken_count = excluded.taken_count,
+    blocked_count = excluded.blocked_count, price_minor = excluded.price_minor, surge_milli = excluded.surge_milli,
     closed = excluded.closed
 """
 
 _CHANGE_VALUES: Final = """
 update room_night as night
 set taken_count = night.taken_count + new.taken,
+    blocked_count = night.blocked_count + new.blocked,
     total_count = coalesce(new.total_count, night.total_count),
+    allowance_count = coalesce(new.allowance_count, night.allowance_count),
     price_minor = coalesce(new.price_minor, night.price_minor),
     surge_milli = coalesce(new.surge_milli, night.surge_milli),
     closed = coalesce(new.closed, night.closed)
-from unnest(%b::bigint[], %b::date[], %b::int[], %b::int[], %b::bigint[], %b::int[], %b::bool[])
-     as new (room_id, date, taken, total_count, price_minor, surge_milli, closed)
+from unnest(%b::bigint[], %b::date[], %b::int[], %b::int[], %b::int[], %b::int[], %b::bigint[], %b::int[], %b::bool[])
+     as new (room_id, date, taken, blocked, total_count, allowance_count, price_minor, surge_milli, closed)
 where night.room_id = new.room_id and night.date = new.date
 """
+
+_PRICE_COLUMNS: Final = ("price_minor", "surge_milli", "closed")
 
 _COUNT_TAKEN: Final = """
 update room_night as night
@@ -271,13 +312,13 @@ async def _write_opened(connection: AsyncConnection, changes: _Changes) -> None:
             *_key_columns(changes),
             [event.hotel_id for event in opened],
             [event.currency for event in opened],
-            *_columns(changes.values(), "total_count", "taken", "price_minor", "surge_milli", "closed"),
+            *_columns(changes.values(), "total_count", "allowance_count", "taken", "blocked", *_PRICE_COLUMNS),
         ),
     )
 
 
 async def _write_changed(connection: AsyncConnection, changes: _Changes) -> None:
-    values = _columns(changes.values(), "taken", "total_count", "price_minor", "surge_milli", "closed")
+    values = _columns(changes.values(), "taken", "blocked", "total_count", "allowance_count", *_PRICE_COLUMNS)
     await _update(connection, _CHANGE_VALUES, changes, values)
 
 

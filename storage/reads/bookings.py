@@ -10,7 +10,8 @@ from datetime import date, datetime, time
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Row, any_, bindparam, case, cast, func, select
+import msgspec
+from sqlalchemy import ARRAY, BigInteger, Row, RowMapping, any_, bindparam, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pricing.charges import step_minor
@@ -26,9 +27,11 @@ from storage.models import (
     Hotel,
     Inventory,
     Room,
+    RoomSaleTerms,
 )
 from topics.messages.events import CommandRepeated
-from topics.messages.values import BookingStatus, StayTimes
+from topics.messages.sale import AppliedPolicy, Sale, SaleTerms
+from topics.messages.values import BookingStatus, StayTimes, Terms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,9 +116,32 @@ BOOKING_COLUMNS: Final = tuple(getattr(Booking, name) for name in BookingFacts._
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BookingRow(BookingFacts):
-    """A user's booking."""
+    """A user's booking, with all that was agreed; `sale` is None for one without sale terms."""
 
     user_id: int
+    terms: Terms
+    sale: Sale | None
+    policy: AppliedPolicy | None
+    stay_times: StayTimes | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NightForSale:
+    """A night of a room that was put on sale: the price with its surge, and the number of rooms that are free."""
+
+    night: date
+    price_minor: int
+    currency: str
+    closed: bool
+    free_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoomForSale:
+    """A room with its sale terms in force (None: it has none), and those of its nights that were put on sale."""
+
+    terms: SaleTerms | None
+    nights: list[NightForSale]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -227,7 +253,13 @@ async def nights_on_offer(
     connection: AsyncConnection, hotel_id: int, first_night: date, end_night: date
 ) -> list[NightOffer]:
     """Return the nights of [first_night, end_night) of a hotel's rooms, by room and date."""
-    free_count = Inventory.total_count - Inventory.booked_count - Inventory.reserved_count
+    free_count = (
+        Inventory.total_count
+        + Inventory.allowance_count
+        - Inventory.booked_count
+        - Inventory.reserved_count
+        - Inventory.blocked_count
+    )
     rows = await connection.execute(
         select(
             Inventory.room_id,
@@ -252,13 +284,75 @@ async def nights_on_offer(
     ]
 
 
+async def room_for_sale(connection: AsyncConnection, room_id: int, first_night: date, end_night: date) -> RoomForSale:
+    """Return a room's sale terms and its nights of [first_night, end_night) that were put on sale, by date."""
+    terms = await sale_terms(connection, room_id)
+    rows = await connection.execute(
+        _NIGHTS_FOR_SALE, {"room_id": room_id, "first_night": first_night, "end_night": end_night}
+    )
+    return RoomForSale(
+        terms=terms,
+        nights=[
+            NightForSale(
+                night=night,
+                price_minor=night_price_minor(price_minor, surge_milli, step_minor(currency)),
+                currency=currency,
+                closed=closed,
+                free_count=free_count,
+            )
+            for night, price_minor, surge_milli, currency, closed, free_count in rows
+        ],
+    )
+
+
+_SALE_TERMS: Final = select(RoomSaleTerms.terms).where(RoomSaleTerms.room_id == bindparam("room_id"))
+_NIGHTS_FOR_SALE: Final = (
+    select(
+        Inventory.night,
+        Inventory.price_minor,
+        Inventory.surge_milli,
+        Inventory.currency,
+        Inventory.closed,
+        (
+            Inventory.total_count
+            + Inventory.allowance_count
+            - Inventory.booked_count
+            - Inventory.reserved_count
+            - Inventory.blocked_count
+        ).label("free_count"),
+    )
+    .where(
+        Inventory.room_id == bindparam("room_id"),
+        Inventory.night >= bindparam("first_night"),
+        Inventory.night < bindparam("end_night"),
+    )
+    .order_by(Inventory.night)
+)
+
+
+async def sale_terms(connection: AsyncConnection, room_id: int) -> SaleTerms | None:
+    """Return a room's sale terms in force; None: it has none."""
+    found = (await connection.execute(_SALE_TERMS, {"room_id": room_id})).scalar()
+    return None if found is None else msgspec.convert(found, SaleTerms)
+
+
 async def own_booking(connection: AsyncConnection, booking_id: UUID, user_id: int) -> BookingRow | None:
     """Return the user's booking, or None when the ledger has none of this user's by that id."""
     rows = await connection.execute(
-        select(*BOOKING_COLUMNS).where(Booking.id == booking_id, Booking.user_id == user_id)
+        select(*BOOKING_COLUMNS, *_AGREED_COLUMNS).where(Booking.id == booking_id, Booking.user_id == user_id)
     )
     row = rows.mappings().first()
-    return None if row is None else BookingRow(**row)
+    return None if row is None else BookingRow(**{**row, **_agreed(row)})
+
+
+_AGREED_COLUMNS: Final = (Booking.terms, Booking.sale, Booking.policy, Booking.stay_times)
+
+
+def _agreed(row: RowMapping) -> dict[str, Any]:
+    """Return the columns of what was agreed as messages have them."""
+    types = {"sale": Sale, "policy": AppliedPolicy, "stay_times": StayTimes}
+    found = {name: None if row[name] is None else msgspec.convert(row[name], type) for name, type in types.items()}
+    return {"terms": Terms(row["terms"]), **found}
 
 
 async def booking_status(

@@ -21,7 +21,8 @@ class ReturnedPayment:
     """A payment of which money went back, must go back, or failed to, or that is disputed.
 
     `amount_minor` is the whole payment's. `status` is None if it is disputed only. `closed_minor` does not go back
-    through Stripe, because an operator ended the refund.
+    through Stripe, because an operator ended the refund; `retained_minor` does not go back, because the hotel keeps it
+    by its policy.
     """
 
     payment_intent: str
@@ -29,6 +30,7 @@ class ReturnedPayment:
     refunded_minor: int
     due_minor: int
     closed_minor: int
+    retained_minor: int
     currency: str
     status: RefundStatus | None
     disputed: bool
@@ -72,6 +74,20 @@ def refunded_of(payments: Sequence[Mapping[str, Any]], currency: str) -> int:
     return sum(_refunded_minor(payment) for payment in payments if payment.get("currency", currency) == currency)
 
 
+def left_of_paying(payments: Sequence[Mapping[str, Any]], currency: str) -> int | None:
+    """Return what is left of the payment that pays the booking, in its currency; None if no payment does."""
+    paying = [
+        payment for payment in payments if payment["state"] == "kept" and payment.get("currency", currency) == currency
+    ]
+    return sum(_left_minor(payment) for payment in paying) if paying else None
+
+
+def _left_minor(payment: Mapping[str, Any]) -> int:
+    """Return the amount that did not leave again, by refunds or by lost disputes."""
+    lost = sum(int(amount_minor) for _, amount_minor, state in payment.get("disputes", ()) if state == "lost")
+    return max(0, int(payment["amount_minor"]) - _refunded_minor(payment) - lost)
+
+
 def _returned(
     payment: Mapping[str, Any], currency: str, call_status: str | None, newest_status: str | None
 ) -> ReturnedPayment:
@@ -94,6 +110,7 @@ def _returned(
         refunded_minor=refunded_minor,
         due_minor=due_minor,
         closed_minor=closed_minor,
+        retained_minor=payment.get("retained_minor", 0),
         currency=payment.get("currency", currency),
         status=status,
         disputed=is_disputed([payment]),
@@ -124,4 +141,4 @@ def _refunded_minor(payment: Mapping[str, Any]) -> int:
 
 
 def _has_sums(payment: Mapping[str, Any]) -> bool:
-    return any(payment.get(name) for name in ("due_minor", "closed_minor", "refunds", "disputes"))
+    return any(payment.get(name) for name in ("due_minor", "closed_minor", "retained_minor", "refunds", "disputes"))

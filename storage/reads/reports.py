@@ -31,6 +31,8 @@ class ManagedHotel:
 class SoldNight:
     """One night of a hotel: bookings that begin with it and that have it, rooms sold, and rooms there were to sell.
 
+    `fees_minor` is kept of stays that ended early, and counts for the first night that was on sale again.
+
     `estimated` of the bookings `staying`, and `estimated_arrivals` of the `arrivals`, have no amounts by night: their
     share of the revenue is an even one.
     """
@@ -40,6 +42,7 @@ class SoldNight:
     staying: int = 0
     nights: int = 0
     revenue_minor: int = 0
+    fees_minor: int = 0
     rooms: int = 0
     estimated: int = 0
     estimated_arrivals: int = 0
@@ -93,7 +96,8 @@ async def managed_hotel(connection: AsyncConnection, hotel_id: int, owner_id: in
 async def sold_nights(connection: AsyncConnection, hotel_id: int, first: date, last: date) -> list[SoldNight]:
     """Return every night from `first` to `last`, both included, as far as the projections have come.
 
-    Of a closed room only the rooms that are taken count as for sale.
+    Of a closed room only the rooms that are taken count as for sale; rooms that the hotel blocked do not count, nor
+    does its allowance.
     """
     sold = (
         select(
@@ -102,11 +106,12 @@ async def sold_nights(connection: AsyncConnection, hotel_id: int, first: date, l
             DailyReport.staying,
             DailyReport.nights,
             DailyReport.revenue_minor,
+            DailyReport.fees_minor,
         )
         .where(DailyReport.hotel_id == hotel_id, DailyReport.night.between(first, last))
         .subquery()
     )
-    for_sale = case((RoomNight.closed, RoomNight.taken_count), else_=RoomNight.total_count)
+    for_sale = case((RoomNight.closed, RoomNight.taken_count), else_=RoomNight.total_count - RoomNight.blocked_count)
     there = (
         select(RoomNight.night, func.sum(for_sale).label("rooms"))
         .where(RoomNight.hotel_id == hotel_id, RoomNight.night.between(first, last))
@@ -130,7 +135,9 @@ async def sold_nights(connection: AsyncConnection, hotel_id: int, first: date, l
 
 def _estimated(hotel_id: int, first: date, last: date) -> Select[tuple[date, int, int]]:
     """Return the query that counts, by night, the bookings without amounts by night, and those that arrive then."""
-    lengths = ReportedStay.check_out - ReportedStay.check_in
+    # Of a stay that ended early, the nights before the first free one count.
+    end_night = func.least(ReportedStay.check_out, ReportedStay.freed_from)
+    lengths = end_night - ReportedStay.check_in
     numbers = func.generate_series(0, lengths - 1).table_valued("number").render_derived()
     spread = (
         select(
@@ -144,7 +151,7 @@ def _estimated(hotel_id: int, first: date, last: date) -> Select[tuple[date, int
             ReportedStay.night_amounts_minor.is_(None),
             ReportedStay.check_in > first - timedelta(days=MAX_NIGHTS),
             ReportedStay.check_in <= last,
-            ReportedStay.check_out > first,
+            end_night > first,
         )
         .subquery()
     )

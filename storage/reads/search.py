@@ -5,13 +5,16 @@ numbers, with one entry a night. Money is integers in minor units.
 """
 
 from collections.abc import Collection, Mapping
-from datetime import date, datetime
-from typing import Final, NamedTuple
+from datetime import date, datetime, time
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import TextClause, select, text
+from sqlalchemy import Row, Select, Text, TextClause, cast, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.models import Hotel, Room
+from storage.models import Hotel, Room, RoomSaleTerms
+from storage.reads.terms import decode_terms
+from topics.messages.sale import SaleTerms
+from topics.messages.values import StayTimes
 
 #: The projection that the nights come from.
 CONSUMER: Final = "room_nights"
@@ -57,6 +60,13 @@ class HotelFacts(NamedTuple):
     latitude: float | None
     longitude: float | None
     time_zone: str
+    check_in_time: time
+    check_out_time: time
+
+    @property
+    def stay_times(self) -> StayTimes:
+        """The hotel's clock as a booking keeps it."""
+        return StayTimes(time_zone=self.time_zone, check_in_time=self.check_in_time, check_out_time=self.check_out_time)
 
 
 class RoomTypeFacts(NamedTuple):
@@ -84,6 +94,7 @@ class Delta(NamedTuple):
     time: datetime
     of_hotels: bool
     of_rooms: bool
+    of_terms: bool
     nights: dict[int, IndexPosition]
 
 
@@ -96,14 +107,15 @@ async def delta(connection: AsyncConnection, topic: str, since: datetime) -> Del
         for row in rows
         if row.partition is not None
     }
-    return Delta(rows[0].time, rows[0].of_hotels, rows[0].of_rooms, nights)
+    return Delta(rows[0].time, rows[0].of_hotels, rows[0].of_rooms, rows[0].of_terms, nights)
 
 
 _DELTA: Final = text("""
-    select time, of_hotels, of_rooms, partition, generation, broker_id, table_id, sequence
+    select time, of_hotels, of_rooms, of_terms, partition, generation, broker_id, table_id, sequence
     from (select clock_timestamp() as time, cast(cast('room_night' as regclass) as bigint) as table_id,
                  exists (select from hotel where updated_at > :since) as of_hotels,
-                 exists (select from room where updated_at > :since) as of_rooms) as described
+                 exists (select from room where updated_at > :since) as of_rooms,
+                 exists (select from room_sale_terms where updated_at > :since) as of_terms) as described
     left join (select partition, generation, broker_id, sequence
                from log_cursor join topic_generation on id = generation
                where consumer = :consumer and log_cursor.topic = :topic) as cursors on true
@@ -115,7 +127,8 @@ _DELTA: Final = text("""
 _PACKED: Final = """
     select string_agg(int8send(n.room_id), ''),
            string_agg(int4send(n.date - :first), ''),
-           string_agg(int4send(case when closed then 0 else greatest(total_count - taken_count, 0) end), ''),
+           string_agg(int4send(case when closed then 0 else greatest(
+               total_count + allowance_count - taken_count - blocked_count, 0) end), ''),
            string_agg(int8send(price_minor), ''),
            string_agg(int4send(surge_milli), '')
     from room_night n {}
@@ -205,7 +218,30 @@ async def rooms_changed_since(connection: AsyncConnection, time: datetime) -> li
     return [RoomTypeFacts(*row) for row in rows]
 
 
-_HOTEL_FACTS: Final = select(
+async def terms_after(connection: AsyncConnection, room_id: int, limit: int) -> dict[int, SaleTerms]:
+    """Return the sale terms of the next rooms that have some, in the order of the rooms' ids."""
+    return await _terms(
+        connection,
+        _TERMS.where(RoomSaleTerms.room_id > room_id).order_by(RoomSaleTerms.room_id).limit(limit),
+    )
+
+
+async def terms_changed_since(connection: AsyncConnection, time: datetime) -> dict[int, SaleTerms]:
+    """Return the sale terms that were changed after a time of the database's clock, by room."""
+    return await _terms(connection, _TERMS.where(RoomSaleTerms.updated_at > time))
+
+
+async def _terms(connection: AsyncConnection, query: Select[int, str]) -> dict[int, SaleTerms]:
+    return dict(map(_decoded, await connection.execute(query)))
+
+
+def _decoded(row: Row[int, str]) -> tuple[int, SaleTerms]:
+    return row[0], decode_terms(row[1])
+
+
+#: As text, which is decoded once.
+_TERMS: Final = select(RoomSaleTerms.room_id, cast(RoomSaleTerms.terms, Text))
+_HOTEL_FACTS: Final[Select[*tuple[Any, ...]]] = select(
     Hotel.id,
     Hotel.active & Hotel.deleted_at.is_(None),
     Hotel.name,
@@ -217,5 +253,7 @@ _HOTEL_FACTS: Final = select(
     Hotel.latitude,
     Hotel.longitude,
     Hotel.time_zone,
+    Hotel.check_in_time,
+    Hotel.check_out_time,
 )
 _ROOM_FACTS: Final = select(Room.id, Room.hotel_id, ~Room.opening & Room.deleted_at.is_(None), Room.type, Room.capacity)

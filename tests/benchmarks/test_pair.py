@@ -73,9 +73,9 @@ def test_the_costs_are_read_from_the_lines_of_hot() -> None:
     lines = [json.dumps({"switched_off": ["rate limits"]})]
     lines += [json.dumps({"benchmark": f"hot.cpu.{part}", "value": value}) for part, value in values.items()]
 
-    assert costs(lines) == {"ingress": 200.0, "worker": 150.5, "kafka": 50.0, "postgres": 80.0, "sum": 350.5}
+    assert costs("hot", lines) == {"ingress": 200.0, "worker": 150.5, "kafka": 50.0, "postgres": 80.0, "sum": 350.5}
 
 
 def test_a_part_that_is_missing_is_named() -> None:
     with pytest.raises(BenchmarkFailed, match="no CPU time of ingress, kafka, postgres"):
-        costs([json.dumps({"benchmark": "hot.cpu.worker", "value": 1.0})])
+        costs("hot", [json.dumps({"benchmark": "hot.cpu.worker", "value": 1.0})])

@@ -1,6 +1,7 @@
 """Messages on the log stay readable: every message type is compared with its frozen example."""
 
 import json
+from collections.abc import Iterator
 from datetime import date
 from enum import StrEnum
 from typing import Any
@@ -26,7 +27,7 @@ from topics.envelope import (
     encode_headers,
     encode_value,
 )
-from topics.messages import values
+from topics.messages import sale, values
 from topics.messages.commands import ChangeInventory
 from topics.messages.message import Message
 from topics.schemas import schema_of
@@ -133,20 +134,22 @@ def test_a_change_from_before_there_was_all_or_none_is_a_change_of_what_can_be_c
 
 
 def test_no_word_that_was_ever_written_is_missing() -> None:
-    known = {
-        name: [word.value for word in kind]
-        for name, kind in vars(values).items()
-        if isinstance(kind, type) and issubclass(kind, StrEnum) and kind is not StrEnum
-    }
+    known = {name: [word.value for word in kind] for name, kind in word_types()}
     for name, words in json.loads(WORDS.read_text()).items():
         assert set(words) <= set(known.get(name, [])), f"{name} lost a word that may be on the log"
 
 
 def test_every_word_is_frozen() -> None:
     frozen_words = json.loads(WORDS.read_text())
-    for name, kind in vars(values).items():
+    for name, kind in word_types():
+        assert {word.value for word in kind} <= set(frozen_words.get(name, [])), f"add {name}'s new words"
+
+
+def word_types() -> Iterator[tuple[str, type[StrEnum]]]:
+    """Yield every type of words in messages, with its name."""
+    for name, kind in (*vars(values).items(), *vars(sale).items()):
         if isinstance(kind, type) and issubclass(kind, StrEnum) and kind is not StrEnum:
-            assert {word.value for word in kind} <= set(frozen_words.get(name, [])), f"add {name}'s new words"
+            yield name, kind
 
 
 # The check can fail: each of these is a change that somebody may make to a message in good faith.

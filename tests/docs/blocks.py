@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
@@ -87,3 +87,20 @@ def calls_of(line: str) -> Iterator[list[str]]:
             call = []
         elif call or not re.match(r"[A-Z_]+=", word):
             call.append(word.rpartition("/")[2] if not call else word)
+
+
+def differences(shown: Any, answer: Any, path: str = "") -> list[str]:
+    """Return what a page shows and an answer does not have; fields that the page leaves out do not matter."""
+    where = path.removeprefix(".")
+    if isinstance(shown, dict) and isinstance(answer, dict):
+        found = []
+        for name, value in shown.items():
+            missing = [f"{where}.{name}: is not there".removeprefix(".")]
+            found += differences(value, answer[name], f"{path}.{name}") if name in answer else missing
+        return found
+    if isinstance(shown, list) and isinstance(answer, list):
+        if len(shown) != len(answer):
+            return [f"{where}: {len(shown)} entries are shown, the answer has {len(answer)}"]
+        pairs = enumerate(zip(shown, answer, strict=True))
+        return [each for number, pair in pairs for each in differences(*pair, f"{path}.{number}")]
+    return [] if shown == answer else [f"{where}: {shown} is shown, the answer has {answer}"]

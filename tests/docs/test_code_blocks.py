@@ -1,8 +1,8 @@
 """The code in README and docs is correct: blocks parse, commands and options exist, SQL is the examples'.
 
-tests/sandbox/test_demo.py runs README's requests on a running system, tests/system/path/test_documents.py runs the
-commands, tests/system/path/test_examples.py the examples, and tests/operators/export compares the answers of
-docs/analytics.md.
+tests/sandbox/test_demo.py runs README's requests on a running system, tests/system/money/test_walk.py those of
+docs/money.md, tests/system/path/test_documents.py runs the commands, tests/system/path/test_examples.py the examples,
+and tests/operators/export compares the answers of docs/analytics.md.
 """
 
 import ast
@@ -19,7 +19,7 @@ import yaml
 from typer.testing import CliRunner
 
 from operators.cli.main import COMMANDS, app
-from tests.docs.blocks import ROOT, Block, blocks, calls_of, commands
+from tests.docs.blocks import ROOT, Block, blocks, calls_of, commands, differences
 
 KNOWN = {"sh", "python", "sql", "json", "yaml", "mermaid"}
 #: Commands that have commands of their own.
@@ -152,3 +152,11 @@ def test_a_command_that_does_not_exist_would_be_found() -> None:
         ["innkeeper", "lag", "--watch"],
         ["tee", "x"],
     ]
+
+
+def test_a_page_shows_what_an_answer_has() -> None:
+    answer = {"a": "1", "b": [{"c": 2, "d": 3}], "e": None}
+
+    assert differences({"b": [{"c": 2}], "e": None}, answer) == []
+    assert differences({"b": [{"c": 3}], "f": 1}, answer) == ["b.0.c: 3 is shown, the answer has 2", "f: is not there"]
+    assert differences({"b": []}, answer) == ["b: 0 entries are shown, the answer has 1"]

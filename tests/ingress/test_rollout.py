@@ -80,3 +80,17 @@ async def test_other_currencies_are_sold_during_a_rollout(during_rollout: House,
     paying = await stand_in.add_booking(1, "GUESTS_ADDED")
     assert (await during_rollout.post("/v1/bookings/init", STAY, user=1)).status == 202
     assert (await during_rollout.post(f"/v1/bookings/{paying}/payments", user=1)).status == 202
+
+
+async def test_no_stay_is_asked_for_that_an_older_worker_would_reserve_without_its_plan_people_or_quote(
+    during_rollout: House, stand_in: StandInWorker
+) -> None:
+    quoted = await during_rollout.post("/v1/quotes", STAY, user=1)
+    assert quoted.status == 200, quoted
+    for fields in ({"plan_id": "standard"}, {"adults": 2}, {"quote": quoted.body["offers"][0]["token"]}):
+        refused = await during_rollout.post("/v1/bookings/init", STAY | fields, user=1)
+        assert (refused.status, refused.body["reason"]) == (503, "release_rolling_out"), fields
+
+    # Nothing of them is on the log.
+    assert (await during_rollout.post("/v1/bookings/init", STAY, user=1)).status == 202
+    assert (await stand_in.next_command()).message.quoted is None  # type: ignore[attr-defined]

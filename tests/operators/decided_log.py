@@ -3,7 +3,7 @@
 The log and the tables are written here by hand, so that a test can put anything wrong into either.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -21,10 +21,13 @@ from topics.kafka.producer import open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import (
     AddGuests,
+    BlockNights,
     BookingCommand,
     CancelBooking,
     ChangeGuests,
     ChangeInventory,
+    CheckIn,
+    CheckOut,
     ClosePayment,
     CloseRefund,
     Command,
@@ -32,16 +35,28 @@ from topics.messages.commands import (
     DeclinePayment,
     ExpireHold,
     FailRefund,
+    MarkNoShow,
     OpenInventory,
     RecordDispute,
     RecordRefund,
     RecordSession,
+    ReleaseBlock,
     RequestPayment,
     ReserveStay,
+    SetSaleTerms,
 )
 from topics.messages.events import Event, InventoryOpened
-from topics.messages.values import CancelReason, DisputeResult, HotelReason, RefundClosing, StayTimes, Terms
-from workers.decisions import Booking, Night, State, StayClock, decide, evolve
+from topics.messages.sale import CancellationPolicy, Kept, PolicyStep, RatePlan, SaleTerms
+from topics.messages.values import (
+    BlockReason,
+    CancelReason,
+    DisputeResult,
+    HotelReason,
+    RefundClosing,
+    StayTimes,
+    Terms,
+)
+from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve
 
 FIRST = date(2027, 2, 27)
 LAST = FIRST + timedelta(days=6)
@@ -54,6 +69,10 @@ PAID, AT_HOTEL, REJECTED, EXPIRED, LATE, REFUNDED, CANCELLED, HELD, CLOSED, FREE
 )
 #: A booking of which every part of its payment left in another way, and one that ended after its first night.
 DIVIDED, LEFT_EARLY = UUID(int=11), UUID(int=12)
+#: Bookings of room 3 on terms of sale: checked in, left early, did not arrive, cancelled by the guest and by the hotel.
+STAYING, LEFT, MISSED, GIVEN_BACK, WALKED = (UUID(int=number) for number in range(51, 56))
+#: Blocks of room 3.
+BLOCK, RELEASED_BLOCK = UUID(int=61), UUID(int=62)
 STAY_TIMES = StayTimes(time_zone="Europe/Lisbon", check_in_time=time(15), check_out_time=time(11))
 
 
@@ -70,11 +89,13 @@ class LoggedEvent:
 
 @dataclass
 class DecidedLog:
-    """Rooms 1 and 2 of a hotel, each in a partition of its own, with their events so far."""
+    """Rooms 1, 2 and 3 of a hotel, each in a partition of its own, with their events so far."""
 
     events: list[LoggedEvent] = field(default_factory=list)
     nights: dict[tuple[int, date], Night] = field(default_factory=dict)
     bookings: dict[UUID, Booking] = field(default_factory=dict)
+    blocks: dict[tuple[int, UUID], Block] = field(default_factory=dict)
+    terms: dict[int, SaleTerms] = field(default_factory=dict)
     _now: datetime = T0
     _commands: int = 0
 
@@ -83,9 +104,14 @@ class DecidedLog:
         self._now += timedelta(seconds=seconds)
         self._commands += 1
         booking_id = command.booking_id if isinstance(command, BookingCommand) else None
-        state = msgspec.structs.replace(self._state(command.room_id, booking_id), clock=clock)
+        block_id = command.block_id if isinstance(command, BlockNights | ReleaseBlock) else None
+        state = msgspec.structs.replace(self._state(command.room_id, booking_id, block_id), clock=clock)
         for index, event in enumerate(decide(state, command, self._now)):
-            changed = evolve(self._state(command.room_id, booking_id), event)
+            changed = evolve(self._state(command.room_id, booking_id, block_id), event)
+            if changed.block is not None:
+                self.blocks[command.room_id, changed.block.id] = changed.block
+            if changed.sale_terms is not None:
+                self.terms[command.room_id] = changed.sale_terms
             self.nights |= {(command.room_id, day): night for day, night in changed.nights.items()}
             if booking_id is not None and changed.booking is not None:
                 self.bookings[booking_id] = changed.booking
@@ -113,9 +139,13 @@ class DecidedLog:
             if isinstance(logged.event, kind) and booking_id in {None, getattr(logged.event, "booking_id", None)}
         )
 
-    def _state(self, room_id: int, booking_id: UUID | None) -> State:
-        nights = {day: night for (room, day), night in self.nights.items() if room == room_id}
-        return State(None if booking_id is None else self.bookings.get(booking_id), nights)
+    def _state(self, room_id: int, booking_id: UUID | None, block_id: UUID | None = None) -> State:
+        return State(
+            None if booking_id is None else self.bookings.get(booking_id),
+            {day: night for (room, day), night in self.nights.items() if room == room_id},
+            sale_terms=self.terms.get(room_id),
+            block=None if block_id is None else self.blocks.get((room_id, block_id)),
+        )
 
 
 def decided_log() -> DecidedLog:
@@ -154,6 +184,8 @@ def decided_log() -> DecidedLog:
     for command in divided(DIVIDED):
         history.after(command)
     leave_early(history, LEFT_EARLY)
+    for command in at_the_desk(FIRST):
+        history.after(command, clock=desk_clock(command, FIRST))
     history.after(stay(HELD, room_id=2, rooms_count=2))
     history.after(CancelBooking(room_id=2, booking_id=HELD, user_id=8))
     return history
@@ -185,14 +217,14 @@ def asked(booking_id: UUID, *, room_id: int = 1) -> Sequence[Command]:
     )
 
 
-def paid(booking_id: UUID, *, late: bool = False) -> Iterable[Command]:
-    """Return what leads to a paid stay in room 1, where a card was declined first."""
-    yield from asked(booking_id)
-    yield DeclinePayment(room_id=1, booking_id=booking_id, failure="card_declined")
+def paid(booking_id: UUID, *, room_id: int = 1, late: bool = False) -> Iterable[Command]:
+    """Return what leads to a paid stay, where a card was declined first."""
+    yield from asked(booking_id, room_id=room_id)
+    yield DeclinePayment(room_id=room_id, booking_id=booking_id, failure="card_declined")
     if late:
-        yield ExpireHold(room_id=1, booking_id=booking_id)
+        yield ExpireHold(room_id=room_id, booking_id=booking_id)
     yield ConfirmPayment(
-        room_id=1,
+        room_id=room_id,
         booking_id=booking_id,
         session_id=session(booking_id),
         payment_intent=intent(booking_id),
@@ -237,6 +269,65 @@ def leave_early(history: DecidedLog, booking_id: UUID) -> None:
         today=first + timedelta(days=1),
     )
     history.after(CancelBooking(room_id=1, booking_id=booking_id, reason=CancelReason.BY_HOTEL), clock=clock)
+
+
+def at_the_desk(today: date) -> Sequence[Command]:
+    """Everything that a hotel does on the days of a stay, with its rooms and with its terms, in room 3."""
+    room: dict[str, Any] = {"room_id": 3}
+    nights = room | {"first_night": today - timedelta(days=1), "end_night": today + timedelta(days=5)}
+    times = StayTimes(time_zone="UTC", check_in_time=time(), check_out_time=time(11))
+    policy = CancellationPolicy(
+        id="strict",
+        steps=(PolicyStep(hours_before=24 * 30, kept=Kept(nights=1)),),
+        no_show=Kept(percent=25),
+        early_departure_percent=50,
+    )
+    terms = SaleTerms(version=3, plans=(RatePlan(id="standard", name="Standard", policy=policy),), capacity=2)
+    block = BlockNights(**nights, block_id=RELEASED_BLOCK, rooms_count=2, reason=BlockReason.MAINTENANCE)
+
+    def bought(id: UUID) -> Iterator[Command]:
+        first = today + timedelta(days=id == GIVEN_BACK)
+        for command in paid(id, room_id=3):
+            if isinstance(command, ReserveStay):
+                dates = {"check_in": first, "check_out": first + timedelta(days=2)}
+                yield msgspec.structs.replace(command, **dates, stay_times=times)
+            else:
+                yield command
+
+    def booking(id: UUID) -> dict[str, Any]:
+        return room | {"booking_id": id}
+
+    return (
+        OpenInventory(**nights, hotel_id=1, total_count=5, price_minor=PRICE, currency="EUR"),
+        SetSaleTerms(**room, hotel_id=1, terms=msgspec.structs.replace(terms, version=2, capacity=9)),
+        SetSaleTerms(**room, hotel_id=1, terms=terms),
+        ChangeInventory(**nights, allowance_count=2),
+        block,
+        ReleaseBlock(**room, block_id=block.block_id),
+        msgspec.structs.replace(block, block_id=BLOCK, rooms_count=1),
+        *(command for id in (STAYING, LEFT, MISSED, GIVEN_BACK, WALKED) for command in bought(id)),
+        CheckIn(**booking(STAYING)),
+        CheckIn(**booking(LEFT)),
+        CheckOut(**booking(LEFT)),
+        MarkNoShow(**booking(MISSED)),
+        CancelBooking(**booking(GIVEN_BACK), user_id=7),
+        CancelBooking(**booking(WALKED), reason=CancelReason.BY_HOTEL, hotel_reason=HotelReason.OVERBOOKED),
+        RecordRefund(**booking(LEFT), payment_intent=intent(LEFT), refund_id="re_left", amount_minor=PRICE),
+    )
+
+
+def desk_clock(command: Command, today: date) -> StayClock | None:
+    """Return the hotel's clock at the command: it is the stay's first day, but the guest gives it back before."""
+    if not isinstance(command, CheckIn | CheckOut | MarkNoShow | CancelBooking):
+        return None
+    early = command.booking_id == GIVEN_BACK
+    return StayClock(
+        check_in_at=T0 + timedelta(days=10 if early else -1),
+        check_out_at=T0 + timedelta(days=20),
+        today=today,
+        step_ends=(T0 - timedelta(days=1), None),
+        zone_data="2026.6",
+    )
 
 
 def session(booking_id: UUID) -> str:
@@ -292,6 +383,11 @@ async def write_ledger(kafka: KafkaSettings, database: DatabaseSettings, history
     async with await AsyncConnection.connect(database.conninfo()) as connection:
         for (room_id, day), night in history.nights.items():
             await _insert(connection, "inventory", {"room_id": room_id, "date": day, **msgspec.structs.asdict(night)})
+        for block in history.blocks.values():
+            await _insert(connection, "room_block", msgspec.structs.asdict(block))
+        for room_id, terms in history.terms.items():
+            row = {"room_id": room_id, "version": terms.version, "terms": Jsonb(msgspec.to_builtins(terms))}
+            await _insert(connection, "room_sale_terms", row)
         for booking in history.bookings.values():
             fields = msgspec.structs.asdict(booking)
             guests = fields.pop("guest_ids")
@@ -311,7 +407,10 @@ def _in_columns(booking: Booking) -> dict[str, Any]:
         "payments": Jsonb(msgspec.to_builtins(booking.payments)),
         "earlier_guest_list_ids": Jsonb(msgspec.to_builtins(booking.earlier_guest_list_ids)),
         "night_amounts_minor": list(booking.night_amounts_minor) or None,
-        "stay_times": None if booking.stay_times is None else Jsonb(msgspec.to_builtins(booking.stay_times)),
+        **{
+            name: None if (value := getattr(booking, name)) is None else Jsonb(msgspec.to_builtins(value))
+            for name in ("stay_times", "sale", "policy")
+        },
     }
 
 
@@ -335,7 +434,8 @@ async def write_cursors(kafka: KafkaSettings, database: DatabaseSettings, histor
 async def empty_ledger(database: DatabaseSettings) -> None:
     """Forget everything that was written."""
     async with await AsyncConnection.connect(database.conninfo()) as connection:
-        for table in ("inventory", "booking", "booking_guest", "guest_list", "log_cursor"):
+        tables = ("inventory", "room_block", "room_sale_terms", "booking", "booking_guest", "guest_list", "log_cursor")
+        for table in tables:
             await connection.execute(f"delete from {table}".encode())
 
 

@@ -236,6 +236,31 @@ def test_a_pause_that_begins_meanwhile_is_shown_in_the_table_and_below_it_or_in_
     assert ("paused" in after.stdout, "payments is paused" in after.stderr) == (True, True)
 
 
+def test_a_worker_that_makes_no_calls_to_stripe_is_named_with_the_number_of_calls_that_are_due(
+    tool: Tool, database: DatabaseSettings
+) -> None:
+    with psycopg.connect(database.conninfo()) as connection:
+        for number, status in enumerate(("creating", "closing", "open"), start=1):
+            # The last has been answered: no call to Stripe is left.
+            connection.execute(
+                "insert into checkout_session (booking_id, attempt, room_id, status, params, idempotency_key,"
+                " expires_at, causation, correlation, next_attempt_at)"
+                " values (gen_random_uuid(), %s, 7, %s, '{}', %s, now(), '', '', now())",
+                (number, status, status),
+            )
+        connection.execute(
+            "insert into stripe_circuit (worker, state, since, reason) values ('host:7', 'open', '2026-11-30 12:00Z',"
+            " 'it is away')"
+        )
+
+    result = tool(*AT_ONCE)
+
+    assert result.exit_code == 0, result.output
+    line = "Stripe: open since 2026-11-30 12:00:00 UTC for host:7, it is away; 2 calls due."
+    assert line in " ".join(result.stderr.split())
+    assert "Stripe" not in result.stdout
+
+
 SEEN = datetime(2026, 11, 23, tzinfo=UTC)
 
 

@@ -28,6 +28,34 @@ def connection(
         yield connection
 
 
+#: Statements of 0.1.0, which knows none of the later columns.
+NIGHT_OF_0_1_0 = """
+    insert into inventory (room_id, date, hotel_id, total_count, booked_count, reserved_count, price_minor, surge_milli,
+                           closed, currency)
+    values (1, coalesce((select max(date) + 1 from inventory), '2027-01-01'), 10, 3, 2, 1, 9000, 1000, false, 'EUR')
+"""
+BOOKING_OF_0_1_0 = """
+    insert into booking (id, hotel_id, room_id, check_in, check_out, rooms_count, status, terms, amount_minor, currency,
+                         version, created_at, updated_at)
+    values (gen_random_uuid(), 10, 1, '2027-01-01', '2027-01-02', 1, 'CONFIRMED', 'prepaid', 9000, 'EUR', 1, now(),
+            now())
+"""
+
+
+@pytest.fixture
+def before_sale_terms(
+    database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """Return a connection to a database with the schema before rate plans, with a night and a confirmed booking."""
+    monkeypatch.setenv("DATABASE_URL", database.database_url.get_secret_value())
+    command.downgrade(migrations(), "0008")
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute(NIGHT_OF_0_1_0)
+        connection.execute(BOOKING_OF_0_1_0)
+        connection.commit()
+        yield connection
+
+
 def schema(connection: psycopg.Connection[tuple[object, ...]]) -> object:
     (version,) = connection.execute("select version_num from alembic_version").fetchone() or (None,)
     connection.commit()
@@ -93,3 +121,101 @@ async def test_two_migrations_at_once_take_turns(
     assert [process.returncode for process in both] == [0, 0], ended
     assert sorted(sentence.split()[2:4] for sentence in ended) == [["was", "brought"], ["was", "the"]]
     assert str(schema(connection)) in ended[0]
+
+
+@pytest.mark.parametrize("table", ["inventory", "booking", "room_night", "daily_report", "reported_stay"])
+def test_rate_plans_give_up_where_somebody_keeps_a_table(
+    table: str, before_sale_terms: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    before_sale_terms.execute(f"select * from {table}".encode())
+
+    with pytest.raises(OperationalError, match="lock timeout"):
+        upgrade(max_seconds_for_locks=0)
+    before_sale_terms.rollback()
+
+    assert schema(before_sale_terms) == "0008"
+    assert before_sale_terms.execute("select to_regclass('room_sale_terms')").fetchone() == (None,)
+
+
+def test_the_release_before_writes_nights_and_bookings_beside_rate_plans(
+    before_sale_terms: psycopg.Connection[tuple[object, ...]],
+) -> None:
+    connection = before_sale_terms
+    upgrade()
+
+    connection.execute(NIGHT_OF_0_1_0)
+    connection.execute(BOOKING_OF_0_1_0)
+    connection.execute("update inventory set reserved_count = 0")
+
+    assert connection.execute("select distinct allowance_count, blocked_count from inventory").fetchall() == [(0, 0)]
+    assert connection.execute("select distinct sale, policy from booking").fetchall() == [(None, None)]
+    with pytest.raises(psycopg.errors.CheckViolation, match="never_oversold"):
+        connection.execute("update inventory set booked_count = 4")
+
+
+def test_the_checks_of_rate_plans_count_for_the_rows_from_before(
+    before_sale_terms: psycopg.Connection[tuple[object, ...]],
+) -> None:
+    upgrade("0009")
+    assert unchecked(before_sale_terms) == ["allowed_and_blocked", "never_oversold", "status"]
+
+    upgrade()
+
+    assert unchecked(before_sale_terms) == []
+
+
+def unchecked(connection: psycopg.Connection[tuple[object, ...]]) -> list[object]:
+    """Return the checks that were not validated."""
+    rows = connection.execute(
+        "select conname from pg_constraint where contype = 'c' and not convalidated order by conname"
+    ).fetchall()
+    connection.commit()
+    return [name for (name,) in rows]
+
+
+def test_a_night_has_no_more_rooms_taken_and_blocked_than_there_are_and_allowed(
+    before_sale_terms: psycopg.Connection[tuple[object, ...]],
+) -> None:
+    upgrade()
+    columns = ("booked", "reserved", "blocked", "allowance")
+    for *counts, fits in (
+        (4, 0, 0, 0, False),
+        (4, 1, 0, 2, True),
+        (2, 0, 1, 0, True),
+        (2, 1, 1, 0, False),
+        (2, 1, 1, 1, True),
+        (0, 0, -1, 0, False),
+        (0, 0, 0, -1, False),
+    ):
+        change = ", ".join(f"{name}_count = {count}" for name, count in zip(columns, counts, strict=True))
+        try:
+            before_sale_terms.execute(f"update inventory set {change}".encode())
+        except psycopg.errors.CheckViolation:
+            assert not fits, change
+        else:
+            assert fits, change
+        before_sale_terms.rollback()
+
+
+def test_the_schema_before_rate_plans_keeps_what_was_sold_and_blocked(
+    before_sale_terms: psycopg.Connection[tuple[object, ...]],
+) -> None:
+    connection = before_sale_terms
+    upgrade()
+    connection.execute(NIGHT_OF_0_1_0)
+    connection.execute(
+        "update inventory set booked_count = 4, reserved_count = 0, allowance_count = 2 where date = '2027-01-01'"
+    )
+    connection.execute("update inventory set reserved_count = 0, blocked_count = 1 where date = '2027-01-02'")
+    for status in ("CHECKED_IN", "CHECKED_OUT", "NO_SHOW"):
+        connection.execute(BOOKING_OF_0_1_0.replace("CONFIRMED", status).encode())
+    connection.commit()
+
+    command.downgrade(migrations(), "0008")
+
+    # Rooms that were blocked stay off sale, and those that an allowance sold exist.
+    nights = connection.execute("select total_count, booked_count from inventory order by date").fetchall()
+    assert nights == [(5, 4), (2, 2)]
+    assert connection.execute("select status, count(*) from booking group by 1").fetchall() == [("CONFIRMED", 4)]
+    connection.commit()
+    assert upgrade().was == "0008"

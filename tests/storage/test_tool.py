@@ -282,7 +282,7 @@ def test_help_explains_a_call_without_yes(command: str) -> None:
     [
         ((), "Bring the database to the newest schema"),
         (("migrate",), "Repeatable"),
-        (("audit",), "0 <= booked + reserved <= total"),
+        (("audit",), "0 <= booked + reserved + blocked <= total + allowance"),
         (("rebuild",), "Make a read model anew from the log"),
         (("new-generation",), "Continue with a log that was cut or replaced under its cursors"),
     ],

@@ -8,9 +8,10 @@ Events count minor units (ISO 4217), the ledger counts Stripe's unit. For each p
   `booking.refund_failed.v1`, and no event names a refund that Stripe does not have;
 - each dispute has its event, and each dispute that ended has its result.
 
-For each booking: if it is CONFIRMED, its payment keeps its amount less refunds by hand and lost disputes, and
-everything else that arrived goes back; otherwise nothing is kept, but for what an operator closed. A refund that is
-still due is a problem too, unless the test expects it.
+For each booking: if it is sold (CONFIRMED, or its guests arrived, left or did not come), its payment keeps its amount
+less refunds by hand and lost disputes, and everything else that arrived goes back; otherwise nothing is kept, but for
+what an operator closed. Where a policy ended the stay, its `kept_minor` may be kept, and no refund may retain more. A
+refund that is still due is a problem too, unless the test expects it.
 """
 
 from collections import Counter, defaultdict
@@ -39,7 +40,12 @@ _STATUS_AFTER: Final = {
     "booking.cancelled.v1": "CANCELLED",
     "booking.expired.v1": "EXPIRED",
     "booking.rejected.v1": "REJECTED",
+    "booking.checked_in.v1": "CHECKED_IN",
+    "booking.checked_out.v1": "CHECKED_OUT",
+    "booking.no_show.v1": "NO_SHOW",
 }
+_SOLD: Final = ("CONFIRMED", "CHECKED_IN", "CHECKED_OUT", "NO_SHOW")
+_REQUESTS: Final = ("booking.refund_requested.v1", "booking.refund_requested.v2")
 
 
 @dataclass
@@ -51,6 +57,7 @@ class Payment:
     currency: str
     pays: bool
     requested: bool = False
+    retained: int = 0
     closed: int = 0
     refunds: dict[str, int] = field(default_factory=dict)
     by_hand: set[str] = field(default_factory=set)
@@ -87,6 +94,7 @@ class Explanation:
         self.status: dict[str, str] = {}
         self.amounts: dict[str, int] = {}
         self.prepaid: set[str] = set()
+        self.policies: dict[str, int] = {}
         self.problems: list[str] = []
         for kind, event in events:
             self._apply(kind, event)
@@ -101,11 +109,14 @@ class Explanation:
                 self.prepaid.add(booking_id)
         if kind in _STATUS_AFTER:
             self.status[booking_id] = _STATUS_AFTER[kind]
+        if event.get("policy") is not None:
+            self.policies[booking_id] = event["policy"]["kept_minor"]
         if kind == "booking.confirmed.v1" and event.get("payment_intent"):
             self._arrived(event, pays=True)
-        elif kind == "booking.refund_requested.v1":
+        elif kind in _REQUESTS:
             payment = self.payments.get(event["payment_intent"]) or self._arrived(event, pays=False)
             payment.requested = True
+            payment.retained = event.get("retained_minor", 0)
         elif "payment_intent" in event and kind != "booking.confirmed.v1":
             self._left(kind, event)
 
@@ -239,18 +250,21 @@ def _problems_of_bookings(explained: Explanation, still_due: Collection[str]) ->
         if problem is not None:
             yield f"booking {booking_id}: {explained.status[booking_id]}{problem}"
     for intent, paid in explained.payments.items():
-        due = paid.left - paid.closed
+        due = paid.left - paid.closed - paid.retained
+        if paid.retained > explained.policies.get(paid.booking_id, 0):
+            yield f"{intent}: {paid.retained} is retained of booking {paid.booking_id}, and no policy says so"
         if paid.requested and due > 0 and paid.booking_id not in still_due:
             yield f"{intent}: {due} is still due to the guest of booking {paid.booking_id}"
 
 
 def _problem_of_booking(explained: Explanation, booking_id: str, paying: Sequence[Payment]) -> str | None:
     """Return what is wrong with the payments that pay a booking and do not go back."""
-    amount = explained.amounts[booking_id]
-    if explained.status[booking_id] != "CONFIRMED":
+    amount, status, policy = explained.amounts[booking_id], explained.status[booking_id], explained.policies
+    if status not in _SOLD:
         left = sum(max(0, paid.left) for paid in paying)
-        return f", and {left} of its payment is kept" if left else None
-    if booking_id not in explained.prepaid or not amount:
+        return f", and {left} of its payment is kept" if left > policy.get(booking_id, 0) else None
+    if booking_id not in explained.prepaid or not amount or (not paying and booking_id in policy):
+        # A refund of which the policy retains a part is looked at with its payment.
         return None
     if len(paying) != 1:
         return f", and {len(paying)} payments pay it"

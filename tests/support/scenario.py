@@ -13,11 +13,12 @@ from datetime import UTC, date, datetime
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from topics.messages.commands import BookingCommand, Command, ReserveStay
-from topics.messages.events import BookingEvent, Event
+from topics.messages.commands import BlockNights, BookingCommand, Command, ReleaseBlock, ReserveStay
+from topics.messages.events import BlockReleased, BookingEvent, Event, NightsBlocked
+from topics.messages.sale import SaleTerms
 from topics.messages.values import BookingStatus
-from workers.decisions import Booking, Night, State, decide, evolve, unpaid
-from workers.reservations.stay_clock import stay_clock
+from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve, unpaid
+from workers.reservations.stay_clock import arrival_clock, stay_clock
 
 #: The log's time at which a scenario begins, unless another is given.
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -52,6 +53,8 @@ class Scenario:
     def __init__(self) -> None:
         self.bookings: dict[UUID, Booking] = {}
         self.nights: dict[int, dict[date, Night]] = {}
+        self.sale_terms: dict[int, SaleTerms] = {}
+        self.blocks: dict[tuple[int, UUID], Block] = {}
         self.now = NOON
         self.answer: tuple[Event, ...] = ()
 
@@ -89,9 +92,21 @@ class Scenario:
         return State(
             booking,
             dict(self.nights.get(command.room_id, {})),
-            stay_clock(booking, command, self.now),
+            self._clock(booking, command),
             self._account_rooms(command) if isinstance(command, ReserveStay) else {},
+            sale_terms=self.sale_terms.get(command.room_id),
+            block=self._block(command),
         )
+
+    def _clock(self, booking: Booking | None, command: Command) -> StayClock | None:
+        if isinstance(command, ReserveStay):
+            return arrival_clock(command, self.now)
+        return stay_clock(booking, command, self.now)
+
+    def _block(self, message: Command | Event) -> Block | None:
+        if not isinstance(message, BlockNights | ReleaseBlock | NightsBlocked | BlockReleased):
+            return None
+        return self.blocks.get((message.room_id, message.block_id))
 
     def _account_rooms(self, command: ReserveStay) -> dict[date, int]:
         rooms: dict[date, int] = {}
@@ -105,8 +120,12 @@ class Scenario:
         """Apply one event."""
         nights = self.nights.setdefault(event.room_id, {})
         booking = self.bookings.get(event.booking_id) if isinstance(event, BookingEvent) else None
-        after = evolve(State(booking, dict(nights)), event)
+        after = evolve(State(booking, dict(nights), block=self._block(event)), event)
         nights.update(after.nights)
+        if after.sale_terms is not None:
+            self.sale_terms[event.room_id] = after.sale_terms
+        if after.block is not None:
+            self.blocks[event.room_id, after.block.id] = after.block
         if after.booking is not None:
             self.bookings[after.booking.id] = after.booking
 

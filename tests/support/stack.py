@@ -25,6 +25,8 @@ POSTGRES_IMAGE = "postgres:18"
 #: For an ingress of tests that are not about how soon it gives up: a machine may pause for longer than the few seconds
 #: after which the ingress asks guests to try again.
 LONG_TIMEOUTS: Mapping[str, str] = {"ACK_SECONDS": "60", "BODY_SECONDS": "60"}
+#: For systems whose tests let Stripe be away: payments looks soon whether it is back.
+SHORT_OUTAGES: Mapping[str, str] = {"STRIPE_CIRCUIT_OPEN_SECONDS": "2"}
 
 
 @dataclass(frozen=True, kw_only=True)

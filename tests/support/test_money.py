@@ -67,7 +67,46 @@ def returned() -> tuple[Events, Ledger]:
     return deepcopy(events), [entry(PAID, *refunds)]
 
 
-@pytest.mark.parametrize("money", [kept, returned])
+def retained(kept_minor: int = 12_000) -> tuple[Events, Ledger]:
+    """A stay that was cancelled late: the policy keeps a part, and the rest went back."""
+    cancelled = of("cancelled", reason="by_guest", policy={"kept_minor": kept_minor})
+    request = {**REQUESTED[1], "amount_minor": PAID - 12_000, "total_minor": None, "retained_minor": 12_000}
+    events = [RESERVED, CONFIRMED, cancelled, ("booking.refund_requested.v2", request), refunded("re_1", 8_000)]
+    return deepcopy(events), [entry(PAID, refund("re_1", 8_000))]
+
+
+def ended(refund_minor: int) -> tuple[Events, Ledger]:
+    """A cancelled stay: the policy keeps 50.00, and this amount of the other 150.00 went back."""
+    events = [RESERVED, CONFIRMED, of("cancelled", reason="by_guest", policy={"kept_minor": 5_000})]
+    request = {**REQUESTED[1], "total_minor": 15_000, "retained_minor": 5_000}
+    events += [("booking.refund_requested.v2", request), refunded("re_1", refund_minor)]
+    return deepcopy(events), [entry(PAID, refund("re_1", refund_minor))]
+
+
+def kept_by_policy() -> tuple[Events, Ledger]:
+    """A cancelled stay of which the policy keeps a part."""
+    return ended(15_000)
+
+
+def kept_whole() -> tuple[Events, Ledger]:
+    """A stay of which the policy keeps everything: no refund is asked for."""
+    cancelled = of("cancelled", reason="by_guest", policy={"kept_minor": PAID})
+    return deepcopy([RESERVED, CONFIRMED, cancelled]), [entry(PAID)]
+
+
+def left_early() -> tuple[Events, Ledger]:
+    """Guests who left before their last night: the policy keeps a part."""
+    events, ledger = retained()
+    events[2:3] = [of("checked_in"), of("checked_out", policy={"kept_minor": 12_000})]
+    return events, ledger
+
+
+def not_arrived() -> tuple[Events, Ledger]:
+    """Guests who did not come: without a policy all is kept."""
+    return deepcopy([RESERVED, CONFIRMED, of("no_show")]), [entry(PAID)]
+
+
+@pytest.mark.parametrize("money", [kept, returned, retained, kept_whole, left_early, not_arrived])
 def test_money_that_events_explain_is_no_problem(money: Callable[[], tuple[Events, Ledger]]) -> None:
     assert unexplained(*money()) == []
 
@@ -100,6 +139,28 @@ def event_of(events: Events, kind: str, which: int = 0) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("money", "damage", "named"),
     [
+        pytest.param(
+            lambda: retained(kept_minor=11_999),
+            lambda events, ledger: None,
+            f"pi_1: 12000 is retained of booking {BOOKED}, and no policy says so",
+            id="more is retained than the policy keeps",
+        ),
+        pytest.param(
+            kept_whole,
+            lambda events, ledger: event_of(events, "cancelled")["policy"].update(kept_minor=19_999),
+            f"booking {BOOKED}: CANCELLED, and 20000 of its payment is kept",
+            id="more is kept than the policy keeps",
+        ),
+        pytest.param(
+            left_early,
+            lambda events, ledger: (
+                events.pop(),
+                ledger[0]["refund_objects"].pop(),
+                ledger[0].update(refunded_minor=0),
+            ),
+            f"pi_1: 8000 is still due to the guest of booking {BOOKED}",
+            id="the rest did not go back",
+        ),
         pytest.param(
             kept,
             lambda events, ledger: drop(events, "confirmed"),
@@ -228,6 +289,24 @@ def event_of(events: Events, kind: str, which: int = 0) -> dict[str, Any]:
             lambda events, ledger: drop(events, "refund_requested", "confirmed"),
             "pi_1: booking.refunded.v1, and no event let it arrive",
             id="a refund of a payment that never arrived",
+        ),
+        pytest.param(
+            kept_by_policy,
+            lambda events, ledger: events[2][1].pop("policy"),
+            f"pi_1: 5000 is retained of booking {BOOKED}, and no policy says so",
+            id="a part that no policy keeps",
+        ),
+        pytest.param(
+            lambda: ended(14_999),
+            lambda events, ledger: None,
+            f"pi_1: 1 is still due to the guest of booking {BOOKED}",
+            id="a cent less than the policy returns",
+        ),
+        pytest.param(
+            kept_by_policy,
+            lambda events, ledger: events.__delitem__(slice(3, None)),
+            f"booking {BOOKED}: CANCELLED, and 20000 of its payment is kept",
+            id="more is kept than the policy keeps",
         ),
         pytest.param(
             kept,

@@ -17,7 +17,7 @@ from tests.telemetry.collector import Collector, ReceivedSpan, open_collector
 
 pytestmark = pytest.mark.system
 
-PARTS = {"ingress", "reservations", "payments", "projections", "expiry"}
+PARTS = {"ingress", "reservations", "payments", "projections", "expiry", "reconciliation"}
 
 
 @pytest.fixture(autouse=True)

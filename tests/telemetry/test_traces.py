@@ -19,9 +19,9 @@ from topics.envelope import Envelope, command_record
 from topics.messages.commands import Command
 from topics.messages.events import PaymentRequested, RefundRequested
 from topics.messages.values import RefundReason
-from workers.payments.marks import Marks
 from workers.payments.pending_calls import CallContext, calls_for
 from workers.reservations import handler
+from workers.stripe.marks import Marks
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 KEPT, NOT_KEPT = f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00"

@@ -10,7 +10,16 @@ from uuid import UUID
 import msgspec
 
 from topics.messages.message import Amount, Int32, Int64, Message
-from topics.messages.values import CancelReason, DisputeResult, HotelReason, RefundClosing, StayTimes, Terms
+from topics.messages.sale import Party, Quoted, SaleTerms
+from topics.messages.values import (
+    BlockReason,
+    CancelReason,
+    DisputeResult,
+    HotelReason,
+    RefundClosing,
+    StayTimes,
+    Terms,
+)
 
 
 class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,6 +60,36 @@ class ChangeInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
     closed: bool | None = None
     total_count: Int32 | None = None
     all_or_none: bool = False
+    allowance_count: Annotated[
+        Int32 | None,
+        msgspec.Meta(description="How many rooms more than `total_count` may be sold for a night; 0 at first."),
+    ] = None
+
+
+class SetSaleTerms(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Sell the room by these plans, taxes and policies from now on; an older version than the present is refused."""
+
+    message_type: ClassVar[str] = "inventory.set_sale_terms.v1"
+    hotel_id: Int64
+    terms: SaleTerms
+
+
+class BlockNights(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Take `rooms_count` rooms off sale for the nights of [first_night, end_night), all of them or none."""
+
+    message_type: ClassVar[str] = "inventory.block.v1"
+    block_id: UUID
+    first_night: date
+    end_night: date
+    rooms_count: Int32
+    reason: BlockReason
+
+
+class ReleaseBlock(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Put the rooms of a block on sale again."""
+
+    message_type: ClassVar[str] = "inventory.release_block.v1"
+    block_id: UUID
 
 
 class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,6 +116,17 @@ class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True)
             description="The percentage of a night's rooms that the account may hold unpaid, two rooms at least; "
             "left out, all."
         ),
+    ] = None
+    plan_id: Annotated[
+        Annotated[str, msgspec.Meta(max_length=40)] | None,
+        msgspec.Meta(description="The rate plan; left out, the standard plan."),
+    ] = None
+    party: Annotated[
+        Party | None, msgspec.Meta(description="The people of the stay; left out, those that the plan's price covers.")
+    ] = None
+    quoted: Annotated[
+        Quoted | None,
+        msgspec.Meta(description="The price of a quote, in place of `plan_id` and `party`; from the ingress alone."),
     ] = None
 
 
@@ -156,6 +206,27 @@ class CancelBooking(BookingCommand, frozen=True, kw_only=True, omit_defaults=Tru
     ] = None
 
 
+class CheckIn(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """The guests have arrived; from a manager of the hotel. `stay_times` counts for a booking without its own."""
+
+    message_type: ClassVar[str] = "booking.check_in.v1"
+    stay_times: StayTimes | None = None
+
+
+class CheckOut(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """The guests have left, on their day or before it; from a manager. `stay_times` counts for a booking without."""
+
+    message_type: ClassVar[str] = "booking.check_out.v1"
+    stay_times: StayTimes | None = None
+
+
+class MarkNoShow(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Nobody arrived; from a manager of the hotel. `stay_times` counts for a booking without its own."""
+
+    message_type: ClassVar[str] = "booking.mark_no_show.v1"
+    stay_times: StayTimes | None = None
+
+
 class ExpireHold(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """The hold's deadline seems to have passed; judged by the log's time, without effect when it has not."""
 
@@ -231,4 +302,10 @@ COMMANDS: tuple[type[Command], ...] = (
     FailRefund,
     CloseRefund,
     RecordDispute,
+    SetSaleTerms,
+    BlockNights,
+    ReleaseBlock,
+    CheckIn,
+    CheckOut,
+    MarkNoShow,
 )

@@ -12,7 +12,9 @@ from uuid import UUID
 import msgspec
 
 from topics.messages.message import Message
+from topics.messages.sale import AppliedPolicy, Sale, SaleTerms
 from topics.messages.values import (
+    BlockReason,
     BookingStatus,
     CancelReason,
     DisputeResult,
@@ -82,6 +84,10 @@ class InventoryChanged(Event, frozen=True, kw_only=True):
     closed: bool | None = None
     total_count: int | None = None
     refused: tuple[RefusedNight, ...] = ()
+    allowance_count: Annotated[
+        int | None,
+        msgspec.Meta(description="How many rooms more than the total may be sold for a night."),
+    ] = None
 
     @property
     def nights(self) -> tuple[date, ...]:
@@ -108,6 +114,35 @@ class InventoryUnchanged(Event, frozen=True, kw_only=True):
     reason: InventoryRefusal | None = None
 
 
+class SaleTermsChanged(Event, frozen=True, kw_only=True):
+    """The room is sold by these plans, taxes and policies from now on; bookings from before keep theirs."""
+
+    message_type: ClassVar[str] = "inventory.sale_terms_changed.v1"
+    hotel_id: int
+    terms: SaleTerms
+
+
+class NightsBlocked(Event, frozen=True, kw_only=True):
+    """`rooms_count` rooms are off sale for the nights of [first_night, end_night)."""
+
+    message_type: ClassVar[str] = "inventory.blocked.v1"
+    block_id: UUID
+    first_night: date
+    end_night: date
+    rooms_count: int
+    reason: BlockReason
+
+
+class BlockReleased(Event, frozen=True, kw_only=True):
+    """The rooms of a block are on sale again, for the nights of [first_night, end_night)."""
+
+    message_type: ClassVar[str] = "inventory.block_released.v1"
+    block_id: UUID
+    first_night: date
+    end_night: date
+    rooms_count: int
+
+
 class BookingReserved(BookingEvent, frozen=True, kw_only=True):
     """The stay is held until `hold_expires_at` (UTC; None: no hold, paid at the hotel)."""
 
@@ -128,6 +163,13 @@ class BookingReserved(BookingEvent, frozen=True, kw_only=True):
     stay_times: Annotated[
         StayTimes | None,
         msgspec.Meta(description="The hotel's check-in and check-out times and zone at the reservation."),
+    ] = None
+    sale: Annotated[
+        Sale | None,
+        msgspec.Meta(
+            description="The plan, the party, the lines of the price and the costs of a cancellation; left out, the "
+            "room had no sale terms: one price without taxes, refundable until check-in."
+        ),
     ] = None
 
 
@@ -211,6 +253,36 @@ class BookingCancelled(BookingEvent, frozen=True, kw_only=True):
         date | None,
         msgspec.Meta(description="The first night that is on sale again; left out, all nights of the stay are."),
     ] = None
+    policy: Annotated[
+        AppliedPolicy | None,
+        msgspec.Meta(description="The costs of the cancellation by the policy; left out, nothing is kept."),
+    ] = None
+
+
+class GuestsCheckedIn(BookingEvent, frozen=True, kw_only=True):
+    """The guests have arrived at the hotel."""
+
+    message_type: ClassVar[str] = "booking.checked_in.v1"
+
+
+class GuestsCheckedOut(BookingEvent, frozen=True, kw_only=True):
+    """The guests have left the hotel.
+
+    `freed_from`: they left before their last night, and the nights from this one on are on sale again. `policy` has
+    what the hotel keeps of the payment then.
+    """
+
+    message_type: ClassVar[str] = "booking.checked_out.v1"
+    freed_from: date | None = None
+    policy: AppliedPolicy | None = None
+
+
+class GuestsDidNotArrive(BookingEvent, frozen=True, kw_only=True):
+    """Nobody arrived; the nights from `freed_from` on are on sale again. `policy` has what the hotel keeps."""
+
+    message_type: ClassVar[str] = "booking.no_show.v1"
+    freed_from: date
+    policy: AppliedPolicy | None = None
 
 
 class BookingExpired(BookingEvent, frozen=True, kw_only=True):
@@ -220,9 +292,9 @@ class BookingExpired(BookingEvent, frozen=True, kw_only=True):
 
 
 class RefundRequested(BookingEvent, frozen=True, kw_only=True):
-    """All of this payment that has not gone back yet goes back now."""
+    """`amount_minor` of this payment goes back now; the hotel keeps `retained_minor` of it by its policy."""
 
-    message_type: ClassVar[str] = "booking.refund_requested.v1"
+    message_type: ClassVar[str] = "booking.refund_requested.v2"
     session_id: str
     payment_intent: str
     amount_minor: int
@@ -235,6 +307,9 @@ class RefundRequested(BookingEvent, frozen=True, kw_only=True):
             "`amount_minor`."
         ),
     ] = None
+    retained_minor: Annotated[
+        int, msgspec.Meta(description="The part of the whole payment that the hotel keeps by its policy.")
+    ] = 0
 
 
 class BookingRefunded(BookingEvent, frozen=True, kw_only=True):
@@ -338,4 +413,10 @@ EVENTS: tuple[type[Event], ...] = (
     RefundClosed,
     DisputeOpened,
     DisputeClosed,
+    SaleTermsChanged,
+    NightsBlocked,
+    BlockReleased,
+    GuestsCheckedIn,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
 )

@@ -10,7 +10,22 @@ from typing import Any, Final
 
 import msgspec
 
-from topics.messages.commands import ChangeGuests, CloseRefund, Command, FailRefund, RecordDispute, RecordRefund
+from topics.messages.commands import (
+    BlockNights,
+    ChangeGuests,
+    ChangeInventory,
+    CheckIn,
+    CheckOut,
+    CloseRefund,
+    Command,
+    FailRefund,
+    MarkNoShow,
+    RecordDispute,
+    RecordRefund,
+    ReleaseBlock,
+    ReserveStay,
+    SetSaleTerms,
+)
 from topics.messages.events import (
     BookingCancelled,
     BookingRejected,
@@ -30,14 +45,36 @@ class Release(StrEnum):
 
 
 #: Commands that 0.1.0 does not know.
-_NEW_COMMANDS: Final = (ChangeGuests, FailRefund, CloseRefund, RecordDispute)
+_NEW_COMMANDS: Final = (
+    ChangeGuests,
+    FailRefund,
+    CloseRefund,
+    RecordDispute,
+    SetSaleTerms,
+    BlockNights,
+    ReleaseBlock,
+    CheckIn,
+    CheckOut,
+    MarkNoShow,
+)
 #: Words that 0.1.0 does not know, and those that it reads in their place.
 _OLDER_REFUSALS: Final = {
     Refusal.STAY_OVER: Refusal.WRONG_STATUS,
     Refusal.CHECK_IN_PASSED: Refusal.WRONG_STATUS,
+    Refusal.BEFORE_ARRIVAL: Refusal.WRONG_STATUS,
     Refusal.NOTHING_DUE: Refusal.UNKNOWN_PAYMENT,
 }
 _OLDER_REJECTIONS: Final = {
+    Rejection.QUOTE_EXPIRED: Rejection.NIGHT_NOT_OPEN,
+    Rejection.NO_SUCH_PLAN: Rejection.NIGHT_NOT_OPEN,
+    Rejection.NO_ADULT: Rejection.NO_ROOMS,
+    Rejection.PARTY_TOO_LARGE: Rejection.NO_ROOMS,
+    Rejection.STOP_SELL: Rejection.NIGHT_CLOSED,
+    Rejection.CLOSED_TO_ARRIVAL: Rejection.NIGHT_CLOSED,
+    Rejection.CLOSED_TO_DEPARTURE: Rejection.NIGHT_CLOSED,
+    Rejection.MIN_STAY: Rejection.NIGHT_CLOSED,
+    Rejection.MAX_STAY: Rejection.NIGHT_CLOSED,
+    Rejection.ADVANCE_PURCHASE: Rejection.NIGHT_CLOSED,
     Rejection.ACCOUNT_SHARE: Rejection.SOLD_OUT,
     Rejection.NOT_CHARGEABLE: Rejection.NIGHT_NOT_OPEN,
 }
@@ -47,7 +84,13 @@ def can_decide(release: Release, command: Command) -> bool:
     """Return whether every worker from `release` on can decide the command."""
     if release is not Release.V0_1_0:
         return True
-    return not isinstance(command, _NEW_COMMANDS) and not (isinstance(command, RecordRefund) and command.by_hand)
+    if isinstance(command, RecordRefund):
+        return not command.by_hand
+    if isinstance(command, ReserveStay):
+        return command.plan_id is None and command.party is None and command.quoted is None
+    if isinstance(command, ChangeInventory):
+        return command.allowance_count is None
+    return not isinstance(command, _NEW_COMMANDS)
 
 
 def readable_event(release: Release, event: Event) -> Event:

@@ -7,9 +7,19 @@ both and writes the older, so that old and new processes can run side by side; t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
-from topics.messages.events import Event, InventoryChanged, RefusedNight, night_ranges
+import msgspec
+
+from topics.messages.events import (
+    BookingEvent,
+    Event,
+    InventoryChanged,
+    RefundRequested,
+    RefusedNight,
+    night_ranges,
+)
+from topics.messages.values import RefundReason
 
 
 class InventoryChangedV1(Event, frozen=True, kw_only=True):
@@ -22,6 +32,24 @@ class InventoryChangedV1(Event, frozen=True, kw_only=True):
     closed: bool | None = None
     total_count: int | None = None
     refused: tuple[RefusedNight, ...] = ()
+
+
+class RefundRequestedV1(BookingEvent, frozen=True, kw_only=True):
+    """All of this payment that has not gone back yet goes back now."""
+
+    message_type: ClassVar[str] = "booking.refund_requested.v1"
+    session_id: str
+    payment_intent: str
+    amount_minor: int
+    currency: str
+    reason: RefundReason
+    total_minor: Annotated[
+        int | None,
+        msgspec.Meta(
+            description="The sum that refunds and lost disputes of the payment reach with this refund; left out, "
+            "`amount_minor`."
+        ),
+    ] = None
 
 
 def _with_ranges(old: InventoryChangedV1) -> InventoryChanged:
@@ -48,6 +76,14 @@ def _with_every_night(new: InventoryChanged) -> InventoryChangedV1:
     )
 
 
+def _with_nothing_retained(old: RefundRequestedV1) -> RefundRequested:
+    return RefundRequested(**msgspec.structs.asdict(old))
+
+
+def _in_full(new: RefundRequested) -> RefundRequestedV1:
+    return RefundRequestedV1(**{name: getattr(new, name) for name in RefundRequestedV1.__struct_fields__})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Older:
     """A replaced version (`kind`), the version that replaced it (`now`), and the conversions between them.
@@ -70,10 +106,33 @@ OLDER: Final = (
         downcast=_with_every_night,
         difference="it names every night where the newer version names ranges [first_night, end_night)",
     ),
+    Older(
+        kind=RefundRequestedV1,
+        now=RefundRequested,
+        upcast=_with_nothing_retained,
+        downcast=_in_full,
+        difference="the hotel keeps nothing of the payment",
+    ),
 )
 
 
+def _in_full_if_so(new: RefundRequested) -> Event:
+    """Return the older version, whose meaning is the same, of a refund of which the hotel retains nothing."""
+    return new if new.retained_minor else _in_full(new)
+
+
+def _with_every_night_if_known(new: InventoryChanged) -> Event:
+    """Return the older version of a change, which has no word for an allowance."""
+    return new if new.allowance_count is not None else _with_every_night(new)
+
+
 def written_as_older(inventory_changed_version: int) -> Mapping[type[Event], Callable[[Any], Event]]:
-    """Return the conversion of each event that is still written as an older version."""
-    written = {f"inventory.changed.v{inventory_changed_version}"}
-    return {older.now: older.downcast for older in OLDER if older.kind.message_type in written}
+    """Return for each event that can be written as an older version the function that gives the version to write.
+
+    A refund in full is written as `booking.refund_requested.v1`, so that subscribers meet version 2 only once a hotel
+    keeps a part of a payment.
+    """
+    written: dict[type[Event], Callable[[Any], Event]] = {RefundRequested: _in_full_if_so}
+    if inventory_changed_version == 1:
+        written[InventoryChanged] = _with_every_night_if_known
+    return written

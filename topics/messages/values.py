@@ -3,6 +3,7 @@
 from datetime import date, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -18,6 +19,15 @@ class BookingStatus(StrEnum):
     CONFIRMED = "CONFIRMED"
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
+    CHECKED_IN = "CHECKED_IN"
+    CHECKED_OUT = "CHECKED_OUT"
+    NO_SHOW = "NO_SHOW"
+
+
+#: The states of a booking that is sold, from its confirmation to the end of the stay.
+SOLD: Final = frozenset(
+    {BookingStatus.CONFIRMED, BookingStatus.CHECKED_IN, BookingStatus.CHECKED_OUT, BookingStatus.NO_SHOW}
+)
 
 
 class Terms(StrEnum):
@@ -53,7 +63,17 @@ class Rejection(StrEnum):
     NEGATIVE_RATE = "negative_rate"
     NIGHT_NOT_OPEN = "night_not_open"
     ROOM_OF_ANOTHER_HOTEL = "room_of_another_hotel"
+    QUOTE_EXPIRED = "quote_expired"
+    NO_SUCH_PLAN = "no_such_plan"
+    NO_ADULT = "no_adult"
+    PARTY_TOO_LARGE = "party_too_large"
     NIGHT_CLOSED = "night_closed"
+    STOP_SELL = "stop_sell"
+    CLOSED_TO_ARRIVAL = "closed_to_arrival"
+    CLOSED_TO_DEPARTURE = "closed_to_departure"
+    MIN_STAY = "min_stay"
+    MAX_STAY = "max_stay"
+    ADVANCE_PURCHASE = "advance_purchase"
     SOLD_OUT = "sold_out"
     ACCOUNT_SHARE = "account_share"
     NOT_CHARGEABLE = "not_chargeable"
@@ -68,6 +88,7 @@ class Refusal(StrEnum):
     WRONG_STATUS = "wrong_status"
     STAY_OVER = "stay_over"
     CHECK_IN_PASSED = "check_in_passed"
+    BEFORE_ARRIVAL = "before_arrival"
     NO_GUESTS = "no_guests"
     STALE_SESSION = "stale_session"
     UNKNOWN_PAYMENT = "unknown_payment"
@@ -82,6 +103,12 @@ class InventoryRefusal(StrEnum):
     COUNT_OUT_OF_RANGE = "count_out_of_range"
     PRICE_OUT_OF_RANGE = "price_out_of_range"
     SURGE_OUT_OF_RANGE = "surge_out_of_range"
+    NIGHT_NOT_OPEN = "night_not_open"
+    NIGHT_NOT_FREE = "night_not_free"
+    NO_SUCH_BLOCK = "no_such_block"
+    BLOCK_EXISTS = "block_exists"
+    NEWER_TERMS = "newer_terms"
+    TERMS_INVALID = "terms_invalid"
 
 
 class NightRefusal(StrEnum):
@@ -110,10 +137,22 @@ class HotelReason(StrEnum):
     OTHER = "other"
 
 
+class BlockReason(StrEnum):
+    """Why a hotel takes rooms off sale."""
+
+    MAINTENANCE = "maintenance"
+    OWNER_USE = "owner_use"
+    GROUP = "group"
+    OTHER_CHANNEL = "other_channel"
+    OTHER = "other"
+
+
 class RefundReason(StrEnum):
     """Why money that arrived is sent back."""
 
     BOOKING_CANCELLED = "booking_cancelled"
+    EARLY_DEPARTURE = "early_departure"
+    NO_SHOW = "no_show"
     NIGHTS_GONE = "nights_gone"
     SECOND_PAYMENT = "second_payment"
     WRONG_AMOUNT = "wrong_amount"

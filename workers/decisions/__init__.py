@@ -3,6 +3,7 @@
 from workers.decisions.decide import decide
 from workers.decisions.evolve import evolve
 from workers.decisions.state import (
+    Block,
     Booking,
     Night,
     Payment,
@@ -16,6 +17,7 @@ from workers.decisions.state import (
 )
 
 __all__ = [
+    "Block",
     "Booking",
     "Night",
     "Payment",

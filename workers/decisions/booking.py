@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from pricing.charges import can_be_charged, step_minor
-from pricing.stays import night_price_minor
+from pricing.sale import PricedStay, can_be_paid
 from topics.messages.commands import AddGuests, CancelBooking, ChangeGuests, ExpireHold, ReserveStay
 from topics.messages.events import (
     BookingCancelled,
@@ -18,8 +17,8 @@ from topics.messages.events import (
     GuestsChanged,
     RefundRequested,
 )
+from topics.messages.sale import AppliedPolicy
 from topics.messages.values import (
-    MAX_AMOUNT_MINOR,
     MAX_NIGHTS,
     BookingStatus,
     RefundReason,
@@ -29,6 +28,7 @@ from topics.messages.values import (
     nights_of,
 )
 from workers.decisions.answers import not_theirs, refused, repeated
+from workers.decisions.sale import offer_rejection, priced, rules_forbid
 from workers.decisions.state import Booking, Night, Payment, State, live
 
 #: A percentage of few rooms is less than a family needs.
@@ -40,13 +40,14 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
     booking = state.booking
     if booking is not None:
         return repeated(booking, command)
-    reason = rejection(state, command)
+    reason = rejection(state, command, now)
     if reason is not None:
         return (_rejected_event(command, reason),)
-    reserved = _reserved_event(state, command, now)
-    if not _is_chargeable(reserved):
+    price = priced(state, command, [state.nights[day] for day in nights_of(command.check_in, command.check_out)])
+    if not can_be_paid(price):
         return (_rejected_event(command, Rejection.NOT_CHARGEABLE),)
-    if command.terms is Terms.PREPAID:
+    reserved = _reserved_event(command, price, now)
+    if reserved.terms is Terms.PREPAID:
         return (reserved,)
     return (
         reserved,
@@ -59,7 +60,7 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
     )
 
 
-def rejection(state: State, command: ReserveStay) -> Rejection | None:
+def rejection(state: State, command: ReserveStay, now: datetime) -> Rejection | None:
     """Return the first reason, in the order of `Rejection`, why the stay cannot be reserved, its price aside."""
     if command.check_in >= command.check_out:
         return Rejection.NO_NIGHTS
@@ -75,15 +76,23 @@ def rejection(state: State, command: ReserveStay) -> Rejection | None:
         if night is None:
             return Rejection.NIGHT_NOT_OPEN
         nights.append(night)
-    return _rejection_of_nights(state, command, nights)
+    return _rejection_of_nights(state, command, nights, now)
 
 
-def _rejection_of_nights(state: State, command: ReserveStay, nights: Sequence[Night]) -> Rejection | None:
+def _rejection_of_nights(
+    state: State, command: ReserveStay, nights: Sequence[Night], now: datetime
+) -> Rejection | None:
     """Return the first reason why these nights, all open, cannot be reserved together."""
     if any(night.hotel_id != command.hotel_id for night in nights):
         return Rejection.ROOM_OF_ANOTHER_HOTEL
+    reason = offer_rejection(state, command, now)
+    if reason is not None:
+        return reason
     if any(night.closed for night in nights):
         return Rejection.NIGHT_CLOSED
+    reason = rules_forbid(state, command)
+    if reason is not None:
+        return reason
     if any(night.free_count < command.rooms_count for night in nights):
         return Rejection.SOLD_OUT
     return Rejection.ACCOUNT_SHARE if _exceeds_share(state, command) else None
@@ -101,17 +110,8 @@ def _exceeds_share(state: State, command: ReserveStay) -> bool:
     )
 
 
-def _is_chargeable(reserved: BookingReserved) -> bool:
-    """Return whether the amount can be paid on the terms of the stay."""
-    if reserved.amount_minor > MAX_AMOUNT_MINOR:
-        return False
-    return reserved.terms is not Terms.PREPAID or can_be_charged(reserved.amount_minor, reserved.currency)
-
-
-def _reserved_event(state: State, command: ReserveStay, now: datetime) -> BookingReserved:
-    nights = [state.nights[day] for day in nights_of(command.check_in, command.check_out)]
-    amounts_minor = tuple(_night_amount_minor(night, command) for night in nights)
-    prepaid = command.terms is Terms.PREPAID
+def _reserved_event(command: ReserveStay, price: PricedStay, now: datetime) -> BookingReserved:
+    prepaid = price.terms is Terms.PREPAID
     return BookingReserved(
         room_id=command.room_id,
         booking_id=command.booking_id,
@@ -120,21 +120,14 @@ def _reserved_event(state: State, command: ReserveStay, now: datetime) -> Bookin
         check_in=command.check_in,
         check_out=command.check_out,
         rooms_count=command.rooms_count,
-        amount_minor=sum(amounts_minor),
-        currency=nights[0].currency,
-        terms=command.terms,
+        amount_minor=price.amount_minor,
+        currency=price.currency,
+        terms=price.terms,
         hold_expires_at=now + timedelta(seconds=command.hold_seconds) if prepaid else None,
-        night_amounts_minor=amounts_minor,
+        night_amounts_minor=price.night_amounts_minor,
         stay_times=command.stay_times,
+        sale=price.sale,
     )
-
-
-def _night_amount_minor(night: Night, command: ReserveStay) -> int:
-    """Return the amount of one night for all rooms of the stay."""
-    agreed = command.agreed_nightly_minor
-    step = step_minor(night.currency)
-    price_minor = night_price_minor(night.price_minor, night.surge_milli, step) if agreed is None else agreed
-    return price_minor * command.rooms_count
 
 
 def _rejected_event(command: ReserveStay, reason: Rejection) -> BookingRejected:
@@ -221,9 +214,9 @@ def _too_late(state: State, now: datetime, *, by_guest: bool) -> Refusal | None:
 
 
 def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, ...]:
-    """End the booking: its nights to come are on sale again, and the rest of its payment is refunded.
+    """End the booking: its nights to come are on sale again, and its payment is refunded but for what the policy keeps.
 
-    After check-in the hotel alone can cancel, and after check-out nobody.
+    After check-in the hotel alone can cancel, and after check-out nobody. A cancellation by the hotel costs nothing.
     """
     booking = state.booking
     reason = not_theirs(booking, command.user_id)
@@ -239,14 +232,28 @@ def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, 
         too_late = _too_late(state, now, by_guest=command.user_id is not None)
         if too_late is not None:
             return refused(booking, command, too_late)
+    policy = _cancellation_policy(state, booking, command, now)
     cancelled = BookingCancelled(
         room_id=booking.room_id,
         booking_id=booking.id,
         reason=command.reason,
         hotel_reason=command.hotel_reason,
         freed_from=first_night_freed(state, booking),
+        policy=policy,
     )
-    return (cancelled, *_refund_of_payment(booking))
+    kept_minor = 0 if policy is None else policy.kept_minor
+    return (cancelled, *refund_but(booking, kept_minor, RefundReason.BOOKING_CANCELLED))
+
+
+def _cancellation_policy(state: State, booking: Booking, command: CancelBooking, now: datetime) -> AppliedPolicy | None:
+    """Return what the cancellation costs: nothing by the hotel, or before the stay is bought, or without sale terms."""
+    sale, clock = booking.sale, state.clock
+    if sale is None or clock is None or command.user_id is None or booking.status is not BookingStatus.CONFIRMED:
+        return None
+    for step, end in zip(sale.steps, clock.step_ends, strict=True):
+        if end is None or now < end:
+            return AppliedPolicy(kept_minor=step.kept_minor, percent=step.percent, until=end, zone_data=clock.zone_data)
+    return None
 
 
 def first_night_freed(state: State, booking: Booking) -> date | None:
@@ -256,26 +263,31 @@ def first_night_freed(state: State, booking: Booking) -> date | None:
     return min(state.clock.today, booking.check_out)
 
 
-def _refund_of_payment(booking: Booking) -> tuple[Event, ...]:
-    """Return the event that refunds the rest of the booking's payment: hotels have no cancellation policy yet."""
+def refund_but(booking: Booking, kept_minor: int, reason: RefundReason) -> tuple[Event, ...]:
+    """Return the event that refunds the booking's payment but for an amount that the hotel keeps; none for nothing."""
     payment = booking.paying_payment()
-    if payment is None or payment.left_minor == 0:
+    if payment is None or payment.left_minor <= kept_minor:
         return ()
-    return (rest_requested(booking, payment, RefundReason.BOOKING_CANCELLED),)
+    return (rest_requested(booking, payment, reason, kept_minor),)
 
 
-def rest_requested(booking: Booking, payment: Payment, reason: RefundReason) -> RefundRequested:
-    """Return the event that asks for a refund of everything of the payment that is still kept."""
-    total_minor = payment.amount_minor - payment.closed_minor
+def rest_requested(
+    booking: Booking, payment: Payment, reason: RefundReason, retained_minor: int = 0
+) -> RefundRequested:
+    """Return the event that asks for a refund of everything of the payment that is left, but for what is retained."""
+    retained_minor = max(retained_minor, payment.policy_minor)
+    amount_minor = payment.kept_minor + payment.retained_minor - retained_minor
+    total_minor = payment.amount_minor - payment.closed_minor - retained_minor
     return RefundRequested(
         room_id=booking.room_id,
         booking_id=booking.id,
         session_id=payment.session_id,
         payment_intent=payment.payment_intent,
-        amount_minor=payment.kept_minor,
+        amount_minor=amount_minor,
         currency=payment.currency or booking.currency,
         reason=reason,
-        total_minor=None if total_minor == payment.kept_minor else total_minor,
+        total_minor=None if total_minor == amount_minor else total_minor,
+        retained_minor=retained_minor,
     )
 
 

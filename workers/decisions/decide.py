@@ -12,9 +12,12 @@ import msgspec
 
 from topics.messages.commands import (
     AddGuests,
+    BlockNights,
     CancelBooking,
     ChangeGuests,
     ChangeInventory,
+    CheckIn,
+    CheckOut,
     ClosePayment,
     CloseRefund,
     Command,
@@ -22,16 +25,21 @@ from topics.messages.commands import (
     DeclinePayment,
     ExpireHold,
     FailRefund,
+    MarkNoShow,
     OpenInventory,
     RecordDispute,
     RecordRefund,
     RecordSession,
+    ReleaseBlock,
     RequestPayment,
     ReserveStay,
+    SetSaleTerms,
 )
 from topics.messages.events import BookingExpired, Event
 from topics.messages.values import Refusal
 from workers.decisions.answers import refused
+from workers.decisions.at_hotel import check_in, check_out, mark_no_show
+from workers.decisions.blocks import block_nights, release_block
 from workers.decisions.booking import add_guests, cancel, change_guests, expire, reserve
 from workers.decisions.evolve import evolve
 from workers.decisions.inventory import change_inventory, open_inventory
@@ -46,6 +54,7 @@ from workers.decisions.payment import (
     record_session,
     request_payment,
 )
+from workers.decisions.sale import set_sale_terms
 from workers.decisions.state import State, live
 
 
@@ -98,4 +107,10 @@ _RULES: Final[dict[type[Command], Callable[[State, Any, datetime], tuple[Event, 
     RecordDispute: record_dispute,
     OpenInventory: open_inventory,
     ChangeInventory: change_inventory,
+    SetSaleTerms: set_sale_terms,
+    BlockNights: block_nights,
+    ReleaseBlock: release_block,
+    CheckIn: check_in,
+    CheckOut: check_out,
+    MarkNoShow: mark_no_show,
 }

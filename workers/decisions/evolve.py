@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from pricing.stays import NO_SURGE_MILLI
 from topics.messages.events import (
+    BlockReleased,
     BookingCancelled,
     BookingConfirmed,
     BookingEvent,
@@ -23,19 +24,24 @@ from topics.messages.events import (
     Event,
     GuestsAdded,
     GuestsChanged,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
     InventoryChanged,
     InventoryOpened,
     InventoryUnchanged,
+    NightsBlocked,
     PaymentDeclined,
     PaymentRequested,
     RefundClosed,
     RefundFailed,
     RefundRequested,
+    SaleTermsChanged,
 )
 from topics.messages.values import BookingStatus, nights_of
 from workers.decisions.state import (
     MAX_EARLIER_GUEST_LISTS,
     UNKNOWN_REFUND,
+    Block,
     Booking,
     Dispute,
     Night,
@@ -49,7 +55,7 @@ from workers.decisions.states import next_status
 
 
 def evolve(state: State, event: Event) -> State:
-    """Return the booking after the event, and only those nights that the event changes.
+    """Return the booking, the sale terms and the block after the event, and only those nights that the event changes.
 
     Raises:
         IllegalTransition: the event cannot happen to the booking in its status.
@@ -60,10 +66,32 @@ def evolve(state: State, event: Event) -> State:
         return State(state.booking, _with_changes(state.nights, event))
     if isinstance(event, InventoryUnchanged | CommandRefused | CommandRepeated):
         return State(state.booking, {})
+    if isinstance(event, SaleTermsChanged):
+        return State(state.booking, {}, sale_terms=event.terms)
+    if isinstance(event, NightsBlocked | BlockReleased):
+        return _with_block(state, event)
     assert isinstance(event, BookingEvent)
     if _is_of_another_room(state.booking, event):
         return State(state.booking, {})
     return State(_booking_after(state.booking, event), _nights_after(state, event))
+
+
+def _with_block(state: State, event: NightsBlocked | BlockReleased) -> State:
+    """Return the block and its nights, of which more rooms are blocked, or fewer."""
+    nights = nights_of(event.first_night, event.end_night)
+    if isinstance(event, NightsBlocked):
+        block = Block(
+            id=event.block_id,
+            room_id=event.room_id,
+            first_night=event.first_night,
+            end_night=event.end_night,
+            rooms_count=event.rooms_count,
+            reason=event.reason,
+        )
+        return State(state.booking, _with_taken(state.nights, nights, blocked=event.rooms_count), block=block)
+    assert state.block is not None
+    released = replace(state.block, released=True)
+    return State(state.booking, _with_taken(state.nights, nights, blocked=-event.rooms_count), block=released)
 
 
 def _is_of_another_room(booking: Booking | None, event: BookingEvent) -> bool:
@@ -105,6 +133,7 @@ def _new_booking(event: BookingReserved | BookingRejected) -> Booking:
         hold_expires_at=event.hold_expires_at,
         night_amounts_minor=event.night_amounts_minor,
         stay_times=event.stay_times,
+        sale=event.sale,
     )
 
 
@@ -130,16 +159,24 @@ def _confirmation_changes(booking: Booking, event: BookingConfirmed) -> dict[str
 
 def _cancellation_changes(booking: Booking, event: BookingCancelled) -> dict[str, Any]:
     # A payment of which nothing is left gets no refund: all of it went back, or a lost dispute took it.
+    policy_minor = 0 if event.policy is None else event.policy.kept_minor
     payments = tuple(
-        replace(paid, state=PaymentState.REFUNDED) if paid.state is PaymentState.KEPT and paid.left_minor == 0 else paid
+        replace(paid, state=PaymentState.REFUNDED, policy_minor=policy_minor)
+        if paid.state is PaymentState.KEPT and paid.left_minor == 0
+        else paid
         for paid in booking.payments
     )
     return {
         "hold_expires_at": None,
         "cancel_reason": event.reason,
         "freed_from": event.freed_from,
+        "policy": event.policy,
         "payments": payments,
     }
+
+
+def _departure_changes(booking: Booking, event: GuestsCheckedOut | GuestsDidNotArrive) -> dict[str, Any]:
+    return {"freed_from": event.freed_from, "policy": event.policy}
 
 
 def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[str, Any]:
@@ -150,7 +187,14 @@ def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[st
             event.payment_intent, event.session_id, event.amount_minor, PaymentState.KEPT, currency=currency
         )
     due_minor = known.due_minor + event.amount_minor
-    payment = _balanced(replace(known, state=PaymentState.REFUND_REQUESTED, due_minor=due_minor))
+    payment = _balanced(
+        replace(
+            known,
+            state=PaymentState.REFUND_REQUESTED,
+            due_minor=due_minor,
+            policy_minor=event.retained_minor,
+        )
+    )
     changes: dict[str, Any] = {"payments": (*_other_payments(booking, event.payment_intent), payment)}
     if live(booking) and booking.session_id == event.session_id:
         # Its payment is refunded, so the session has ended: the guest may open another one.
@@ -216,13 +260,17 @@ def _of_payment(change: Callable[[Payment, Any], Payment]) -> Callable[[Booking,
 
 
 def _balanced(payment: Payment) -> Payment:
-    """Return the payment so that no more is due or closed than is left of it, and its state follows from its sums."""
+    """Return the payment so that its sums are not more than is left of it, and its state follows from them.
+
+    Money that left otherwise, such as by a lost dispute, was due to the guest before it was the hotel's.
+    """
     closed_minor = min(payment.closed_minor, payment.left_minor)
-    due_minor = min(payment.due_minor, payment.left_minor - closed_minor)
+    retained_minor = min(payment.policy_minor, payment.left_minor - closed_minor)
+    due_minor = min(payment.due_minor, payment.left_minor - closed_minor - retained_minor)
     state = payment.state
     if state is not PaymentState.KEPT:
         state = PaymentState.REFUND_REQUESTED if due_minor else PaymentState.REFUNDED
-    return replace(payment, state=state, due_minor=due_minor, closed_minor=closed_minor)
+    return replace(payment, state=state, due_minor=due_minor, closed_minor=closed_minor, retained_minor=retained_minor)
 
 
 def _other_payments(booking: Booking, payment_intent: str) -> Iterable[Payment]:
@@ -237,6 +285,8 @@ _CHANGES: Final[dict[type[BookingEvent], Callable[[Booking, Any], dict[str, Any]
     PaymentDeclined: lambda _, event: {"failure": event.failure},
     BookingConfirmed: _confirmation_changes,
     BookingCancelled: _cancellation_changes,
+    GuestsCheckedOut: _departure_changes,
+    GuestsDidNotArrive: _departure_changes,
     BookingExpired: lambda *_: {"hold_expires_at": None},
     RefundRequested: _refund_request_changes,
     BookingRefunded: _of_payment(_refunded),
@@ -263,20 +313,28 @@ def _nights_after(state: State, event: BookingEvent) -> dict[date, Night]:
         if live(booking):
             return _with_taken(state.nights, booking.nights(), reserved=-rooms)
         freed_from = event.freed_from if isinstance(event, BookingCancelled) else None
-        freed = [day for day in booking.nights() if freed_from is None or day >= freed_from]
-        return _with_taken(state.nights, freed, booked=-rooms)
+        return _with_freed(state.nights, booking, freed_from)
+    if isinstance(event, GuestsCheckedOut | GuestsDidNotArrive) and event.freed_from is not None:
+        return _with_freed(state.nights, booking, event.freed_from)
     return {}
 
 
+def _with_freed(nights: Mapping[date, Night], booking: Booking, freed_from: date | None) -> dict[date, Night]:
+    """Return the booked nights that are on sale again; None: all of them."""
+    freed = [day for day in booking.nights() if freed_from is None or day >= freed_from]
+    return _with_taken(nights, freed, booked=-booking.rooms_count)
+
+
 def _with_taken(
-    nights: Mapping[date, Night], stay: Iterable[date], *, reserved: int = 0, booked: int = 0
+    nights: Mapping[date, Night], stay: Iterable[date], *, reserved: int = 0, booked: int = 0, blocked: int = 0
 ) -> dict[date, Night]:
-    """Return the nights of a stay with these rooms more (or fewer) reserved and booked; all else stays as it is."""
+    """Return nights with these rooms more (or fewer) reserved, booked and blocked; all else stays as it is."""
     return {
         day: replace(
             night := nights[day],
             booked_count=night.booked_count + booked,
             reserved_count=night.reserved_count + reserved,
+            blocked_count=night.blocked_count + blocked,
         )
         for day in stay
     }
@@ -299,7 +357,7 @@ def _new_nights(event: InventoryOpened) -> dict[date, Night]:
 def _with_changes(nights: Mapping[date, Night], event: InventoryChanged) -> dict[date, Night]:
     values = {
         name: value
-        for name in ("price_minor", "surge_milli", "closed", "total_count")
+        for name in ("price_minor", "surge_milli", "closed", "total_count", "allowance_count")
         if (value := getattr(event, name)) is not None
     }
     return {day: replace(nights[day], **values) for day in event.nights}

@@ -63,6 +63,8 @@ def change_inventory(state: State, command: ChangeInventory, now: datetime) -> t
         command.price_minor or 0,
         NO_SURGE_MILLI if command.surge_milli is None else command.surge_milli,
     )
+    if reason is None and not 0 <= (command.allowance_count or 0) <= MAX_ROOMS:
+        reason = InventoryRefusal.COUNT_OUT_OF_RANGE
     if reason is not None:
         return (InventoryUnchanged(room_id=command.room_id, command=command.message_type, reason=reason),)
     refused = [
@@ -78,6 +80,7 @@ def change_inventory(state: State, command: ChangeInventory, now: datetime) -> t
             surge_milli=command.surge_milli,
             closed=command.closed,
             total_count=command.total_count,
+            allowance_count=command.allowance_count,
             refused=tuple(refused),
         ),
     )
@@ -93,9 +96,10 @@ def _nights_to_change(command: ChangeInventory, refused: Sequence[RefusedNight])
 def _night_refusal(night: Night | None, command: ChangeInventory) -> NightRefusal | None:
     if night is None:
         return NightRefusal.NOT_OPEN
-    if command.total_count is not None and command.total_count < night.booked_count + night.reserved_count:
-        return NightRefusal.TOTAL_BELOW_SOLD
-    return None
+    total_count = night.total_count if command.total_count is None else command.total_count
+    allowance_count = night.allowance_count if command.allowance_count is None else command.allowance_count
+    changes = command.total_count is not None or command.allowance_count is not None
+    return NightRefusal.TOTAL_BELOW_SOLD if changes and total_count + allowance_count < night.taken_count else None
 
 
 def _refusal(

@@ -27,9 +27,9 @@ from topics.messages.events import (
     RefundFailed,
     RefundRequested,
 )
-from topics.messages.values import BookingStatus, CancelReason, RefundReason, Refusal
+from topics.messages.values import SOLD, BookingStatus, CancelReason, RefundReason, Refusal
 from workers.decisions.answers import not_theirs, refused, repeated
-from workers.decisions.booking import first_night_freed, rest_requested
+from workers.decisions.booking import first_night_freed, refund_but, rest_requested
 from workers.decisions.evolve import evolve
 from workers.decisions.state import UNKNOWN_REFUND, Booking, Payment, PaymentState, State, live
 
@@ -42,7 +42,7 @@ def request_payment(state: State, command: RequestPayment, now: datetime) -> tup
         return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
     if booking.status is BookingStatus.EXPIRED:
         return refused(booking, command, Refusal.HOLD_EXPIRED)
-    if booking.status is BookingStatus.CONFIRMED:
+    if booking.status in SOLD:
         return repeated(booking, command)
     if booking.status is BookingStatus.RESERVED:
         return refused(booking, command, Refusal.NO_GUESTS)
@@ -115,7 +115,7 @@ def _refund_reason(booking: Booking, amount_minor: int, currency: str) -> Refund
     """Return why a payment of this amount does not pay the booking."""
     if (amount_minor, currency) != (booking.amount_minor, booking.currency):
         return RefundReason.WRONG_AMOUNT
-    if booking.status is BookingStatus.CONFIRMED:
+    if booking.status in SOLD:
         return RefundReason.SECOND_PAYMENT
     return RefundReason.NIGHTS_GONE if booking.status is BookingStatus.EXPIRED else RefundReason.BOOKING_CANCELLED
 
@@ -227,7 +227,8 @@ def _is_known(payment: Payment, command: RecordRefund) -> bool:
 def fail_refund(state: State, command: FailRefund, now: datetime) -> tuple[Event, ...]:
     """Record that a refund failed, so that its amount is due again if it had counted as carried out.
 
-    If a person had made it and the payment pays no booking, the money is asked for like that of any other payment.
+    If a person had made it and the payment pays no booking, the money is asked for like that of any other payment. If
+    the booking ended, the hotel keeps its part by the policy.
     """
     booking = state.booking
     if booking is None:
@@ -250,10 +251,24 @@ def fail_refund(state: State, command: FailRefund, now: datetime) -> tuple[Event
     after = evolve(State(booking, {}), failed).booking
     assert after is not None
     left = after.payment(command.payment_intent)
-    if left is None or left.state is PaymentState.KEPT or left.kept_minor == 0:
+    if left is None or left.kept_minor == 0:
         return (failed,)
+    if left.state is PaymentState.KEPT:
+        # A stay that was not ended is still paid by it.
+        policy = booking.policy
+        return (failed,) if policy is None else (failed, *refund_but(after, policy.kept_minor, _end_reason(booking)))
+    if left.policy_minor:
+        return (failed, rest_requested(after, left, _end_reason(booking)))
     reason = _refund_reason(booking, left.amount_minor, left.currency or booking.currency)
     return (failed, rest_requested(after, left, reason))
+
+
+def _end_reason(booking: Booking) -> RefundReason:
+    """Return why the money of a stay that a policy ended is sent back."""
+    if booking.status is BookingStatus.NO_SHOW:
+        return RefundReason.NO_SHOW
+    left_early = booking.status is BookingStatus.CHECKED_OUT
+    return RefundReason.EARLY_DEPARTURE if left_early else RefundReason.BOOKING_CANCELLED
 
 
 def close_refund(state: State, command: CloseRefund, now: datetime) -> tuple[Event, ...]:

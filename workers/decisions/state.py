@@ -7,11 +7,23 @@ from uuid import UUID
 
 import msgspec
 
-from topics.messages.values import BookingStatus, CancelReason, Rejection, StayTimes, Terms, nights_of
+from topics.messages.sale import AppliedPolicy, Sale, SaleTerms
+from topics.messages.values import (
+    BlockReason,
+    BookingStatus,
+    CancelReason,
+    Rejection,
+    StayTimes,
+    Terms,
+    nights_of,
+)
 
 
 class Night(msgspec.Struct, frozen=True):
-    """One night of a room: rooms in total and taken, and the price (minor units, surge in thousandths)."""
+    """One night of a room: rooms in total and taken, and the price (minor units, surge in thousandths).
+
+    `allowance_count` rooms more than the total may be sold. `blocked_count` rooms are off sale.
+    """
 
     hotel_id: int
     total_count: int
@@ -21,11 +33,38 @@ class Night(msgspec.Struct, frozen=True):
     surge_milli: int
     closed: bool
     currency: str
+    allowance_count: int = 0
+    blocked_count: int = 0
+
+    @property
+    def limit_count(self) -> int:
+        """The number of rooms that may be taken: the total and the allowance."""
+        return self.total_count + self.allowance_count
+
+    @property
+    def taken_count(self) -> int:
+        """The number of rooms that are booked, reserved or blocked."""
+        return self.booked_count + self.reserved_count + self.blocked_count
 
     @property
     def free_count(self) -> int:
-        """The number of rooms that are neither booked nor reserved."""
-        return self.total_count - self.booked_count - self.reserved_count
+        """The number of rooms that can still be taken."""
+        return self.limit_count - self.taken_count
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """Rooms that a hotel took off sale for [first_night, end_night); `released`: they are on sale again.
+
+    `id` is the block's among those of its room.
+    """
+
+    id: UUID
+    room_id: int
+    first_night: date
+    end_night: date
+    rooms_count: int
+    reason: BlockReason
+    released: bool = False
 
 
 class PaymentState(StrEnum):
@@ -59,10 +98,12 @@ class Dispute(msgspec.Struct, frozen=True, array_like=True):
 class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     """A payment that arrived for a booking, and the money of it that left again, in minor units.
 
-    `due_minor` is still to be sent back, and `closed_minor` is not, because an operator ended the refund. `currency` is
-    set if it is not the booking's. After every event `refunded_minor`, `lost_minor`, `due_minor`, `closed_minor` and
-    `kept_minor` add up to `amount_minor`, and none is negative. One exception: from a refund that replaces a failed one
-    to the report of that failure, `refunded_minor` may be more than `amount_minor`; the others are then zero.
+    `due_minor` is still to be sent back, `closed_minor` is not, because an operator ended the refund, and
+    `retained_minor` is not, because the hotel keeps it by its policy: `policy_minor`, or what is left of that after
+    refunds by hand and lost disputes. `currency` is set if it is not the booking's.
+    After every event `refunded_minor`, `lost_minor`, `due_minor`, `closed_minor`, `retained_minor` and `kept_minor` add
+    up to `amount_minor`, and none is negative. One exception: from a refund that replaces a failed one to the report of
+    that failure, `refunded_minor` may be more than `amount_minor`; the others are then zero.
     """
 
     payment_intent: str
@@ -71,6 +112,8 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     state: PaymentState
     due_minor: int = 0
     closed_minor: int = 0
+    retained_minor: int = 0
+    policy_minor: int = 0
     currency: str = ""
     refunds: tuple[RefundMade, ...] = ()
     failed_refund_ids: tuple[str, ...] = ()
@@ -95,7 +138,7 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def kept_minor(self) -> int:
         """The amount that did not leave again and is not due either; nothing, once the payment pays no booking."""
-        return self.left_minor - self.due_minor - self.closed_minor
+        return self.left_minor - self.due_minor - self.closed_minor - self.retained_minor
 
     def refund(self, refund_id: str) -> RefundMade | None:
         """Return the refund with this id, if it was carried out."""
@@ -108,7 +151,7 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def with_sums(payment: Payment) -> Payment:
     """Return a stored payment with its sums: 0.1.0 kept none, and refunded every payment in full."""
-    if payment.refunds or payment.due_minor or payment.closed_minor or payment.disputes:
+    if payment.refunds or payment.due_minor or payment.closed_minor or payment.retained_minor or payment.disputes:
         return payment
     if payment.state is PaymentState.REFUND_REQUESTED:
         return msgspec.structs.replace(payment, due_minor=payment.amount_minor)
@@ -125,7 +168,8 @@ MAX_EARLIER_GUEST_LISTS = 500
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """One booking. `version` counts the events that were applied to it.
 
-    `freed_from`: the booking was cancelled when nights of it were past; those before this one stay counted as booked.
+    `freed_from`: the booking ended when nights of it were past; those before this one stay counted as booked.
+    `policy`: the costs of the booking's end.
     `earlier_guest_list_ids`: the lists of guests that later ones replaced, oldest first, the newest
     `MAX_EARLIER_GUEST_LISTS` of them.
     """
@@ -154,6 +198,8 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     night_amounts_minor: tuple[int, ...] = ()
     stay_times: StayTimes | None = None
     freed_from: date | None = None
+    sale: Sale | None = None
+    policy: AppliedPolicy | None = None
     version: int = 1
 
     def nights(self) -> tuple[date, ...]:
@@ -176,25 +222,32 @@ DEFAULT_STAY_TIMES = StayTimes(time_zone="UTC", check_in_time=time(15), check_ou
 class StayClock(msgspec.Struct, frozen=True):
     """The hotel's clock for one stay: check-in and check-out as instants (UTC), and the hotel's date at the decision.
 
-    The worker resolves it with the pinned zone data, because a decision reads no zones.
+    `step_ends` are the instants at which the steps of the booking's cancellation policy end, in their order; None: the
+    step has no end. The worker resolves all of them with the pinned zone data `zone_data`, because a decision reads no
+    zones.
     """
 
     check_in_at: datetime
     check_out_at: datetime
     today: date
+    step_ends: tuple[datetime | None, ...] = ()
+    zone_data: str | None = None
 
 
 class State(msgspec.Struct, frozen=True):
     """The booking that a command names (None: there is none) and the nights that it touches (absent: not open).
 
     `clock` is the hotel's clock for the booking, for commands that depend on it. `account_rooms` has, for nights of a
-    new reservation, the rooms that its account holds unpaid already; nights without any are absent.
+    new reservation, the rooms that its account holds unpaid already; nights without any are absent. `sale_terms` are
+    those of the room (None: its hotel has set none), and `block` is the room's block that a command names.
     """
 
     booking: Booking | None
     nights: Mapping[date, Night]
     clock: StayClock | None = None
     account_rooms: Mapping[date, int] = {}
+    sale_terms: SaleTerms | None = None
+    block: Block | None = None
 
 
 LIVE = frozenset({BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING})

@@ -19,6 +19,9 @@ from topics.messages.events import (
     Event,
     GuestsAdded,
     GuestsChanged,
+    GuestsCheckedIn,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
     PaymentDeclined,
     PaymentRequested,
     RefundClosed,
@@ -53,6 +56,9 @@ TRANSITIONS: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]]
         S.GUESTS_ADDED: S.EXPIRED,
         S.PAYMENTS_PENDING: S.EXPIRED,
     },
+    GuestsCheckedIn: {S.CONFIRMED: S.CHECKED_IN},
+    GuestsCheckedOut: {S.CHECKED_IN: S.CHECKED_OUT},
+    GuestsDidNotArrive: {S.CONFIRMED: S.NO_SHOW},
 }
 
 #: Events that can happen to a booking in any status and change no status.
@@ -98,7 +104,7 @@ def drawing() -> str:
         lines += [
             f"    {before} --> {after}: {kind.message_type.rpartition('.')[0]}" for before, after in transitions.items()
         ]
-    lines += [f"    {end} --> [*]" for end in (S.REJECTED, S.CANCELLED, S.EXPIRED, S.CONFIRMED)]
+    lines += [f"    {end} --> [*]" for end in (S.REJECTED, S.CANCELLED, S.EXPIRED, S.CHECKED_OUT, S.NO_SHOW)]
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 
 from storage import pauses
 from storage.database import connect_worker
-from storage.holds import FIRST, DueHold, count_holds, due_holds, take_lead
+from storage.holds import FIRST, DueHold, count_holds, due_holds
 from storage.settings import DatabaseSettings
 from telemetry import metrics
 from topics.backoff import Backoff
@@ -29,6 +29,7 @@ from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ExpireHold
 from workers.expiry.horizon import Horizon
 from workers.expiry.retry_schedule import RetrySchedule
+from workers.runtime.leading import wait_for_lead
 
 ROLE: Final = "expiry"
 POLL_SECONDS: Final = 1.0
@@ -63,10 +64,7 @@ async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, ba
     client = f"innkeeper-expiry-{name}"
     async with await connect_worker(database, client) as connection, open_producer(kafka, client_id=client) as producer:
         backoff.reset()
-        log.info("worker ready: expiry %s", name)
-        while not await take_lead(connection, silent_seconds=SILENT_SECONDS):
-            await asyncio.sleep(POLL_SECONDS)
-        log.info("expiry %s leads", name)
+        await wait_for_lead(connection, ROLE, name, silent_seconds=SILENT_SECONDS, poll_seconds=POLL_SECONDS)
         timer = Timer(connection, producer, kafka.topic(BOOKING_COMMANDS))
         horizon = Horizon(connection, producer, kafka.topic(BOOKING_COMMANDS), role=ROLE)
         with HoldMetrics(connection) as hold_metrics:

@@ -1,8 +1,8 @@
 """The payments role: decisions about money become calls to Stripe, and Stripe's answers and webhooks become commands.
 
 The reader follows a payment through `pending_calls` (events -> calls), `consumer` (the fenced transaction), `caller`
-and `steps` (the calls are made), `webhooks` (Stripe's objects -> commands). Nothing outside this package and
-`operators.reconcile` knows Stripe's terms.
+and `steps` (the calls are made), `webhooks` (Stripe's objects -> commands). Stripe's terms are in
+`workers.stripe`, which the role `reconciliation` knows too.
 """
 
 from storage.settings import DatabaseSettings

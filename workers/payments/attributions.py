@@ -10,8 +10,8 @@ from typing import Final
 from psycopg import AsyncConnection
 
 from storage import installation, payments
-from workers.payments.marks import Marks
-from workers.payments.objects import Attribution, BookingRef, Dispute, PaymentIntent, Refund, Session, StripeObject
+from workers.stripe.marks import Marks
+from workers.stripe.objects import Attribution, BookingRef, Dispute, PaymentIntent, Refund, Session, StripeObject
 
 #: The name of each kind of object in metrics and logs.
 KINDS: Final[dict[type[StripeObject], str]] = {

@@ -1,36 +1,57 @@
 """Payments' second step: finds the rows with a call to Stripe that is due, and works on many of them at once.
 
-Reads and writes `checkout_session`, `refund` and `payment_refund`; writes commands to `booking.commands`. `steps`
-processes one row; this module chooses the rows and their order, and measures how much is due. Any number of callers may
-run: a claim skips the rows of others. A row that fails is due again later and delays no other. `operators.reconcile`
-finds webhooks that Stripe lost.
+Reads and writes `checkout_session`, `refund` and `payment_refund`; writes `stripe_circuit`, and commands to
+`booking.commands`. `steps` processes one row; this module chooses the rows and their order, and measures how much is
+due. Any number of callers may run: a claim skips the rows of others. A row that fails is due again later and delays no
+other. The role `reconciliation` finds webhooks that Stripe lost.
+
+While the circuit to Stripe is open (`breaker`), rows that need a call are not claimed, so that they stay as they are.
+While it is half open, one of them is claimed, as the probe. After it has closed, no session is opened before all
+refunds and closings that are due have begun; the pace and the number of calls at once are the usual ones.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import psycopg
 from aiokafka.errors import KafkaError
 from psycopg_pool import AsyncConnectionPool
 
-from storage import installation, payments
+from storage import installation, payments, stripe_circuits
 from storage.database import worker_parameters
-from storage.payments import ENDING, LEASE_SECONDS, OPENING, REOPENED_AFTER, RefundFigures
+from storage.payments import (
+    ANSWERED,
+    ENDING,
+    LEASE_SECONDS,
+    OPENING,
+    REOPENED_AFTER,
+    TO_CLOSE,
+    TO_OPEN,
+    DueSession,
+    RefundFigures,
+)
 from storage.settings import DatabaseSettings
+from storage.stripe_circuits import REPORT_SECONDS, CircuitState
 from telemetry import metrics
 from topics.backoff import Backoff
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
 from topics.messages.releases import Release
 from workers.payments.attributions import Attributions
-from workers.payments.gateway import Gateway, open_gateway
-from workers.payments.marks import Marks
+from workers.payments.breaker import CircuitBreaker
+from workers.payments.gateway import Gateway, new_breaker, open_gateway
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import Due, Steps
 from workers.payments.unattributed import LateObjects
 from workers.runtime.publisher import Publisher
+from workers.stripe.marks import Marks
 
 POLL_SECONDS: Final = 1.0
 MEASURE_SECONDS: Final = 15.0
@@ -40,6 +61,8 @@ SLOTS: Final = 32
 ENDING_SLOTS: Final = 24
 """Slots for refunds and closings, which come first; the rest is for guests who want to pay."""
 CONNECTIONS: Final = 4
+CIRCUIT_POLL_SECONDS: Final = 1.0
+"""The time after which a change of the circuit is written, at most."""
 
 Database = AsyncConnectionPool[psycopg.AsyncConnection]
 
@@ -49,13 +72,26 @@ log = logging.getLogger(__name__)
 class Caller:
     """Makes due calls until it is cancelled."""
 
-    def __init__(self, kafka: KafkaSettings, database: DatabaseSettings, settings: PaymentSettings) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        database: DatabaseSettings,
+        settings: PaymentSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` returns the seconds by which the circuit breaker waits."""
         self._kafka = kafka
         self._database = database
         self._settings = settings
         self._woken = asyncio.Event()
         self._ending: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[None]] = set()
+        self._breaker = new_breaker(settings, clock)
+        self._has_stopped = False
+        self._is_recovering = False
+        self._probe: asyncio.Task[None] | None = None
+        self._probe_claims = deque((self._claim_refund_to_make, self._claim_to_close, self._claim_to_open))
 
     def wake(self) -> None:
         """Look for due rows now instead of at the next poll."""
@@ -63,12 +99,16 @@ class Caller:
 
     async def run(self) -> None:
         """Work until cancelled; then calls in progress may end within some seconds."""
+        breaker = self._breaker
+        metrics.STRIPE_CIRCUIT.set_function(
+            lambda: [((state.value,), float(state is breaker.state)) for state in CircuitState]
+        )
         publisher = Publisher(self._kafka, "innkeeper-payments-caller")
         async with _pool(self._database) as database:
             metrics.POOL.set_function(lambda: _pool_use(database))
             try:
                 marks = await self._prepared(database)
-                async with open_gateway(self._settings) as gateway:
+                async with open_gateway(self._settings, breaker) as gateway:
                     await self._work_and_measure(database, self._steps(gateway, database, publisher, marks))
             finally:
                 await publisher.close()
@@ -101,13 +141,17 @@ class Caller:
     async def _work_and_measure(self, database: Database, steps: Steps) -> None:
         attributions = Attributions(self._settings.payment_mark_key.get_secret_value())
         late = LateObjects(database, attributions, steps.send)
-        metrics_task = asyncio.create_task(_measure(database, self._kafka.log_readable_by, late))
+        beside = (
+            asyncio.create_task(_measure(database, self._kafka.log_readable_by, late)),
+            asyncio.create_task(_report(database, self._breaker)),
+        )
         try:
             await self._work(database, steps)
         finally:
-            metrics_task.cancel()
+            for task in beside:
+                task.cancel()
             await _finish(self._ending | self._opening)
-            await asyncio.gather(metrics_task, return_exceptions=True)
+            await asyncio.gather(*beside, return_exceptions=True)
 
     async def _work(self, database: Database, steps: Steps) -> None:
         backoff = Backoff("the pending calls to Stripe cannot be read from the database")
@@ -124,29 +168,85 @@ class Caller:
                 await _wait_for(self._woken, POLL_SECONDS)
 
     async def _start_due(self, database: Database, steps: Steps) -> int:
-        """Claim due rows while slots are free, those that end something first; return how many were claimed."""
+        """Claim due rows while slots are free, as far as the circuit allows; return how many were claimed."""
+        state = self._breaker.state
         async with database.connection() as connection:
-            started = 0
-            if limit := self._free(ENDING_SLOTS - len(self._ending)):
-                refunds = await payments.claim_refunds(connection, limit=limit, lease_seconds=LEASE_SECONDS)
-                started += self._start(steps, refunds, self._ending)
-            if limit := self._free(ENDING_SLOTS - len(self._ending)):
-                ending = await payments.claim_sessions(connection, ENDING, limit=limit, lease_seconds=LEASE_SECONDS)
-                started += self._start(steps, ending, self._ending)
-            if limit := self._free(SLOTS):
-                opening = await payments.claim_sessions(connection, OPENING, limit=limit, lease_seconds=LEASE_SECONDS)
-                started += self._start(steps, opening, self._opening)
+            if state is CircuitState.CLOSED:
+                self._has_stopped = False
+                return await self._start_calls(connection, steps)
+            if not self._has_stopped:
+                # If refunds and closings themselves opened it again, guests who want to pay do not wait for them.
+                self._has_stopped, self._is_recovering = True, not self._is_recovering
+            answered = await self._claim(connection, ANSWERED, self._free(SLOTS))
+            started = self._start(steps, answered, self._opening)
+            if state is CircuitState.HALF_OPEN:
+                started += self._start_probe(steps, await self._claim_probe(connection))
             return started
+
+    async def _start_calls(self, connection: psycopg.AsyncConnection, steps: Steps) -> int:
+        """Claim rows of all kinds, those that end something first; return how many were claimed."""
+        started = 0
+        if limit := self._free(ENDING_SLOTS - len(self._ending)):
+            refunds = await payments.claim_refunds(connection, limit=limit, lease_seconds=LEASE_SECONDS)
+            started += self._start(steps, refunds, self._ending)
+        if limit := self._free(ENDING_SLOTS - len(self._ending)):
+            ending = await self._claim(connection, ENDING, limit)
+            started += self._start(steps, ending, self._ending)
+        if self._is_recovering and not self._free(ENDING_SLOTS - len(self._ending)):
+            return started  # More of them may wait.
+        self._is_recovering = False
+        if limit := self._free(SLOTS):
+            opening = await self._claim(connection, OPENING, limit)
+            started += self._start(steps, opening, self._opening)
+        return started
+
+    async def _claim_probe(self, connection: psycopg.AsyncConnection) -> Sequence[Due]:
+        """Claim one row whose next step is a call.
+
+        The kinds take turns, so that a row whose call always fails does not keep the circuit open.
+        """
+        if self._probe is not None and not self._probe.done():
+            return []
+        for _ in range(len(self._probe_claims)):
+            claim = self._probe_claims[0]
+            self._probe_claims.rotate(-1)
+            if rows := await claim(connection):
+                return rows
+        return []
+
+    def _start_probe(self, steps: Steps, rows: Sequence[Due]) -> int:
+        for due in rows:
+            is_opening = isinstance(due, DueSession) and due.status in TO_OPEN
+            self._probe = self._start_one(steps, due, self._opening if is_opening else self._ending)
+        return len(rows)
+
+    async def _claim_refund_to_make(self, connection: psycopg.AsyncConnection) -> Sequence[Due]:
+        return await payments.claim_refunds(connection, limit=1, lease_seconds=LEASE_SECONDS)
+
+    async def _claim_to_close(self, connection: psycopg.AsyncConnection) -> Sequence[Due]:
+        return await self._claim(connection, TO_CLOSE, 1)
+
+    async def _claim_to_open(self, connection: psycopg.AsyncConnection) -> Sequence[Due]:
+        return await self._claim(connection, TO_OPEN, 1)
+
+    async def _claim(
+        self, connection: psycopg.AsyncConnection, statuses: Sequence[str], limit: int
+    ) -> Sequence[DueSession]:
+        return await payments.claim_sessions(connection, statuses, limit=limit, lease_seconds=LEASE_SECONDS)
 
     def _free(self, slots: int) -> int:
         return min(slots, SLOTS - len(self._ending) - len(self._opening))
 
     def _start(self, steps: Steps, rows: Sequence[Due], slots: set[asyncio.Task[None]]) -> int:
         for due in rows:
-            task = asyncio.create_task(steps.process(due))
-            slots.add(task)
-            task.add_done_callback(lambda ended: self._free_slot(slots, ended))
+            self._start_one(steps, due, slots)
         return len(rows)
+
+    def _start_one(self, steps: Steps, due: Due, slots: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+        task = asyncio.create_task(steps.process(due))
+        slots.add(task)
+        task.add_done_callback(lambda ended: self._free_slot(slots, ended))
+        return task
 
     def _free_slot(self, slots: set[asyncio.Task[None]], ended: asyncio.Task[None]) -> None:
         if not self._free(ENDING_SLOTS - len(self._ending)) or not self._free(SLOTS):
@@ -181,6 +281,33 @@ async def _care(connection: psycopg.AsyncConnection) -> None:
             REOPENED_AFTER.total_seconds() / 3600,
         )
     await payments.look_at_pending_refunds(connection)
+
+
+async def _report(database: Database, breaker: CircuitBreaker) -> None:
+    """Write the state of the circuit when it changes and from time to time, until cancelled; then delete it."""
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    backoff = Backoff("the state of the circuit to Stripe cannot be written")
+    written, written_at = None, 0.0
+    try:
+        while True:
+            status = breaker.status
+            if status != written or time.monotonic() - written_at >= REPORT_SECONDS:
+                try:
+                    async with database.connection() as connection:
+                        await stripe_circuits.report(
+                            connection, worker, status.state, since=status.since, reason=status.reason
+                        )
+                except psycopg.Error as error:
+                    await backoff.wait(error)
+                    continue
+                backoff.reset()
+                written, written_at = status, time.monotonic()
+            _raise_if_cancelled()
+            await asyncio.sleep(CIRCUIT_POLL_SECONDS)
+    finally:
+        with suppress(psycopg.Error, TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS), database.connection() as connection:
+                await stripe_circuits.forget(connection, worker)
 
 
 def _export(figures: RefundFigures) -> None:

@@ -7,13 +7,14 @@ failure leaves nothing behind, and the batch is read again.
 """
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
+from uuid import UUID
 
 from psycopg import AsyncConnection
 
 from storage import payments
-from storage.payments import PaymentOfSession, RefundToClose, RefundToMake, SessionsToClose, SessionToOpen
+from storage.payments import PaymentOfSession, RefundToClose, RefundToMake, SessionsToClose, SessionToOpen, Stay
 from telemetry import metrics, traces
 from telemetry.ids import ids_of
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
@@ -23,9 +24,8 @@ from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import BookingCommand
 from topics.messages.events import PaymentRequested
 from workers.payments.attributions import KINDS, Attributions
-from workers.payments.objects import StripeObject
 from workers.payments.pending_calls import CallContext, PendingCall, calls_for
-from workers.payments.settings import STRIPE_VERSION, PaymentSettings
+from workers.payments.settings import PaymentSettings
 from workers.payments.settling import record, settle
 from workers.payments.unattributed import to_keep
 from workers.payments.webhooks import (
@@ -39,6 +39,8 @@ from workers.payments.webhooks import (
 )
 from workers.payments.withholding import readable
 from workers.runtime.role import PartitionBatch, Received, Unreadable
+from workers.stripe.objects import StripeObject
+from workers.stripe.settings import STRIPE_VERSION
 
 PAYMENTS_SOURCE: Final = "innkeeper/payments"
 
@@ -65,12 +67,15 @@ class Payments:
         """Record pending calls and the changes that webhooks report; return the commands to publish, for each batch."""
         # In a pipeline the statements of a batch travel together instead of waiting for each other.
         async with connection.pipeline():
-            return [[record async for record in self._follow(connection, batch)] for batch in batches]
+            stays = await _stays(connection, batches)
+            return [[record async for record in self._follow(connection, batch, stays)] for batch in batches]
 
     def forget(self) -> None:
         """Do nothing: this consumer keeps nothing in memory."""
 
-    async def _follow(self, connection: AsyncConnection, batch: PartitionBatch) -> AsyncIterator[Outgoing]:
+    async def _follow(
+        self, connection: AsyncConnection, batch: PartitionBatch, stays: Mapping[UUID, Stay]
+    ) -> AsyncIterator[Outgoing]:
         for received in batch.received:
             if batch.topic == STRIPE_WEBHOOKS:
                 for effect in await self._effects_of(connection, received):
@@ -79,10 +84,12 @@ class Payments:
                     for command_id, command in readable(self._readable_by, effect.commands):
                         yield self._record(command_id, command, received)
             else:
-                for call in await self._pending_calls(connection, received):
+                for call in await self._pending_calls(connection, received, stays):
                     await _add(connection, call)
 
-    async def _pending_calls(self, connection: AsyncConnection, received: Received) -> tuple[PendingCall, ...]:
+    async def _pending_calls(
+        self, connection: AsyncConnection, received: Received, stays: Mapping[UUID, Stay]
+    ) -> tuple[PendingCall, ...]:
         event = received.message
         assert received.envelope is not None, "every event of ours has an envelope"
         context = CallContext(
@@ -90,7 +97,7 @@ class Payments:
             frontend_url=self._settings.frontend_url,
             locale=self._settings.checkout_locale,
         )
-        stay = await payments.stay(connection, event.booking_id) if isinstance(event, PaymentRequested) else None
+        stay = stays.get(event.booking_id) if isinstance(event, PaymentRequested) else None
         return calls_for(event, received.envelope, received.time, context=context, stay=stay)
 
     async def _effects_of(self, connection: AsyncConnection, received: Received) -> list[WebhookEffect]:
@@ -151,6 +158,17 @@ class Payments:
             traceparent=traces.well_formed(traceparent.decode(errors="replace")),
             causation_position=position_text(webhook),
         )
+
+
+async def _stays(connection: AsyncConnection, batches: Sequence[PartitionBatch]) -> Mapping[UUID, Stay]:
+    """Return the words about all bookings of the batches that are to be paid, by one statement."""
+    requested = [
+        received.message.booking_id
+        for batch in batches
+        for received in batch.received
+        if isinstance(received.message, PaymentRequested)
+    ]
+    return await payments.stays(connection, requested) if requested else {}
 
 
 async def _add(connection: AsyncConnection, call: PendingCall) -> None:

@@ -1,4 +1,8 @@
-"""Stripe's API for the caller: every call is paced, and every refusal is of one of a few kinds.
+"""Stripe's API for the caller: every call is paced and guarded, and every refusal is of one of a few kinds.
+
+A circuit breaker (`breaker`) allows each request: while its circuit is open none is made. A request is unanswered if
+the connection fails, if the whole answer does not come within `TIMEOUT_SECONDS`, or if Stripe answers with a 5xx. A 429
+is an answer: the row that got it waits by itself, and the pace keeps the others below Stripe's limit.
 
 A call that opens a session or refunds a payment carries the idempotency key of its row, so it can be repeated. Stripe
 replays its first answer to a key for a day, even a 5xx or a refusal. After a 5xx the gateway therefore looks for the
@@ -6,8 +10,9 @@ session; if there is none, the key is exhausted and the row gets another. A refu
 proves that the key opened nothing: Stripe would have answered with the session otherwise.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, cast
@@ -20,8 +25,10 @@ from stripe.params import RefundCreateParams
 from stripe.params.checkout import SessionCreateParams
 
 from telemetry import metrics, traces
-from workers.payments.objects import BookingRef, Refund, Session, read
-from workers.payments.settings import MAX_STRIPE_CLOCK_SKEW, STRIPE_VERSION, PaymentSettings
+from workers.payments.breaker import Call, CircuitBreaker
+from workers.payments.settings import PaymentSettings
+from workers.stripe.objects import BookingRef, Refund, Session, read
+from workers.stripe.settings import MAX_STRIPE_CLOCK_SKEW, STRIPE_VERSION
 
 TIMEOUT_SECONDS: Final = 8.0
 _RETRIES: Final = 2
@@ -42,7 +49,8 @@ class IdempotencyKeyExhausted(Exception):
 class Gateway:
     """The calls that payments makes.
 
-    Besides `Refused` and `IdempotencyKeyExhausted` they raise `stripe.StripeError` for failures worth a retry.
+    Besides `Refused` and `IdempotencyKeyExhausted` they raise `stripe.StripeError` for failures worth a retry, and
+    `CircuitOpen` for a request that was not made.
     """
 
     def __init__(self, client: stripe.StripeClient) -> None:
@@ -117,11 +125,18 @@ class Gateway:
         return None
 
 
+def new_breaker(settings: PaymentSettings, clock: Callable[[], float] = time.monotonic) -> CircuitBreaker:
+    """Return a closed circuit breaker by the settings; `clock` returns seconds."""
+    return CircuitBreaker(
+        max_failures=settings.stripe_circuit_failures, open_seconds=settings.stripe_circuit_open_seconds, clock=clock
+    )
+
+
 @asynccontextmanager
-async def open_gateway(settings: PaymentSettings) -> AsyncIterator[Gateway]:
-    """Open a client of Stripe's API for the lifetime of a process."""
+async def open_gateway(settings: PaymentSettings, breaker: CircuitBreaker | None = None) -> AsyncIterator[Gateway]:
+    """Open a client of Stripe's API for the lifetime of a process; without `breaker` it has one of its own."""
     stripe.enable_telemetry = False
-    http = _PacedClient(settings.calls_per_second)
+    http = _PacedClient(settings.calls_per_second, breaker or new_breaker(settings))
     addresses: BaseAddresses = {} if settings.stripe_api_url is None else {"api": settings.stripe_api_url}
     client = stripe.StripeClient(
         settings.stripe_api_key.get_secret_value(),
@@ -137,27 +152,62 @@ async def open_gateway(settings: PaymentSettings) -> AsyncIterator[Gateway]:
 
 
 class _PacedClient(stripe.HTTPXClient):
-    """Paces and counts every request, the library's own retries too."""
+    """Paces, guards and counts every request, the library's own retries too."""
 
-    def __init__(self, calls_per_second: int) -> None:
+    def __init__(self, calls_per_second: int, breaker: CircuitBreaker) -> None:
         super().__init__(timeout=TIMEOUT_SECONDS)
         self._pace = AsyncLimiter(calls_per_second, time_period=1)
+        self._breaker = breaker
 
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
+        # The circuit may open while this request waits for its turn.
         async with self._pace:
-            began, status = time.perf_counter(), 0
-            path = urlsplit(url).path
-            try:
-                with traces.span(f"Stripe {method.upper()}", kind="client", attributes={"url.path": path}) as span:
-                    answer = await super().request_async(method, url, headers, post_data)
-                    status = answer[1]
-                    if span is not None:
-                        span.set_attribute("http.response.status_code", status)
-                    return answer
-            finally:
-                _count(method, status, time.perf_counter() - began)
+            with self._breaker.call() as call:
+                return await self._counted(call, method, url, headers, post_data)
+
+    async def _counted(
+        self, call: Call, method: str, url: str, headers: Mapping[str, str], post_data: Any
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        began, status = time.perf_counter(), 0
+        path = urlsplit(url).path
+        try:
+            with traces.span(f"Stripe {method.upper()}", kind="client", attributes={"url.path": path}) as span:
+                answer = await self._whole_answer(method, url, headers, post_data)
+                status = answer[1]
+                if span is not None:
+                    span.set_attribute("http.response.status_code", status)
+        except stripe.APIConnectionError as error:
+            call.mark_unanswered(type(error.__cause__ or error).__name__)
+            raise
+        finally:
+            _count(method, status, time.perf_counter() - began)
+        _judge(call, status, answer[2])
+        return answer
+
+    async def _whole_answer(
+        self, method: str, url: str, headers: Mapping[str, str], post_data: Any
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Return the answer; httpx limits the time between two parts of it alone.
+
+        Raises:
+            stripe.APIConnectionError: there is no whole answer within `TIMEOUT_SECONDS`.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                return await super().request_async(method, url, headers, post_data)
+        except TimeoutError as error:
+            reason = f"no whole answer within {TIMEOUT_SECONDS:g} s"
+            raise stripe.APIConnectionError(reason, should_retry=True) from error  # type: ignore[no-untyped-call]
+
+
+def _judge(call: Call, status: int, headers: Mapping[str, str]) -> None:
+    """Give the verdict on an answer. A 5xx that Stripe saved and repeats shows that Stripe works now."""
+    if status < 500 or headers.get("idempotent-replayed") == "true":
+        call.mark_answered()
+    else:
+        call.mark_unanswered(f"status {status}")
 
 
 def _count(method: str, status: int, seconds: float) -> None:

@@ -2,15 +2,22 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
+from pricing.charges import to_stripe
+from pricing.currencies import decimal
 from storage.payments import Stay
+from topics.messages.sale import CancellationStep, Collected, Meals, PriceLine, Sale
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MAX_NAME_CHARACTERS: Final = 250
 #: A statement's line has 22 characters: the account's prefix (at most 10), an asterisk, a space, and the suffix.
 MAX_SUFFIX_CHARACTERS: Final = 10
+#: The limit of Stripe's for a text of the page (`custom_text`), by its OpenAPI description of 2026-08-26.
+MAX_TERMS_CHARACTERS: Final = 1200
 _NOT_ON_STATEMENTS: Final = re.compile(r"[^A-Za-z0-9 .&-]+")
 
 UNKNOWN_STAY: Final = "Hotel booking"
@@ -23,10 +30,86 @@ def item_name(stay: Stay | None) -> str:
 
 
 def item_description(stay: Stay) -> str:
-    """Return dates, nights and rooms: `24 Dec 2030 - 27 Dec 2030, 3 nights, 2 rooms`."""
+    """Return dates, nights and rooms: `24 Dec 2030 - 27 Dec 2030, 3 nights, 2 rooms`; and plan and meals, if known."""
     nights = (stay.check_out - stay.check_in).days
     dates = f"{_day(stay.check_in)} - {_day(stay.check_out)}"
-    return f"{dates}, {_count(nights, 'night')}, {_count(stay.rooms_count, 'room')}"
+    words = [dates, _count(nights, "night"), _count(stay.rooms_count, "room")]
+    if stay.sale is not None:
+        words.append(_cut(stay.sale.plan_name))
+        if stay.sale.meals is not Meals.NONE:
+            words.append(stay.sale.meals.replace("_", " "))
+    return ", ".join(words)
+
+
+def line_items(amount_minor: int, currency: str, stay: Stay | None) -> list[dict[str, Any]]:
+    """Return the lines of the page, whose sum is the amount: the stay, and each tax or fee that is added and paid now.
+
+    Args:
+        amount_minor: the amount of the booking.
+        currency: its currency.
+        stay: the words; without them, and for a booking without sale terms, the stay is the only line.
+    """
+    product = {"name": item_name(stay)}
+    if stay is not None:
+        product["description"] = item_description(stay)
+    added = [] if stay is None or stay.sale is None else _added_lines(stay.sale)
+    stay_minor = amount_minor - sum(line.amount_minor for line in added)
+    if stay_minor < 0:
+        # Of another amount than the sale's, such as one of nothing, there are no lines to show.
+        added, stay_minor = [], amount_minor
+    lines = [_line_item(line.amount_minor, currency, {"name": _cut(line.name)}) for line in added]
+    return [_line_item(stay_minor, currency, product), *lines]
+
+
+def _added_lines(sale: Sale) -> list[PriceLine]:
+    """Return the taxes and fees that are paid with the booking beside the price of the stay."""
+    return [line for line in sale.lines[1:] if not line.included and line.collected is Collected.NOW]
+
+
+def _line_item(amount_minor: int, currency: str, product: dict[str, str]) -> dict[str, Any]:
+    price: dict[str, Any] = {"currency": currency.lower(), "product_data": product}
+    # Stripe refuses a price without an amount, and the payment is declined: 0.1.0 reserved stays for amounts that are a
+    # fraction of Stripe's unit, and such an event must not stop the reading of events.
+    with suppress(ValueError):
+        price["unit_amount"] = to_stripe(amount_minor, currency)
+    return {"quantity": 1, "price_data": price}
+
+
+def terms_text(currency: str, stay: Stay | None) -> str | None:
+    """Return the costs of a cancellation and what is not paid now, beside the button to pay; None without sale terms.
+
+    Sentences for which Stripe has no room are left out, the last ones first.
+    """
+    if stay is None or stay.sale is None:
+        return None
+    text = ""
+    for sentence in _terms(stay.sale, currency):
+        if len(text) + 1 + len(sentence) > MAX_TERMS_CHARACTERS:
+            break
+        text = f"{text} {sentence}".strip()
+    return text or None
+
+
+def _terms(sale: Sale, currency: str) -> Iterator[str]:
+    costs = "; ".join(_step(step, currency) for step in sale.steps)
+    yield f"Cancellation by the hotel's clock: {costs}."
+    later = [_cut(line.name) for line in sale.lines if line.collected is Collected.AT_HOTEL]
+    if later:
+        yield f"Paid at the hotel: {_money(sale.at_hotel_minor, currency)} ({', '.join(later)})."
+    included = [f"{_cut(line.name)} {_money(line.amount_minor, currency)}" for line in sale.lines if line.included]
+    if included:
+        yield f"Included: {', '.join(included)}."
+
+
+def _step(step: CancellationStep, currency: str) -> str:
+    """Return the cost of a cancellation at one time: `free until 13 Dec 2030, 15:00`."""
+    until = "check-in" if step.until is None else f"{_day(step.until.date())}, {step.until:%H:%M}"
+    cost = _money(step.kept_minor, currency) if step.kept_minor else "free"
+    return f"{cost} until {until}"
+
+
+def _money(amount_minor: int, currency: str) -> str:
+    return f"{decimal(amount_minor, currency)} {currency}"
 
 
 def receipt_text(stay: Stay | None, booking_id: object) -> str:

@@ -11,7 +11,6 @@ call is the same call, and Stripe answers as it did before. Those of a refund de
 already: `refunding` fixes them before each call.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -37,8 +36,8 @@ from topics.messages.events import (
     RefundRequested,
 )
 from workers.payments import page
-from workers.payments.marks import Marks
-from workers.payments.objects import BookingRef
+from workers.stripe.marks import Marks
+from workers.stripe.objects import BookingRef
 
 SESSION_TIME: Final = timedelta(minutes=35)
 """The time within which a session may be paid. Stripe demands 30 minutes at least, by its clock at the time of the
@@ -135,35 +134,20 @@ def _session_params(
 ) -> dict[str, Any]:
     address = f"{context.frontend_url.rstrip('/')}/bookings/{event.booking_id}"
     metadata = ref.metadata(context.marks) | trace
-    return {
+    terms = page.terms_text(event.currency, stay)
+    custom_text = {} if terms is None else {"custom_text": {"submit": {"message": terms}}}
+    return custom_text | {
         "mode": "payment",
         # Slow methods cannot fit into a hold.
         "allowed_payment_method_types": ["card"],
         "client_reference_id": str(event.booking_id),
-        "line_items": _line_items(event, stay),
+        "line_items": page.line_items(event.amount_minor, event.currency, stay),
         "locale": context.locale,
         "metadata": metadata,
         "payment_intent_data": _payment_data(event, stay) | {"metadata": metadata},
         "success_url": f"{address}?payment=success",
         "cancel_url": f"{address}?payment=cancelled",
     }
-
-
-def _line_items(event: PaymentRequested, stay: Stay | None) -> list[dict[str, Any]]:
-    """Return the lines of the page, whose sum is the amount: the stay is the only one while there are no taxes."""
-    product = {"name": page.item_name(stay)}
-    if stay is not None:
-        product["description"] = page.item_description(stay)
-    return [_line_item(event.amount_minor, event.currency, product)]
-
-
-def _line_item(amount_minor: int, currency: str, product: dict[str, str]) -> dict[str, Any]:
-    price: dict[str, Any] = {"currency": currency.lower(), "product_data": product}
-    # Stripe refuses a price without an amount, and the payment is declined: 0.1.0 reserved stays for amounts that are a
-    # fraction of Stripe's unit, and such an event must not stop the reading of events.
-    with suppress(ValueError):
-        price["unit_amount"] = to_stripe(amount_minor, currency)
-    return {"quantity": 1, "price_data": price}
 
 
 def _payment_data(event: PaymentRequested, stay: Stay | None) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from storage.payments import DueRefund, LedgerPayment, RefundSums
 from telemetry import metrics
 from topics.messages.commands import FailRefund, RecordRefund
 from workers.payments.gateway import Gateway, IdempotencyKeyExhausted, Refused
-from workers.payments.marks import Marks
-from workers.payments.objects import Attribution, BookingRef, Refund
 from workers.payments.refunding import (
     RefundCall,
     call_for_rest,
@@ -30,6 +28,8 @@ from workers.payments.refunding import (
 from workers.payments.settling import record, settle
 from workers.payments.webhooks import WebhookEffect, effect_of_refund
 from workers.payments.withholding import Commands
+from workers.stripe.marks import Marks
+from workers.stripe.objects import Attribution, BookingRef, Refund
 
 #: The delay before a refund whose payment changed meanwhile is looked at again.
 _SOON_SECONDS: Final = 2.0

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 from pricing.charges import to_stripe
 from storage.payments import DueRefund, RefundSums
 from telemetry import traces
-from workers.payments.marks import Marks
-from workers.payments.objects import BookingRef
+from workers.stripe.marks import Marks
+from workers.stripe.objects import BookingRef
 
 MIN_REFUSED_DELAY_SECONDS: Final = 60.0
 MAX_REFUSED_DELAY_SECONDS: Final = 6 * 60 * 60.0

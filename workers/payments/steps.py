@@ -6,8 +6,9 @@ until the last:
 
     claim (lease) -> call -> record -> produce, acknowledged -> settle
 
-A failed step is retried with backoff, and a refund that Stripe refuses with growing pauses. How much of a payment goes
-back is decided by the core (`workers.decisions`); a circuit breaker does not exist yet.
+A failed step is retried with backoff, and a refund that Stripe refuses with growing pauses. A row whose call is not
+made because the circuit to Stripe is open is given back as it was. How much of a payment goes back is decided by the
+core (`workers.decisions`).
 """
 
 import asyncio
@@ -31,16 +32,17 @@ from topics.envelope import command_record
 from topics.failpoints import failpoint
 from topics.messages.commands import DeclinePayment, RecordSession
 from topics.messages.releases import Release
+from workers.payments.breaker import CircuitOpen
 from workers.payments.consumer import PAYMENTS_SOURCE
 from workers.payments.gateway import Gateway, IdempotencyKeyExhausted, Refused
-from workers.payments.marks import Marks
-from workers.payments.objects import BookingRef, Session, command_id
 from workers.payments.pending_calls import renewed_session
 from workers.payments.refund_steps import LeaseLost, RefundAnswer, RefundSteps
 from workers.payments.settling import record
 from workers.payments.webhooks import NotUnderstood, effect_of_session
 from workers.payments.withholding import Commands, readable
 from workers.runtime.publisher import Publisher
+from workers.stripe.marks import Marks
+from workers.stripe.objects import BookingRef, Session, command_id
 
 WORK_SECONDS: Final = 25.0
 MAX_RETRY_DELAY_SECONDS: Final = 60.0
@@ -94,6 +96,8 @@ class Steps:
             async with asyncio.timeout(WORK_SECONDS):
                 with traces.span(f"payments {due.status}", parent=_trace(due)):
                     await self._call_and_record(due)
+        except CircuitOpen:
+            await self._give_back(due)
         except Exception as error:  # noqa: BLE001 - a bug in one row must not stop the others; it is logged.
             _log_failure(due, error)
             await self._postpone(due, error)
@@ -197,6 +201,14 @@ class Steps:
         ]
         async with self._publishing:
             await self._publisher.publish(records)
+
+    async def _give_back(self, due: Due) -> None:
+        """Leave the row as it was before its claim; the circuit's opening is logged once, not for each row."""
+        try:
+            async with asyncio.timeout(LEASE_SECONDS - WORK_SECONDS), self._database.connection() as connection:
+                await payments.give_back(connection, due)
+        except (psycopg.Error, TimeoutError) as trouble:
+            log.warning("%s: not given back (%r); due again when the lease ends", _name(due), trouble)
 
     async def _postpone(self, due: Due, error: Exception) -> None:
         """Record the failure and the time of the next attempt; an exhausted key is replaced first."""

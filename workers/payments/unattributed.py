@@ -17,10 +17,10 @@ from psycopg_pool import AsyncConnectionPool
 from storage import payments
 from storage.payments import UnattributedObject
 from workers.payments.attributions import Attributions
-from workers.payments.objects import Dispute, Refund, StripeObject
 from workers.payments.settling import record
 from workers.payments.webhooks import effect_of_payments_object
 from workers.payments.withholding import Commands
+from workers.stripe.objects import Dispute, Refund, StripeObject
 
 log = logging.getLogger(__name__)
 

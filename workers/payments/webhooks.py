@@ -22,8 +22,8 @@ from topics.messages.commands import (
     RecordDispute,
     RecordRefund,
 )
-from workers.payments import states
-from workers.payments.objects import (
+from workers.stripe import states
+from workers.stripe.objects import (
     Attribution,
     BookingRef,
     Charge,

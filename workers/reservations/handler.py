@@ -12,6 +12,8 @@ from functools import lru_cache
 import msgspec
 from psycopg import AsyncConnection
 
+from pricing.quotes import fault_of_quote
+from pricing.sale import needs_today
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.envelope import Envelope, Outgoing, encode_headers, encode_value, format_id
@@ -19,18 +21,22 @@ from topics.kafka.partitions import partition_of
 from topics.kafka.positions import position_text
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import (
+    BlockNights,
     BookingCommand,
     ChangeInventory,
     Command,
     OpenInventory,
+    ReleaseBlock,
     ReserveStay,
+    SetSaleTerms,
 )
 from topics.messages.events import BookingEvent, Event
 from topics.messages.releases import Release, can_decide, readable_event
+from topics.messages.sale import SaleTerms
 from topics.messages.upcasting import written_as_older
 from topics.messages.values import MAX_NIGHTS, nights_of
 from workers.decisions import Night, State, decide
-from workers.reservations.stay_clock import stay_clock
+from workers.reservations.stay_clock import arrival_clock, stay_clock
 from workers.reservations.unpaid_stays import UnpaidStays
 from workers.reservations.write_batch import NightKey, WriteBatch
 from workers.runtime.role import PartitionBatch, Received, Role, Unreadable
@@ -38,6 +44,8 @@ from workers.runtime.role import PartitionBatch, Received, Role, Unreadable
 RESERVATIONS_SOURCE = "innkeeper/reservations"
 #: The number of nights that a process remembers between batches.
 MAX_CACHED_NIGHTS = 100_000
+#: The number of rooms whose sale terms it remembers.
+MAX_CACHED_TERMS = 10_000
 
 
 def build(kafka: KafkaSettings, _: DatabaseSettings) -> Role:
@@ -57,14 +65,16 @@ class Reservations:
         self._written_as = written_as_older(kafka.inventory_changed_version)
         self._readable_by = kafka.log_readable_by
         self._nights: dict[NightKey, Night | None] = {}
+        self._terms: dict[int, SaleTerms | None] = {}
 
     def forget(self) -> None:
-        """Forget the nights, so that they are read from the ledger again."""
+        """Forget the nights and sale terms, so that they are read from the ledger again."""
         self._nights.clear()
+        self._terms.clear()
 
     async def handle(self, connection: AsyncConnection, batches: Sequence[PartitionBatch]) -> list[list[Outgoing]]:
         """Decide every command of the batches and write the changed rows; return the events of each batch."""
-        commands = CommandBatch(self._nights, self._readable_by)
+        commands = CommandBatch(self._nights, self._terms, self._readable_by)
         await commands.load(
             connection, [self._command(batch, received) for batch in batches for received in batch.received]
         )
@@ -75,6 +85,8 @@ class Reservations:
         await commands.write(connection)
         if len(self._nights) > MAX_CACHED_NIGHTS:
             self._nights.clear()
+        if len(self._terms) > MAX_CACHED_TERMS:
+            self._terms.clear()
         return outgoing
 
     def _command(self, batch: PartitionBatch, received: Received) -> Command:
@@ -86,6 +98,10 @@ class Reservations:
         if not can_decide(self._readable_by, command):
             reason = f"release {self._readable_by}, which may read the log, does not know {command.message_type}"
             raise Unreadable(received.record, reason)
+        if isinstance(command, ReserveStay) and command.quoted is not None:
+            fault = fault_of_quote(command.quoted, command.check_in, command.check_out)
+            if fault is not None:
+                raise Unreadable(received.record, fault)
         return command
 
     def _decide(self, commands: "CommandBatch", batch: PartitionBatch, received: Received) -> Iterable[Outgoing]:
@@ -126,9 +142,14 @@ class Reservations:
 class CommandBatch:
     """Decides the commands of a batch one after the other, each with the effects of those before it."""
 
-    def __init__(self, nights: dict[NightKey, Night | None], readable_by: Release = Release.V0_2_0) -> None:
-        """`readable_by` is the oldest release that must be able to read the events."""
-        self._rows = WriteBatch(nights)
+    def __init__(
+        self,
+        nights: dict[NightKey, Night | None],
+        terms: dict[int, SaleTerms | None],
+        readable_by: Release = Release.V0_2_0,
+    ) -> None:
+        """`nights` and `terms` are as in `WriteBatch`; `readable_by` is the oldest release that reads the events."""
+        self._rows = WriteBatch(nights, terms)
         self._unpaid = UnpaidStays()
         self._readable_by = readable_by
 
@@ -136,7 +157,18 @@ class CommandBatch:
         """Read the bookings that the commands name, and all nights and unpaid stays that their decisions may read."""
         ids = {command.booking_id for command in commands if isinstance(command, BookingCommand)}
         await self._rows.load_bookings(connection, ids)
+        await self._rows.load_blocks(
+            connection,
+            {
+                (command.room_id, command.block_id)
+                for command in commands
+                if isinstance(command, BlockNights | ReleaseBlock)
+            },
+        )
         await self._rows.load_nights(connection, {key for command in commands for key in self._night_keys(command)})
+        await self._rows.load_sale_terms(
+            connection, {command.room_id for command in commands if isinstance(command, ReserveStay | SetSaleTerms)}
+        )
         await self._unpaid.load(connection, commands)
 
     def decide(self, command: Command, now: datetime) -> tuple[Event, ...]:
@@ -150,11 +182,23 @@ class CommandBatch:
         return events
 
     def _with_context(self, state: State, command: Command, now: datetime) -> State:
-        """Return the state with the hotel's clock and the account's rooms, if the decision depends on them."""
-        clock, account_rooms = stay_clock(state.booking, command, now), self._unpaid.rooms(command)
-        if clock is None and not account_rooms:
+        """Return the state with all else that the decision depends on: sale terms, a block, the hotel's clock."""
+        if isinstance(command, ReserveStay):
+            return self._with_offer(state, command, now)
+        if isinstance(command, SetSaleTerms):
+            return msgspec.structs.replace(state, sale_terms=self._rows.terms_of(command.room_id))
+        if isinstance(command, BlockNights | ReleaseBlock):
+            return msgspec.structs.replace(state, block=self._rows.block((command.room_id, command.block_id)))
+        clock = stay_clock(state.booking, command, now)
+        return state if clock is None else msgspec.structs.replace(state, clock=clock)
+
+    def _with_offer(self, state: State, command: ReserveStay, now: datetime) -> State:
+        """Return the state with what the offer of a stay depends on: sale terms and the account's unpaid rooms."""
+        terms, account_rooms = self._rows.terms_of(command.room_id), self._unpaid.rooms(command)
+        if terms is None and not account_rooms:
             return state
-        return msgspec.structs.replace(state, clock=clock, account_rooms=account_rooms)
+        clock = arrival_clock(command, now) if terms is not None and needs_today(terms, command.plan_id) else None
+        return msgspec.structs.replace(state, clock=clock, account_rooms=account_rooms, sale_terms=terms)
 
     async def write(self, connection: AsyncConnection) -> None:
         """Write everything that changed, in a few statements."""
@@ -164,7 +208,10 @@ class CommandBatch:
         """Return the (room, night)s that the decision of the command may read."""
         room_id = command.room_id
         booking = self._rows.booking(command.booking_id) if isinstance(command, BookingCommand) else None
-        if isinstance(command, OpenInventory | ChangeInventory):
+        if isinstance(command, ReleaseBlock):
+            block = self._rows.block((room_id, command.block_id))
+            return () if block is None else _keys(room_id, block.first_night, block.end_night)
+        if isinstance(command, OpenInventory | ChangeInventory | BlockNights):
             return _keys(room_id, command.first_night, command.end_night)
         if booking is not None and booking.room_id == room_id:
             # A repeated ReserveStay may have other dates, and the hold that it names may be over.

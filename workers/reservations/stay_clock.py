@@ -5,15 +5,28 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from topics.messages.commands import CancelBooking, ChangeGuests, Command, ConfirmPayment, RecordRefund
-from topics.zones import day_at, instant, zone
+from topics.messages.commands import (
+    CancelBooking,
+    ChangeGuests,
+    CheckIn,
+    CheckOut,
+    Command,
+    ConfirmPayment,
+    MarkNoShow,
+    RecordRefund,
+    ReserveStay,
+)
+from topics.messages.sale import Sale
+from topics.zones import ZONE_DATA_VERSION, day_at, instant, zone
 from workers.decisions import Booking, StayClock
 from workers.decisions.state import DEFAULT_STAY_TIMES
 
 log = logging.getLogger(__name__)
 
 #: Commands whose decision depends on the time at the hotel.
-_BY_THE_CLOCK: Final = (CancelBooking, ChangeGuests, ConfirmPayment, RecordRefund)
+_BY_THE_CLOCK: Final = (CancelBooking, ChangeGuests, ConfirmPayment, RecordRefund, CheckIn, CheckOut, MarkNoShow)
+#: Those of them that name the times of a booking that has none of its own.
+_WITH_TIMES: Final = (CancelBooking, ChangeGuests, CheckIn, CheckOut, MarkNoShow)
 _UTC: Final = "UTC"
 
 
@@ -24,13 +37,35 @@ def stay_clock(booking: Booking | None, command: Command, now: datetime) -> Stay
     """
     if booking is None or not isinstance(command, _BY_THE_CLOCK):
         return None
-    named = command.stay_times if isinstance(command, CancelBooking | ChangeGuests) else None
+    named = command.stay_times if isinstance(command, _WITH_TIMES) else None
     times = booking.stay_times or named or DEFAULT_STAY_TIMES
     time_zone = _known_zone(times.time_zone)
     return StayClock(
         check_in_at=instant(booking.check_in, times.check_in_time, time_zone),
         check_out_at=instant(booking.check_out, times.check_out_time, time_zone),
         today=day_at(time_zone, now),
+        step_ends=_step_ends(booking.sale, time_zone),
+        zone_data=ZONE_DATA_VERSION,
+    )
+
+
+def arrival_clock(command: ReserveStay, now: datetime) -> StayClock:
+    """Return the hotel's clock for a stay that is asked for."""
+    times = command.stay_times or DEFAULT_STAY_TIMES
+    time_zone = _known_zone(times.time_zone)
+    return StayClock(
+        check_in_at=instant(command.check_in, times.check_in_time, time_zone),
+        check_out_at=instant(command.check_out, times.check_out_time, time_zone),
+        today=day_at(time_zone, now),
+    )
+
+
+def _step_ends(sale: Sale | None, time_zone: str) -> tuple[datetime | None, ...]:
+    """Return the instants at which the steps of a cancellation policy end."""
+    if sale is None:
+        return ()
+    return tuple(
+        None if step.until is None else instant(step.until.date(), step.until.time(), time_zone) for step in sale.steps
     )
 
 

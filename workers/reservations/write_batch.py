@@ -7,17 +7,21 @@ A reservations worker uses it for the events that it decides, a restore for the 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from storage import bookings, inventory
+from storage import bookings, inventory, sale_terms
+from storage.sale_terms import BlockKey
 from topics.messages.events import BookingEvent, Event, GuestsAdded, GuestsChanged, InventoryOpened
-from topics.messages.values import BookingStatus, CancelReason, Rejection, StayTimes, Terms
-from workers.decisions import Booking, Night, Payment, State, evolve, with_sums
+from topics.messages.sale import AppliedPolicy, Sale, SaleTerms
+from topics.messages.values import BlockReason, BookingStatus, CancelReason, Rejection, StayTimes, Terms
+from workers.decisions import Block, Booking, Night, Payment, State, evolve, with_sums
+
+_encode: Final = msgspec.json.Encoder().encode
 
 NightKey: TypeAlias = tuple[int, date]
 """A room's id and a night."""
@@ -29,9 +33,18 @@ class WriteBatch:
     The caller holds the fence of every room in the batch, so nobody else changes these rows meanwhile.
     """
 
-    def __init__(self, nights: dict[NightKey, Night | None]) -> None:
-        """`nights` is kept by the caller from batch to batch and updated here; None: the night is not open."""
+    def __init__(self, nights: dict[NightKey, Night | None], terms: dict[int, SaleTerms | None] | None = None) -> None:
+        """Begin without bookings.
+
+        Args:
+            nights: kept by the caller from batch to batch and updated here; None: the night is not open.
+            terms: likewise the sale terms of rooms; None: the room has none.
+        """
         self._nights = nights
+        self._terms: dict[int, SaleTerms | None] = {} if terms is None else terms
+        self._blocks: dict[BlockKey, Block] = {}
+        self._changed_terms: set[int] = set()
+        self._changed_blocks: set[BlockKey] = set()
         self._bookings: dict[UUID, Booking] = {}
         self._created: dict[UUID, datetime] = {}
         self._updated: dict[UUID, datetime] = {}
@@ -55,6 +68,31 @@ class WriteBatch:
                 # A row is its key, and then the fields of a night in their order.
                 self._nights[row[0], row[1]] = Night(*row[2:])
 
+    async def load_sale_terms(self, connection: AsyncConnection, room_ids: Iterable[int]) -> None:
+        """Read the sale terms of rooms that were not read before."""
+        wanted = set(room_ids) - self._terms.keys()
+        if wanted:
+            self._terms.update(dict.fromkeys(wanted))
+            for room_id, terms in await sale_terms.load_sale_terms(connection, wanted):
+                self._terms[room_id] = msgspec.convert(terms, SaleTerms)
+
+    async def load_blocks(self, connection: AsyncConnection, keys: Iterable[BlockKey]) -> None:
+        """Read the blocks that exist among `keys`."""
+        wanted = set(keys)
+        if wanted:
+            for row in await sale_terms.load_blocks(connection, wanted):
+                fields: dict[str, Any] = dict(zip(sale_terms.BLOCK_COLUMNS, row, strict=True))
+                block = Block(**{**fields, "reason": BlockReason(fields["reason"])})
+                self._blocks[block.room_id, block.id] = block
+
+    def terms_of(self, room_id: int) -> SaleTerms | None:
+        """Return the sale terms of a room after the events so far; None: it has none, or they were not loaded."""
+        return self._terms.get(room_id)
+
+    def block(self, key: BlockKey) -> Block | None:
+        """Return a block after the events so far; None: there is none, or it was not loaded."""
+        return self._blocks.get(key)
+
     def booking(self, id: UUID) -> Booking | None:
         """Return a booking after the events so far; None: there is none, or it was not loaded."""
         return self._bookings.get(id)
@@ -76,6 +114,15 @@ class WriteBatch:
         booking = after.booking
         if booking is not None and booking is not self._bookings.get(booking.id):
             self._note_booking(booking, event, time)
+        if after.sale_terms is not None:
+            self._terms[event.room_id] = after.sale_terms
+            self._changed_terms.add(event.room_id)
+            state = msgspec.structs.replace(state, sale_terms=after.sale_terms)
+        if after.block is not None:
+            key = (after.block.room_id, after.block.id)
+            self._blocks[key] = after.block
+            self._changed_blocks.add(key)
+            state = msgspec.structs.replace(state, block=after.block)
         if not after.nights:
             return msgspec.structs.replace(state, booking=booking)
         keys = [(event.room_id, day) for day in after.nights]
@@ -110,6 +157,32 @@ class WriteBatch:
                 await inventory.count_nights(connection, self._night_rows(counted))
             if managed := self._managed - self._opened:
                 await inventory.change_nights(connection, self._night_rows(managed))
+            if self._changed_terms:
+                await sale_terms.save_sale_terms(connection, self._sale_terms_rows())
+            if self._changed_blocks:
+                await sale_terms.save_blocks(connection, self._block_rows())
+
+    def _sale_terms_rows(self) -> list[tuple[int, int, Jsonb]]:
+        rows = []
+        for room_id in self._changed_terms:
+            terms = self._terms[room_id]
+            assert terms is not None
+            rows.append((room_id, terms.version, Jsonb(terms, dumps=_encode)))
+        return rows
+
+    def _block_rows(self) -> list[sale_terms.BlockRow]:
+        return [
+            (
+                block.room_id,
+                block.id,
+                block.first_night,
+                block.end_night,
+                block.rooms_count,
+                block.reason.value,
+                block.released,
+            )
+            for block in map(self._blocks.__getitem__, self._changed_blocks)
+        ]
 
     def _note_booking(self, booking: Booking, event: Event, time: datetime) -> None:
         id = booking.id
@@ -157,6 +230,8 @@ def _row_of(booking: Booking) -> bookings.BookingRow:
         list(booking.night_amounts_minor) or None,
         None if booking.stay_times is None else _stay_times_json(booking.stay_times),
         booking.freed_from,
+        None if booking.sale is None else Jsonb(booking.sale, dumps=_encode),
+        None if booking.policy is None else Jsonb(booking.policy, dumps=_encode),
         booking.version,
     )
 
@@ -181,6 +256,8 @@ def _booking_of(row: bookings.BookingRow) -> Booking:
             "earlier_guest_list_ids": tuple(map(UUID, fields["earlier_guest_list_ids"] or ())),
             "night_amounts_minor": tuple(fields["night_amounts_minor"] or ()),
             "stay_times": None if fields["stay_times"] is None else msgspec.convert(fields["stay_times"], StayTimes),
+            "sale": None if fields["sale"] is None else msgspec.convert(fields["sale"], Sale),
+            "policy": None if fields["policy"] is None else msgspec.convert(fields["policy"], AppliedPolicy),
             "guest_ids": tuple(fields["guest_ids"]),
         }
     )

@@ -19,7 +19,7 @@ from ingress.http.rollout import Rollout
 from ingress.http.versions import ETAG_HEADER, IF_MATCH
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, Unversioned, operation
 from ingress.stays import today_at
-from storage import hotels
+from storage import hotels, offers
 from storage.hotels import HotelRow
 
 #: Fields that keep their value if a whole description leaves them out, and the values that a new hotel has.
@@ -111,7 +111,7 @@ class AdminHotels:
         summary="Replace a hotel's description",
         responses={
             200: ResponseSpec(ManagedHotel, headers=ETAG_HEADER),
-            409: ResponseSpec(Problems, "There are rooms: the currency is fixed."),
+            409: ResponseSpec(Problems, "There are rooms or sale terms: the currency is fixed."),
         },
         example=Example(path=_HOTEL_PATH, body=_EXAMPLE_HOTEL),
         headers=[IF_MATCH],
@@ -127,7 +127,7 @@ class AdminHotels:
         summary="Change a hotel",
         responses={
             200: ResponseSpec(ManagedHotel, headers=ETAG_HEADER),
-            409: ResponseSpec(Problems, "There are rooms: the currency is fixed."),
+            409: ResponseSpec(Problems, "There are rooms or sale terms: the currency is fixed."),
         },
         example=Example(path=_HOTEL_PATH, body={"stars": 5, "contact_info": {"phone": None}}),
         headers=[IF_MATCH],
@@ -162,7 +162,10 @@ class AdminHotels:
         "DELETE /admin/hotels/{hotel_id}",
         access=Access.MANAGER,
         summary="Delete a hotel",
-        responses={204: None, 409: ResponseSpec(NightsRefused, "It has bookings to come; it can only be deactivated.")},
+        responses={
+            204: None,
+            409: ResponseSpec(NightsRefused, "It has bookings or blocks to come: only deactivate it."),
+        },
         example=Example(status=204, path=_HOTEL_PATH),
     )
     async def delete_hotel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
@@ -186,10 +189,8 @@ class AdminHotels:
             if hotel.active:
                 await hotels.change_hotel(connection, hotel_id, {"active": False})
             rooms = await hotels.rooms_to_close(connection, hotel_id)
-            last_nights = [await hotels.last_open_night(connection, room.id) for room in rooms]
-        closing = [
-            self._nights.take_off_sale(room, last_night) for room, last_night in zip(rooms, last_nights, strict=True)
-        ]
+            open_nights = [await hotels.open_nights(connection, room.id, today_at(room.time_zone)) for room in rooms]
+        closing = [self._nights.take_off_sale(room, nights) for room, nights in zip(rooms, open_nights, strict=True)]
         for closed in await asyncio.gather(*closing, return_exceptions=True):
             if closed is not None:
                 raise closed
@@ -219,10 +220,18 @@ class AdminHotels:
         return _hotels.response(hotel)
 
     async def _must_take(self, connection: AsyncConnection, hotel: HotelRow, currency: str) -> None:
-        """Check that a hotel can change to a currency. Raises `Problem` 409 if it has rooms, 503 during a rollout."""
+        """Check that a hotel can change to a currency.
+
+        Raises:
+            Problem: 409 if it has rooms or sale terms, whose amounts are in its currency; 503 during a rollout.
+        """
         if await hotels.ever_had_rooms(connection, hotel.id):
             raise Problem(
                 409, f"there are rooms; the currency stays {hotel.currency}", more={"reason": "currency_fixed"}
+            )
+        if (await offers.hotel_terms(connection, hotel.id)).version:
+            raise Problem(
+                409, f"there are sale terms; the currency stays {hotel.currency}", more={"reason": "currency_fixed"}
             )
         self._rollout.must_be_charged_right(currency)
 

@@ -14,7 +14,7 @@ from ingress.admin.inventory.models import (
     UnversionedNight,
 )
 from ingress.admin.money import price_minor
-from ingress.admin.nights import Nights, NightsRefused, nights_refused
+from ingress.admin.nights import Nights, NightsRefused, nights_not_changed
 from ingress.database import Database
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
@@ -79,24 +79,24 @@ class AdminInventory:
         example=Example(path=_INVENTORY_PATH, query=_EXAMPLE_DAYS, body={"surge_factor": "1.25", "closed": False}),
     )
     async def change_nights(self, context: RequestContext[NightChanges, NightsQuery]) -> Response:
-        """Change price, surge, closing or total of the nights named, each by itself.
+        """Change price, surge, closing, total or allowance of the nights named, each by itself.
 
-        A night of which more is sold than the new total keeps all its values; its `refused` is set.
+        A night of which more is sold, held or blocked than the new limit keeps all its values; its `refused` is set.
         """
         async with self._database.reading() as connection:
             room = await self._own(connection, context)
             first, last = await _days_to_change(connection, room, context)
         event = await self._nights.change(_command(room, first, last, context.body))
         if not event.nights:
-            raise nights_refused("none of the nights could be changed", event.refused)
+            raise nights_not_changed("none of the nights could be changed", event.refused)
         reasons = {night.night: str(night.reason) for night in event.refused}
         async with self._database.writing() as connection:
             is_there = await hotels.own_room(connection, room.id, context.caller.user_id, lock=True) is not None
-            last_night = await hotels.last_open_night(connection, room.id)
+            open_nights = await hotels.open_nights(connection, room.id, today_at(room.time_zone))
             nights = await hotels.nights_of_room(connection, room.id, first, last)
         if not is_there:
             # The room was deleted before the change was decided, and the change may have put nights of it back on sale.
-            await self._nights.take_off_sale(room, last_night)
+            await self._nights.take_off_sale(room, open_nights)
             raise no_such("room")
         return json_response(200, [_changed_night(room, night, context, reasons.get(night.night)) for night in nights])
 
@@ -120,8 +120,9 @@ async def _days_to_change(
     connection: AsyncConnection, room: RoomRow, context: RequestContext[NightChanges, NightsQuery]
 ) -> tuple[date, date]:
     body, query = context.body, context.query
-    if all(value is None for value in (body.surge_factor, body.price, body.closed, body.total_count)):
-        raise Problem(422, "nothing to change: send surge_factor, price, closed or total_count")
+    changes = (body.surge_factor, body.price, body.closed, body.total_count, body.allowance_count)
+    if all(value is None for value in changes):
+        raise Problem(422, "nothing to change: send surge_factor, price, closed, total_count or allowance_count")
     if {query.start_date, query.end_date} != {None} and {body.start_date, body.end_date} != {None}:
         raise refused_field("start_date", "give the days in the query or in the body, not in both")
     start, end = query.start_date or body.start_date, query.end_date or body.end_date
@@ -142,6 +143,7 @@ def _command(room: RoomRow, first: date, last: date, changes: NightChanges) -> C
         surge_milli=None if changes.surge_factor is None else int(changes.surge_factor * 1000),
         closed=changes.closed,
         total_count=changes.total_count,
+        allowance_count=changes.allowance_count,
     )
 
 
@@ -171,7 +173,10 @@ def _fields(room: RoomRow, night: NightRow) -> dict[str, Any]:
         "date": night.night,
         "booked_count": night.booked_count,
         "reserved_count": night.reserved_count,
+        "blocked_count": night.blocked_count,
         "total_count": night.total_count,
+        "allowance_count": night.allowance_count,
+        "limit_count": night.limit_count,
         "surge_factor": f"{whole}.{thousandths:03}",
         "price": decimal(night.price_minor, night.currency),
         "currency": night.currency,

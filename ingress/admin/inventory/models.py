@@ -17,6 +17,10 @@ SurgeFactor = Annotated[
     Field(gt=0, le=Decimal(MAX_SURGE_MILLI) / 1000, description="Multiplies the price, such as 1.25."),
 ]
 
+AllowanceCount = Annotated[
+    int, Field(ge=0, le=MAX_ROOMS, description="How many rooms more than `total_count` may be sold; 0 at first.")
+]
+
 
 class NightsQuery(Query):
     """A range of nights, both ends included, at most 366. One end alone: from today, or to the last night on sale."""
@@ -34,6 +38,7 @@ class NightChanges(Body):
     price: MoneyIn | None = None
     closed: bool | None = None
     total_count: Annotated[int, Field(ge=0, le=MAX_ROOMS)] | None = None
+    allowance_count: AllowanceCount | None = None
 
 
 class ManagedNight(OutModel):
@@ -46,7 +51,10 @@ class ManagedNight(OutModel):
     date: _Date
     booked_count: int
     reserved_count: int = Field(description="Held for guests who have not paid yet.")
+    blocked_count: int = Field(description="Taken off sale by the hotel's blocks.")
     total_count: int
+    allowance_count: int = Field(description="How many rooms more than `total_count` may be sold.")
+    limit_count: int = Field(description="The most that are booked, held and blocked together: total and allowance.")
     surge_factor: str
     price: MoneyOut
     currency: str

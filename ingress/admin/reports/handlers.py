@@ -10,7 +10,14 @@ from typing import Final
 from aiohttp import hdrs, web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingress.admin.reports.models import Report, ReportedDay, ReportQuery
+from ingress.admin.reports.models import (
+    OversoldNightOut,
+    Report,
+    ReportedDay,
+    ReportQuery,
+    WalkedBookingOut,
+    WalksQuery,
+)
 from ingress.database import Database
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
@@ -22,6 +29,7 @@ from pricing.currencies import decimal
 from pricing.stays import average_minor
 from storage.reads import reports
 from storage.reads.reports import ManagedHotel, SoldNight
+from storage.reads.walks import OversoldNight, oversold_nights
 
 MAX_REPORT_DAYS: Final = 366
 _DEFAULT_REPORT_DAYS: Final = 30
@@ -31,7 +39,7 @@ _QUALITY: Final = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNOREC
 
 
 class Reports:
-    """The operation that reports a hotel's sales."""
+    """The operations that report a hotel's sales, and its oversold nights."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -64,15 +72,66 @@ class Reports:
             return _as_csv(report)
         return json_response(200, report, {hdrs.VARY: hdrs.ACCEPT})
 
+    @operation(
+        "GET /admin/hotels/{hotel_id}/walks",
+        access=Access.MANAGER,
+        summary="List the nights that are oversold",
+        responses={200: ResponseSpec(list[OversoldNightOut], "By date and room type.")},
+        example=Example(path={"hotel_id": 1}, query={"start_date": "2026-12-01", "end_date": "2026-12-31"}),
+    )
+    async def walks(self, context: RequestContext[NoBody, WalksQuery]) -> Response:
+        """List the nights of one's hotel with more rooms sold than it has, and the newest bookings, which are too many.
+
+        Such nights exist only where the hotel set an allowance, or reduced its rooms. Guests who have arrived are not
+        listed.
+        """
+
+        async def read(connection: AsyncConnection) -> list[OversoldNightOut]:
+            found = await reports.managed_hotel(connection, context.path["hotel_id"], context.caller.user_id)
+            hotel = existing(found, "hotel")
+            first = context.query.start_date or today_at(hotel.time_zone)
+            last = context.query.end_date or first + timedelta(days=_DEFAULT_REPORT_DAYS - 1)
+            _must_be_a_range(first, last)
+            return [_oversold(night) for night in await oversold_nights(connection, hotel.id, first, last)]
+
+        return json_response(200, await self._database.read(read))
+
+
+def _oversold(night: OversoldNight) -> OversoldNightOut:
+    return OversoldNightOut(
+        date=night.night,
+        room_id=night.room_id,
+        room_type=night.room_type,
+        rooms=night.total_count,
+        blocked=night.blocked_count,
+        booked=night.booked_count,
+        over=night.over_count,
+        bookings=[
+            WalkedBookingOut(
+                id=booking.id,
+                check_in_date=booking.check_in,
+                check_out_date=booking.check_out,
+                rooms_count=booking.rooms_count,
+                created_at=booking.created_at,
+            )
+            for booking in night.bookings
+        ],
+    )
+
 
 def _days(query: ReportQuery, today: date) -> tuple[date, date]:
     last = query.end_date or today
     first = query.start_date or last - timedelta(days=_DEFAULT_REPORT_DAYS - 1)
+    _must_be_a_range(first, last)
+    return first, last
+
+
+def _must_be_a_range(first: date, last: date) -> None:
+    """Check the days of a report. Raises `Problem` 422."""
     if first > last:
         raise refused_field("start_date", f"must not be after end_date, which is {last}")
     if (last - first).days >= MAX_REPORT_DAYS:
         raise refused_field("start_date", f"a report is about {MAX_REPORT_DAYS} days at most")
-    return first, last
 
 
 def _report(hotel: ManagedHotel, days: Sequence[SoldNight]) -> Report:
@@ -91,6 +150,7 @@ def _report(hotel: ManagedHotel, days: Sequence[SoldNight]) -> Report:
         occupancy=_share(nights, sum(day.rooms for day in days)),
         average_daily_rate=_average(revenue_minor, nights, hotel.currency),
         estimated=estimated,
+        total_fees=decimal(sum(day.fees_minor for day in days), hotel.currency),
         by_day=[_reported_day(day, hotel.currency) for day in days],
     )
 
@@ -106,6 +166,7 @@ def _reported_day(day: SoldNight, currency: str) -> ReportedDay:
         occupancy=_share(day.nights, day.rooms),
         average_daily_rate=_average(day.revenue_minor, day.nights, currency),
         estimated=day.estimated,
+        fees=decimal(day.fees_minor, currency),
     )
 
 

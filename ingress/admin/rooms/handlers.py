@@ -3,7 +3,7 @@
 A request that needs both sends its command first and writes the row after it, and can be sent again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,6 +12,7 @@ from ingress.admin.money import price_minor
 from ingress.admin.nights import TRIES, Nights, NightsRefused, put_back_on_sale
 from ingress.admin.resources import AnyContext, Resource, after_id
 from ingress.admin.rooms.models import ManagedRoom, RoomChanges, RoomIn
+from ingress.admin.sale_terms.sending import SaleTermsSender
 from ingress.database import Database, snapshot
 from ingress.http.models import NoBody, NoQuery
 from ingress.http.paging import NEXT_PAGE, Paged
@@ -21,8 +22,9 @@ from ingress.http.versions import ETAG_HEADER, IF_MATCH, etag
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, Unversioned, operation
 from ingress.stays import today_at
 from pricing.currencies import decimal
-from storage import hotels
+from storage import hotels, offers
 from storage.hotels import HotelRow, RoomRow
+from topics.messages.commands import SetSaleTerms
 
 _HOTEL_PATH: Final = {"hotel_id": 1}
 _ROOM_PATH: Final = {"hotel_id": 1, "room_id": 1}
@@ -40,9 +42,10 @@ _EXAMPLE_ROOM: Final = {
 class AdminRooms:
     """The operations of managers on their hotels' rooms."""
 
-    def __init__(self, database: Database, nights: Nights) -> None:
+    def __init__(self, database: Database, nights: Nights, sender: SaleTermsSender) -> None:
         self._database = database
         self._nights = nights
+        self._sender = sender
 
     @operation(
         "POST /admin/hotels/{hotel_id}/rooms",
@@ -57,20 +60,22 @@ class AdminRooms:
     async def add_room(self, context: RequestContext[RoomIn, NoQuery]) -> Response:
         """Describe a room type and put its nights on sale for 365 days.
 
-        Nobody sees it before they are on sale. If that takes too long (503), send the same request again: it continues
-        with the same room.
+        Nobody sees it before they are on sale, by the hotel's sale terms if it has any. If that takes too long (503),
+        send the same request again: it continues with the same room.
         """
         async with self._database.writing() as connection:
             hotel = await _own_hotel(connection, context, lock=True)
             fields = _fields(context.body.model_dump(), hotel.currency)
+            await self._must_be_sellable(connection, hotel.id)
             room = await hotels.begin_room(connection, hotel.id, fields)
         if not await self._nights.open_all(room):
             await self._make_as_described(room)
+        await self._send_terms(context, room)
         async with self._database.writing() as connection:
             finished = await hotels.finish_room(connection, room.id)
-            last_night = await hotels.last_open_night(connection, room.id)
+            nights = await hotels.open_nights(connection, room.id, today_at(room.time_zone))
         if finished is None:
-            await self._nights.take_off_sale(room, last_night)
+            await self._nights.take_off_sale(room, nights)
             raise no_such("hotel")
         return _rooms.created(finished, context.link(f"/admin/hotels/{finished.hotel_id}/rooms/{finished.id}"))
 
@@ -140,7 +145,10 @@ class AdminRooms:
         "DELETE /admin/hotels/{hotel_id}/rooms/{room_id}",
         access=Access.MANAGER,
         summary="Delete a room type",
-        responses={204: None, 409: ResponseSpec(NightsRefused, "It has bookings to come; it can only be closed.")},
+        responses={
+            204: None,
+            409: ResponseSpec(NightsRefused, "It has bookings or blocks to come: only close it."),
+        },
         example=Example(status=204, path=_ROOM_PATH),
     )
     async def delete_room(self, context: RequestContext[NoBody, NoQuery]) -> Response:
@@ -148,8 +156,8 @@ class AdminRooms:
         for _ in range(TRIES):
             async with self._database.reading() as connection:
                 room = await _rooms.find(connection, context)
-                last_night = await hotels.last_open_night(connection, room.id)
-            await self._nights.take_off_sale(room, last_night)
+                nights = await hotels.open_nights(connection, room.id, today_at(room.time_zone))
+            await self._nights.take_off_sale(room, nights)
             async with self._database.writing() as connection:
                 room = await _rooms.find(connection, context, lock=True)
                 if not await hotels.is_on_sale(connection, [room.id], today_at(room.time_zone)):
@@ -159,20 +167,25 @@ class AdminRooms:
 
     async def _change(self, context: RequestContext[Any, NoQuery], sent: Mapping[str, Any]) -> Response:
         """Write the fields that were sent; a new total is decided on the log first."""
+        commands: Sequence[SetSaleTerms] = ()
         async with self._database.writing() as connection:
+            hotel = await self._hotel_of_terms(connection, context, sent)
             room = await _rooms.lock_to_change(connection, context)
             fields = _fields(sent, room.currency)
             changes_total = _changes_total(context, fields, room)
             # The version counts up now, also where the fields are written later: of two requests that insist on the
             # same version, only one gets beyond this.
-            room = await hotels.change_room(connection, room.id, {} if changes_total else fields) if fields else room
+            changed = await hotels.change_room(connection, room.id, {} if changes_total else fields) if fields else room
+            if hotel is not None and not changes_total:
+                commands = await self._commands(connection, hotel, room, changed)
         if changes_total:
-            room = await self._change_with_total(context, room, fields)
-        return _rooms.response(room)
+            changed, commands = await self._change_with_total(context, changed, fields)
+        await self._sender.send(commands, 0, changed.version)
+        return _rooms.response(changed)
 
     async def _change_with_total(
         self, context: RequestContext[Any, NoQuery], room: RoomRow, fields: dict[str, Any]
-    ) -> RoomRow:
+    ) -> tuple[RoomRow, Sequence[SetSaleTerms]]:
         async with self._database.reading() as connection:
             last_night = await hotels.last_open_night(connection, room.id)
         total_count = fields["total_count"]
@@ -182,12 +195,49 @@ class AdminRooms:
             problem.headers = {**(problem.headers or {}), **etag(room.version)}
             raise
         async with self._database.writing() as connection:
-            await _rooms.find(connection, context, lock=True)
+            hotel = await self._hotel_of_terms(connection, context, fields)
+            before = await _rooms.find(connection, context, lock=True)
             # Of two totals at once the row gets the one that was decided last.
             if event.nights:
                 (night,) = await hotels.nights_of_room(connection, room.id, event.nights[-1], event.nights[-1])
                 fields["total_count"] = night.total_count
-            return await hotels.change_room(connection, room.id, fields)
+            changed = await hotels.change_room(connection, room.id, fields)
+            return changed, () if hotel is None else await self._commands(connection, hotel, before, changed)
+
+    async def _must_be_sellable(self, connection: AsyncConnection, hotel_id: int) -> None:
+        """Check that a room of the hotel can be sold by its sale terms, if it has any. Raises `Problem` 503."""
+        if (await offers.hotel_terms(connection, hotel_id)).version:
+            self._sender.must_be_decidable(hotel_id)
+
+    async def _send_terms(self, context: RequestContext[Any, NoQuery], room: RoomRow) -> None:
+        """Send a new room its hotel's sale terms; a stay that anybody asks for later comes behind them on the log."""
+        async with self._database.writing() as connection:
+            hotel = await hotels.own_hotel(connection, room.hotel_id, context.caller.user_id, lock=True)
+            if hotel is None:
+                return
+            commands = await self._sender.commands_after_change(connection, hotel, changed=True)
+        await self._sender.send(commands, 0, room.version)
+
+    async def _hotel_of_terms(
+        self, connection: AsyncConnection, context: AnyContext, sent: Mapping[str, Any]
+    ) -> HotelRow | None:
+        """Return the caller's hotel, locked before the room is, if the request may change the room's sale terms.
+
+        Raises:
+            Problem: 503 during a rollout for a hotel that has sale terms.
+        """
+        if "capacity" not in sent:
+            return None
+        hotel = await hotels.own_hotel(connection, context.path["hotel_id"], context.caller.user_id, lock=True)
+        if hotel is not None:
+            await self._must_be_sellable(connection, hotel.id)
+        return hotel
+
+    async def _commands(
+        self, connection: AsyncConnection, hotel: HotelRow, before: RoomRow, now: RoomRow
+    ) -> Sequence[SetSaleTerms]:
+        changed = before.capacity != now.capacity
+        return await self._sender.commands_after_change(connection, hotel, changed=changed)
 
     async def _make_as_described(self, room: RoomRow) -> None:
         """Give nights that an earlier, interrupted request opened the price and the total of this one."""

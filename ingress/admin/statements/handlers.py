@@ -69,6 +69,8 @@ class Statements:
     async def statement(self, context: RequestContext[NoBody, StatementQuery]) -> Response:
         """List the payments, refunds and disputes of one's hotel in a month, with their objects at Stripe and sums.
 
+        A stay that ended early has a line with the amount that the hotel keeps by its policy; it changes no balance.
+
         A movement belongs to the month, in the hotel's time zone, in which its event happened: a refund counts when it
         was carried out, and a dispute when it was opened. The guests' money arrives in one account at Stripe;
         `kept` less the commission is due to the hotel. Stripe's own fees are not part of the statement.
@@ -153,6 +155,7 @@ def _total(currency: str, sums: Sequence[MovementSum], percent: Decimal) -> Curr
         refunded=money(-sum(each.change_minor for each in sums if each.kind in _REFUNDS)),
         disputed=money(-sum(each.change_minor for each in sums if each.kind in _DISPUTES)),
         kept=money(kept_minor),
+        kept_by_policy=money(sum(each.amount_minor for each in sums if each.kind == MovementKind.KEPT_BY_POLICY)),
         commission=money(commission),
         due_to_hotel=money(kept_minor - commission),
     )

@@ -10,7 +10,16 @@ from ingress.http.models import MoneyOut, OutModel
 from ingress.http.paging import Paged
 
 Month = Annotated[str, Field(pattern=r"^(19[7-9][0-9]|2[01][0-9]{2})-(0[1-9]|1[0-2])$")]
-Kind = Literal["payment", "refund", "refund_failed", "refund_closed", "dispute_opened", "dispute_won", "dispute_lost"]
+Kind = Literal[
+    "payment",
+    "kept_by_policy",
+    "refund",
+    "refund_failed",
+    "refund_closed",
+    "dispute_opened",
+    "dispute_won",
+    "dispute_lost",
+]
 
 
 class StatementQuery(Paged):
@@ -23,7 +32,8 @@ class MovementOut(OutModel):
     """One movement of money: an event of a booking's payment, with its object at Stripe.
 
     `change` is the change of the balance at Stripe: 0 for a refund that an operator closed, a dispute that was lost
-    (its amount left when it was opened), and a refund that failed before it was carried out.
+    (its amount left when it was opened), a refund that failed before it was carried out, and the amount that the hotel
+    keeps of a payment by its policy (`kept_by_policy`), because it stays where it is.
     """
 
     time: datetime
@@ -57,6 +67,10 @@ class CurrencyTotal(OutModel):
     refunded: MoneyOut = Field(description="Refunds that were carried out, less those that failed afterwards.")
     disputed: MoneyOut = Field(description="Taken by disputes, less those that were won.")
     kept: MoneyOut
+    kept_by_policy: MoneyOut = Field(
+        description="Kept by the policies of stays that ended early in this month; it is in the `kept` of the months in"
+        " which their payments arrived."
+    )
     commission: MoneyOut
     due_to_hotel: MoneyOut
 

@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ingress.hotels.plans import Choice, RoomOnSale, StayRequest, cheapest, priced
 from ingress.hotels.search.comparing import comparison
 from ingress.hotels.search.hotel_tables import HotelTable, amenity_keys
 from ingress.hotels.search.models import (
@@ -18,9 +19,12 @@ from ingress.hotels.search.models import (
     latest_today,
 )
 from ingress.hotels.search.nights import Nights
+from ingress.offers import charged_minor
 from ingress.stays import HORIZON, today_at
 from pricing.conversion import RateTable
-from pricing.stays import average_minor, stay_amount_minor
+from pricing.sale import PricedStay
+from pricing.stays import average_minor
+from storage.reads.search import HotelFacts
 
 #: The price of a room that is not free: higher than that of any stay.
 _NEVER: Final = 2**60
@@ -112,6 +116,8 @@ class _Offers:
         rates: RateTable | None,
     ) -> None:
         self._table = table
+        self._rates = rates
+        self._nights = nights
         self._query = query
         self._chosen = chosen
         self._distances_m = distances_m
@@ -121,17 +127,86 @@ class _Offers:
         self._rooms = (table.begins[chosen] - self._begins).repeat(self._counts) + np.arange(ends[-1])
         self._free, prices_minor = nights.stay(table.columns[self._rooms], query.check_in_date, query.check_out_date)
         fit = self._free >= query.rooms_count
-        if query.guests is not None:
-            fit &= table.capacities[self._rooms] * query.rooms_count >= query.guests
+        people = query.people
+        count = query.guests if people is None else people.adults + len(people.child_ages)
+        if count is not None:
+            fit &= table.capacities[self._rooms] * query.rooms_count >= count
         fit &= self._chargeable(prices_minor)
-        self._per_room_minor = np.where(fit, prices_minor, _NEVER)
-        self._cheapest_minor = np.minimum.reduceat(self._per_room_minor, self._begins)
-        self._averages_minor = average_minor(self._cheapest_minor, query.nights)
+        # Of all rooms together: people and taxes do not divide by rooms.
+        self._wholes_minor = np.where(fit, prices_minor * query.rooms_count, _NEVER)
+        # Rooms with sale terms whose price is a lower bound so far, their hotels, and the plans of those with a price.
+        self._is_bound = np.zeros(len(self._rooms), np.bool)
+        self._is_open = np.zeros(len(chosen), np.bool)
+        self._chosen_plans: dict[int, tuple[RoomOnSale, Choice]] = {}
+        if len(table.plans.rooms):
+            self._bound_plans(prices_minor)
+        self._compare()
+
+    def _compare(self) -> None:
+        """Find the cheapest room of each hotel, and the order of the hotels."""
+        query = self._query
+        self._cheapest_minor = np.minimum.reduceat(self._wholes_minor, self._begins)
+        self._averages_minor = average_minor(self._cheapest_minor, query.nights * query.rooms_count)
         # Numbers in major units can be compared, if not added; all currencies have whole thousandths.
-        self._prices_milli = self._averages_minor * table.scales[chosen]
-        self._rates = rates
+        self._prices_milli = self._averages_minor * self._table.scales[self._chosen]
         self._price_keys = self._compared_prices()
         self._keys = self._sort_keys()
+
+    def _bound_plans(self, prices_minor: _Ints) -> None:
+        """Give the free rooms that have sale terms a price that is not above that of their cheapest plan."""
+        plans, query = self._table.plans, self._query
+        numbers = np.isin(self._rooms, plans.rooms).nonzero()[0]
+        self._wholes_minor[numbers] = _NEVER
+        fit = self._free[numbers] >= query.rooms_count
+        if query.people is None and query.guests is not None:
+            fit &= self._table.capacities[self._rooms[numbers]] * query.rooms_count >= query.guests
+        numbers = numbers[fit]
+        if not len(numbers):
+            return
+        indices = plans.rooms.searchsorted(self._rooms[numbers])
+        self._wholes_minor[numbers] = plans.least_minor(indices, prices_minor[numbers], query.nights, query.rooms_count)
+        self._is_bound[numbers] = True
+        self._is_open[self._begins.searchsorted(numbers, side="right") - 1] = True
+
+    def _price_exactly(self, hotels: _Indices) -> None:
+        """Price the rooms of chosen hotels that have lower bounds so far."""
+        for hotel in hotels.tolist():
+            of_hotel = slice(self._begins[hotel], self._begins[hotel] + self._counts[hotel])
+            numbers = self._begins[hotel] + self._is_bound[of_hotel].nonzero()[0]
+            bounds_minor = self._wholes_minor[numbers]
+            self._wholes_minor[numbers] = _NEVER
+            best_minor = self._wholes_minor[of_hotel].min()
+            for place in bounds_minor.argsort(kind="stable").tolist():
+                # The other rooms of the hotel cost more.
+                if bounds_minor[place] > best_minor:
+                    break
+                best_minor = min(best_minor, self._price_room(int(numbers[place]), self._chosen[hotel]))
+        self._is_open[hotels] = False
+
+    def _price_room(self, number: int, hotel: int) -> int:
+        """Price a room by its cheapest plan, and return the price; `_NEVER` if no plan is sold for the stay."""
+        table, query = self._table, self._query
+        room = self._rooms[number : number + 1]
+        (of_nights,) = self._nights.prices_minor(table.columns[room], query.check_in_date, query.check_out_date)
+        terms = table.plans.terms[int(table.plans.rooms.searchsorted(room[0]))]
+        on_sale = RoomOnSale(terms, of_nights, table.hotels[hotel].currency)
+        choice = cheapest(on_sale, self._stay(), today_at(table.hotels[hotel].time_zone))
+        if choice is None:
+            return _NEVER
+        self._wholes_minor[number] = choice.whole_minor
+        self._chosen_plans[number] = on_sale, choice
+        return choice.whole_minor
+
+    def _priced(self, number: int, hotel: HotelFacts) -> PricedStay | None:
+        """Return the price of a room with its conditions; None: the room has no sale terms."""
+        if number not in self._chosen_plans:
+            return None
+        room, choice = self._chosen_plans[number]
+        return priced(room, self._stay(), choice, hotel.check_in_time)
+
+    def _stay(self) -> StayRequest:
+        query = self._query
+        return StayRequest(query.check_in_date, query.check_out_date, query.rooms_count, query.people)
 
     def _chargeable(self, prices_minor: _Ints) -> NDArray[np.bool]:
         """Return which rooms cost an amount for the stay that can be paid, as `pricing.charges.can_be_charged`.
@@ -145,13 +220,23 @@ class _Offers:
         return fit
 
     def page(self, after: SortPosition | None) -> Found:
-        """Return the hits of the page that the query names, or those after a hit."""
-        matching = self._matching(after).nonzero()[0]
-        # Hotels with the same key stay in the order of their ids.
-        order = matching[self._keys[matching].argsort(kind="stable")]
+        """Return the hits of the page that the query names, or those after a hit.
+
+        Lower bounds come before the prices that they stand for, so the page is right as soon as it and the hit that
+        follows it have none.
+        """
         begin = 0 if self._query.page is None else (self._query.page - 1) * self._query.limit
         end = begin + self._query.limit
-        return Found(self._hits(order[begin:end]), more=len(order) > end)
+        while True:
+            matching = self._matching(after).nonzero()[0]
+            # Hotels with the same key stay in the order of their ids.
+            order = matching[self._keys[matching].argsort(kind="stable")]
+            first = order[: end + 1]
+            bounded = first[self._is_open[first]]
+            if not len(bounded):
+                return Found(self._hits(order[begin:end]), more=len(order) > end)
+            self._price_exactly(bounded)
+            self._compare()
 
     def _sort_keys(self) -> _Ints:
         if self._query.sort == "stars":
@@ -167,18 +252,22 @@ class _Offers:
         numbers = self._table.currency_numbers[self._chosen]
         return comparison(self._rates).keys(self._averages_minor, self._prices_milli, numbers)
 
-    def _within_prices(self, query: HotelSearch) -> NDArray[np.bool]:
-        """Return which hotels cost what the query allows: in the currency that it names, else as numbers."""
+    def _within_prices(self) -> NDArray[np.bool]:
+        """Return which hotels cost what the query allows: in the currency that it names, else as numbers.
+
+        A price that is a lower bound so far may be more, but not less.
+        """
+        query, rates = self._query, self._rates
         fit = np.ones(len(self._chosen), np.bool)
-        if self._rates is not None and query.currency is not None and query.currency in self._rates:
-            compared = comparison(self._rates)
+        if rates is not None and query.currency is not None and query.currency in rates:
+            compared = comparison(rates)
             if query.min_price is not None:
-                fit &= self._price_keys >= compared.least_key(query.min_price, query.currency)
+                fit &= (self._price_keys >= compared.least_key(query.min_price, query.currency)) | self._is_open
             if query.max_price is not None:
                 fit &= self._price_keys < compared.end_key(query.max_price, query.currency)
             return fit
         if query.min_price is not None:
-            fit &= self._prices_milli >= int(query.min_price * 1000)
+            fit &= (self._prices_milli >= int(query.min_price * 1000)) | self._is_open
         if query.max_price is not None:
             fit &= self._prices_milli <= int(query.max_price * 1000)
         return fit
@@ -187,32 +276,40 @@ class _Offers:
         query, keys = self._query, self._keys
         matching = self._cheapest_minor < _NEVER
         if query.min_price is not None or query.max_price is not None:
-            matching &= self._within_prices(query)
+            matching &= self._within_prices()
         if after is not None:
             ids = self._table.ids[self._chosen]
-            matching &= (keys > after.key) | ((keys == after.key) & (ids > after.hotel_id))
+            behind = (keys > after.key) | ((keys == after.key) & (ids > after.hotel_id))
+            # A price may be behind although its lower bound is not; other keys are no bounds.
+            matching &= (behind | self._is_open) if query.sort == "price" else behind
         return matching
 
     def _hits(self, numbers: _Indices) -> list[Hit]:
         """Return the hits of chosen hotels: of rooms that cost the same, those with the lowest ids."""
-        cheapest = (self._per_room_minor == self._cheapest_minor.repeat(self._counts)).nonzero()[0]
-        rooms = cheapest[cheapest.searchsorted(self._begins[numbers])]
+        of_least = (self._wholes_minor == self._cheapest_minor.repeat(self._counts)).nonzero()[0]
+        rooms = of_least[of_least.searchsorted(self._begins[numbers])]
         distances_m = [None] * len(numbers) if self._distances_m is None else self._distances_m[numbers].tolist()
-        hotels, described, rooms_count = self._table.hotels, self._table.rooms, self._query.rooms_count
+        hotels, described = self._table.hotels, self._table.rooms
+        offers = [
+            self._priced(number, hotels[hotel])
+            for number, hotel in zip(rooms.tolist(), self._chosen[numbers].tolist(), strict=True)
+        ]
         return [
             Hit(
                 hotels[hotel],
                 described[room].id,
                 described[room].type,
                 average_minor,
-                stay_amount_minor((per_room_minor,), rooms_count),
+                whole_minor if offer is None else charged_minor(offer),
                 rooms_left,
                 distance_m,
                 key,
+                offer,
             )
-            for hotel, room, average_minor, per_room_minor, rooms_left, distance_m, key in zip(
+            for hotel, room, offer, average_minor, whole_minor, rooms_left, distance_m, key in zip(
                 self._chosen[numbers].tolist(),
                 self._rooms[rooms].tolist(),
+                offers,
                 self._averages_minor[numbers].tolist(),
                 self._cheapest_minor[numbers].tolist(),
                 self._free[rooms].tolist(),

@@ -1,7 +1,7 @@
 """`GET /hotels/search`: checks the query, and makes the response from the hits of a finder."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, Protocol
 
 from msgspec import Meta
@@ -11,14 +11,24 @@ from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
 from ingress.http.paging import NEXT_PAGE, Cursors, link_to_next
 from ingress.http.responses import Response, json_response
+from ingress.offers import due_at_hotel_minor, free_until, is_refundable
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from ingress.rates.exchange_rates import ExchangeRates
-from ingress.stays import HORIZON, accept_stay
+from ingress.stays import HORIZON, accept_people, accept_stay
 from pricing.conversion import RateTable, converted_minor
 from pricing.currencies import decimal
+from pricing.sale import PricedStay
+from topics.messages.sale import NO_SALE_TERMS, Sale
+from topics.messages.values import Terms
 
 #: A cache between clients and the ingress may answer the same search for a second.
 _CACHE_CONTROL: Final = "public, max-age=1"
+#: The fields of the plan by which a room without sale terms is sold.
+_STANDARD_FIELDS: Final = {
+    "plan_id": NO_SALE_TERMS.plans[0].id,
+    "plan_name": NO_SALE_TERMS.plans[0].name,
+    "meals": NO_SALE_TERMS.plans[0].meals,
+}
 _Number = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 _order: Final = Cursors(tuple[_Number, _Number])
 
@@ -73,15 +83,19 @@ class Search:
         exchange rates, prices in different currencies are compared by it, and `currency` shows each price in that
         currency too, as `approximate`: a booking is charged in the hotel's own. Without a table they are compared as
         numbers, in major units, and only the hotels that charge `currency` are found. A room whose price for the stay
-        is less or more than can be charged is left out; `init` refuses it as `not_chargeable`. The next page is named
-        in `Link`: by `page` if the request has one, else by `cursor`, which new hotels do not shift.
+        is less or more than can be charged is left out; `init` refuses it as `not_chargeable`. A hit shows the rate
+        plan that is the cheapest for the party, with all taxes and fees; `init` charges the same if it names that plan
+        and party. Plans that their rules exclude, and rooms that are too small for the party, are left out; without
+        `adults`, a plan's price is for the adults that it covers. The next page is named in `Link`: by `page` if the
+        request has one, else by `cursor`, which new hotels do not shift.
         """
         query = context.query
         _accept(query)
         position = _order.read(query.cursor)
         rates = self._exchange_rates.table
         found = await self._finder.find(query, None if position is None else SortPosition(*position), rates)
-        hits = [_hit(hit) for hit in found.hits]
+        now = datetime.now(UTC)
+        hits = [_hit(hit, query.check_in_date, now) for hit in found.hits]
         if rates is not None and query.currency is not None:
             for shown, hit in zip(hits, found.hits, strict=True):
                 if hit.hotel.currency.upper() != query.currency:
@@ -99,6 +113,7 @@ def _accept(query: HotelSearch) -> None:
         raise refused_field("city", "is needed, unless near is given")
     if query.sort == "distance" and query.near is None:
         raise refused_field("sort", "distance is measured from near, which is missing")
+    accept_people(query.adults, query.children)
     if query.page is not None and query.cursor is not None:
         raise refused_field("cursor", "cannot be combined with page")
     # The stay suits some hotel's today, if any; the finder compares it with that of each hotel.
@@ -119,22 +134,26 @@ def _cursor(hit: Hit) -> str:
 
 def _approximate(hit: Hit, currency: str, rates: RateTable) -> dict[str, Any]:
     """Return the prices of a hit in another currency, as an `ApproximatePrice`."""
-    average_minor, total_minor = (
-        converted_minor(rates, amount_minor, hit.hotel.currency.upper(), currency)
-        for amount_minor in (hit.average_minor, hit.total_minor)
+    due_minor = 0 if hit.priced is None else due_at_hotel_minor(hit.priced)
+    average, total, due_at_hotel = (
+        decimal(converted_minor(rates, amount_minor, hit.hotel.currency.upper(), currency), currency)
+        for amount_minor in (hit.average_minor, hit.total_minor, due_minor)
     )
     return {
         "currency": currency,
-        "min_price": decimal(average_minor, currency),
-        "total": decimal(total_minor, currency),
+        "min_price": average,
+        "total": total,
+        "due_at_hotel": due_at_hotel,
         "rate_date": rates.on,
         "rate_source": rates.source,
     }
 
 
-def _hit(hit: Hit) -> dict[str, Any]:
+def _hit(hit: Hit, check_in: date, now: datetime) -> dict[str, Any]:
     """Return a `HotelHit`; made directly, as a page of them costs more than finding it."""
     hotel = hit.hotel
+    priced = hit.priced or PricedStay(hotel.currency, Terms.PREPAID, hit.total_minor, (), None)
+    times = hotel.stay_times
     return {
         "id": hotel.id,
         "name": hotel.name,
@@ -151,4 +170,13 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "room_id": hit.room_id,
         "room_type": hit.room_type,
         "rooms_left": hit.rooms_left,
+        **(_STANDARD_FIELDS if priced.sale is None else _plan_fields(priced.sale)),
+        "payment": priced.terms,
+        "due_at_hotel": decimal(due_at_hotel_minor(priced), hotel.currency),
+        "refundable": is_refundable(priced, check_in=check_in, stay_times=times, now=now),
+        "free_until": free_until(priced, check_in=check_in, stay_times=times, now=now),
     }
+
+
+def _plan_fields(sale: Sale) -> dict[str, Any]:
+    return {"plan_id": sale.plan_id, "plan_name": sale.plan_name, "meals": sale.meals}

@@ -1,7 +1,7 @@
 """The hotels that guests may find, by city: their facts in columns, the rooms of one hotel next to each other."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from ingress.hotels.search.comparing import currency_number
 from ingress.hotels.search.models import written_alike
 from ingress.hotels.search.nights import Nights
+from ingress.hotels.search.plan_table import PlanTable, plan_table
 from pricing.charges import charge_limits, is_chargeable, step_minor
 from pricing.currencies import digits_of
 from storage.reads.search import HotelFacts, RoomTypeFacts
+from topics.messages.sale import SaleTerms
 
 _EVERYWHERE: Final = ""
 
@@ -23,9 +25,10 @@ _EVERYWHERE: Final = ""
 class HotelTable:
     """Hotels by id, and their rooms by hotel and id; a hotel without rooms is left out.
 
-    `begins` and `counts` index each hotel's rooms, `columns` the nights of each room. `stars` 0 and coordinates
-    (radians) that are not a number are unknown. `currency_numbers` are those of `Comparison`. `scales`: thousandths
-    of a major unit in one minor unit. A stay in a room can be charged if it costs from `leasts_minor` to `mosts_minor`.
+    `begins` and `counts` index each hotel's rooms, `columns` the nights of each room. `plans` has the rooms with sale
+    terms. `stars` 0 and coordinates (radians) that are not a number are unknown. `currency_numbers` are those of
+    `Comparison`. `scales`: thousandths of a major unit in one minor unit. A stay in a room can be charged if it costs
+    from `leasts_minor` to `mosts_minor`.
     """
 
     hotels: Sequence[HotelFacts]
@@ -33,6 +36,7 @@ class HotelTable:
     begins: NDArray[np.intp]
     counts: NDArray[np.intp]
     columns: NDArray[np.intp]
+    plans: PlanTable
     capacities: NDArray[np.int64]
     leasts_minor: NDArray[np.int64]
     mosts_minor: NDArray[np.int64]
@@ -53,6 +57,7 @@ class HotelTables:
         self._nights = nights
         self._hotels: dict[int, HotelFacts] = {}
         self._rooms: dict[int, RoomTypeFacts] = {}
+        self._terms: dict[int, SaleTerms] = {}
         self._rooms_of: defaultdict[int, set[int]] = defaultdict(set)
         self._hotels_in: defaultdict[str, set[int]] = defaultdict(set)
         self._tables: dict[str, HotelTable] = {}
@@ -86,6 +91,14 @@ class HotelTables:
                 if room.hotel_id in self._hotels:
                     self._forget_tables_with(self._hotels[room.hotel_id])
 
+    def update_terms(self, terms: Mapping[int, SaleTerms]) -> None:
+        """Write the sale terms of rooms, by the rooms' ids."""
+        for room_id, terms_of_room in terms.items():
+            before, room = self._terms.get(room_id), self._rooms.get(room_id)
+            self._terms[room_id] = terms_of_room
+            if before != terms_of_room and room is not None and room.hotel_id in self._hotels:
+                self._forget_tables_with(self._hotels[room.hotel_id])
+
     def _forget_tables_with(self, hotel: HotelFacts) -> None:
         self._tables.pop(written_alike(hotel.city), None)
         self._tables.pop(_EVERYWHERE, None)
@@ -117,6 +130,13 @@ class HotelTables:
             begins=np.array([0, *accumulate(counts)][: len(counts)], np.intp),
             counts=np.array(counts, np.intp),
             columns=self._nights.columns([room.id for room in rooms]),
+            plans=plan_table(
+                [
+                    (number, self._terms[room.id], self._hotels[room.hotel_id].currency)
+                    for number, room in enumerate(rooms)
+                    if room.id in self._terms
+                ]
+            ),
             capacities=np.array([room.capacity for room in rooms], np.int64),
             leasts_minor=leasts_minor.copy(),
             mosts_minor=mosts_minor.copy(),

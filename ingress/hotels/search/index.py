@@ -75,6 +75,10 @@ class SearchIndex:
             rooms += more
         self._nights.add(self._tables.in_neighbourhood(rooms))
         self._tables.update_rooms(rooms)
+        last = 0
+        while terms := await search.terms_after(connection, last, _FACTS_AT_ONCE):
+            self._tables.update_terms(terms)
+            last = max(terms)
         for page in range(0, await search.pages_of_nights(connection), _PAGES_AT_ONCE):
             self._nights.update(await search.nights_of_pages(connection, page, page + _PAGES_AT_ONCE, *self._window))
 
@@ -91,6 +95,8 @@ class SearchIndex:
             self._tables.update_hotels(await search.hotels_changed_since(connection, since))
         if delta.of_rooms:
             await self._update_rooms(connection, await search.rooms_changed_since(connection, since))
+        if delta.of_terms:
+            self._tables.update_terms(await search.terms_changed_since(connection, since))
         self._facts_as_of = delta.time
 
     async def _refresh_nights(self, connection: AsyncConnection, now: Mapping[int, IndexPosition]) -> None:

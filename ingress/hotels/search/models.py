@@ -1,15 +1,19 @@
 """The query of a search and its hits."""
 
 import re
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
+from ingress.hotels.models import Children
 from ingress.http.models import Currency, Day, Line, MoneyIn, MoneyOut, OutModel, Query, Several
 from ingress.http.paging import Limit, PageCursor
-from ingress.stays import RoomsCount, today_at
+from ingress.stays import Adults, RoomsCount, accept_people, today_at
+from pricing.sale import PricedStay
 from storage.reads.search import HotelFacts
+from topics.messages.sale import Meals, Party
+from topics.messages.values import Terms
 
 MAX_PAGES: Final = 10_000
 EARTH_RADIUS_M: Final = 6_371_008.8
@@ -51,8 +55,10 @@ class HotelSearch(Query):
     check_out_date: Day
     rooms_count: RoomsCount = 1
     guests: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        default=None, description="How many have to fit into the rooms."
+        default=None, description="How many have to fit into the rooms; not needed beside adults."
     )
+    adults: Adults | None = Field(default=None, description="In all rooms together.")
+    children: Children = Field(default_factory=list, description="The ages of the children in all rooms.")
     min_price: MoneyIn | None = Field(default=None, description="Of a night, in major units.")
     max_price: MoneyIn | None = Field(default=None, description="Of a night, in major units.")
     amenities: Annotated[Several[Line], Field(max_length=20)] = Field(
@@ -78,6 +84,11 @@ class HotelSearch(Query):
         """How many nights the stay has."""
         return (self.check_out_date - self.check_in_date).days
 
+    @property
+    def people(self) -> Party | None:
+        """The people, if they are named."""
+        return accept_people(self.adults, self.children)
+
 
 class SortPosition(NamedTuple):
     """The position of a hotel in the order of a search: by `key`, then by its id."""
@@ -89,7 +100,9 @@ class SortPosition(NamedTuple):
 class Hit(NamedTuple):
     """A hotel that matches the search, and its cheapest room type. The search is sorted by `key`.
 
-    `average_minor` is of one room's nights, `total_minor` of the whole stay in all rooms, as a booking would cost.
+    `average_minor` is the price of a night in one room, whenever it is paid, and `total_minor` what a booking of the
+    whole stay in all rooms would be charged. `priced` is its price by the cheapest rate plan; None: the room has no
+    sale terms.
     """
 
     hotel: HotelFacts
@@ -100,6 +113,7 @@ class Hit(NamedTuple):
     rooms_left: int
     distance_m: int | None
     key: int
+    priced: PricedStay | None = None
 
 
 class Found(NamedTuple):
@@ -118,15 +132,17 @@ class ApproximatePrice(OutModel):
     currency: str
     min_price: MoneyOut
     total: MoneyOut
+    due_at_hotel: MoneyOut
     rate_date: date
     rate_source: str
 
 
 class HotelHit(OutModel):
-    """A hotel with the cheapest room type that is free for the whole stay, and its price.
+    """A hotel with the cheapest room type that is free for the whole stay, by its cheapest rate plan.
 
-    `min_price` is the average of a night, `total` the price of a booking of this room type: all nights and rooms.
-    `approximate` is there if the search names another currency than the hotel's.
+    `min_price` is the average of a night in one room: all that the stay costs, with taxes, now and at the hotel.
+    `total` is charged with a booking of all nights and rooms, and `due_at_hotel` is paid there. `approximate` is there
+    if the search names another currency than the hotel's.
     """
 
     id: int
@@ -144,6 +160,15 @@ class HotelHit(OutModel):
     room_id: int
     room_type: str
     rooms_left: int
+    plan_id: str
+    plan_name: str
+    meals: Meals
+    payment: Terms
+    due_at_hotel: MoneyOut
+    refundable: bool = Field(description="Whether a cancellation, now or later, costs less than everything.")
+    free_until: datetime | None = Field(
+        description="Until when a cancellation costs nothing, with the hotel's offset; null: it always costs something."
+    )
     approximate: ApproximatePrice | None = None
 
 

@@ -82,3 +82,9 @@ class Nights:
         free = self._free[begin:end].take(columns, axis=1)
         prices_minor = self._prices_minor[begin:end].take(columns, axis=1)
         return free.min(axis=0), prices_minor.sum(axis=0)
+
+    def prices_minor(self, columns: NDArray[np.intp], check_in: date, check_out: date) -> list[list[int]]:
+        """Return for each of the columns the price of each night of a stay in one room."""
+        begin, end = (check_in - self.first).days, (check_out - self.first).days
+        prices: list[list[int]] = self._prices_minor[begin:end].take(columns, axis=1).T.tolist()
+        return prices

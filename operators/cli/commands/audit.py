@@ -28,8 +28,8 @@ def audit_command(
 
     Reads all of booking.events and one snapshot of the ledger; changes nothing, and may run while the system works.
 
-    - **no oversold night** every room and night: 0 <= booked + reserved <= total, after every event of the log.
-    - **counts match bookings** inventory counts equal the sum over bookings by status.
+    - **no oversold night** each night after every event: 0 <= booked + reserved + blocked <= total + allowance.
+    - **counts match bookings** inventory counts equal the sum over bookings by status, and over blocks.
     - **holds end on time** no hold ends early, and nothing happens to a booking after its hold's deadline.
     - **log matches ledger** no gap in a partition's events, legal transitions only, and the log equals the ledger.
     - **guest lists are stored** each list of guests that a booking names is there; an erasure would blank it.

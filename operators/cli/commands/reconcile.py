@@ -40,8 +40,9 @@ def reconcile_command(
 
     Each difference is shown with its correction. **--yes** mends what is certain: the room gets the commands that no
     webhook brought, rows get what Stripe has, and refunds that nothing sends are due again. **explain** shows these
-    commands as sent by operator/N, the action's id in **actions**. The rest is for an operator to decide. May run while
-    the system works; asks Stripe 25 times a second at most, for 100 objects each time.
+    commands as sent by operator/N, the action's id in **actions**. The rest is for an operator to decide. The role
+    **reconciliation** makes the same comparison by itself, of the bookings of some days. May run while the system
+    works; asks Stripe 25 times a second at most, for 100 objects each time.
 
     Exit status: 0 no difference is left; 1 some are; 2 Stripe, the broker or the database do not answer.
     """

@@ -51,6 +51,8 @@ def worker_command(
     - **payments** opens and closes Checkout Sessions, turns Stripe's webhooks into commands, and refunds.
     - **projections** keeps the read models.
     - **expiry** ends holds whose time is over and keeps a year of nights on sale; one of several does it.
+    - **reconciliation** makes lost webhooks good, compares the money at Stripe with the bookings and mends what is
+      certain; one of several does it.
 
     Exit status: 0 stopped by SIGTERM or Ctrl-C; 70 the worker cannot go on; 78 the settings are wrong.
     """

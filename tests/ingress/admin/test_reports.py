@@ -11,9 +11,10 @@ from aiohttp.test_utils import make_mocked_request
 
 from ingress.admin.reports.handlers import prefers_csv
 from storage.projections import daily_report
-from storage.projections.daily_report import Deduction
+from storage.projections.daily_report import Changes, Deduction, End
 from tests.ingress.house import NOON, House, StandInWorker
 from tests.support.client import Answer
+from tests.support.hotels import HotelsInTables
 from topics.zones import day_at
 
 MANAGER, OTHER_MANAGER = 1, 2
@@ -39,7 +40,7 @@ async def sell(
     dates = {"check_in": night(first), "check_out": night(end)}
     counts = {"amount_minor": amount_minor, "rooms_count": rooms_count}
     booking_id = await desk.add_booking(MANAGER, "CONFIRMED", **dates, **counts, **columns)
-    await daily_report.count(desk.connection, confirmed={booking_id: None})
+    await daily_report.count(desk.connection, Changes(confirmed={booking_id: None}))
     return booking_id
 
 
@@ -97,6 +98,7 @@ async def test_a_report_adds_up_what_was_sold_for_its_nights(house: House, desk:
         "occupancy": 0.5833,
         "average_daily_rate": "100.48",
         "estimated": 3,
+        "total_fees": "0.00",
         "by_day": [
             day("2027-03-01", (0, 1, 1), "100.00", 4, occupancy=0.25, average_daily_rate="100.00", estimated=1),
             day("2027-03-02", (1, 2, 3), "350.01", 4, occupancy=0.75, average_daily_rate="116.67", estimated=2),
@@ -108,7 +110,7 @@ async def test_a_report_adds_up_what_was_sold_for_its_nights(house: House, desk:
 def day(name: str, counts: tuple[int, int, int], revenue: str, rooms: int, **more: object) -> dict[str, object]:
     """Return a day of a report; `counts` are arrivals, bookings and nights."""
     totals = dict(zip(("arrivals", "bookings", "nights"), counts, strict=True))
-    return {"date": name, **totals, "revenue": revenue, "rooms": rooms, "estimated": 0, **more}
+    return {"date": name, **totals, "revenue": revenue, "rooms": rooms, "estimated": 0, "fees": "0.00", **more}
 
 
 async def test_a_report_has_the_amount_of_each_night_and_counts_the_bookings_without_them(
@@ -143,7 +145,7 @@ async def test_the_nights_around_new_year_are_of_two_months(house: House, desk: 
 async def test_revenue_is_net_of_what_left_again(house: House, desk: StandInWorker) -> None:
     booking_id = await sell(desk, 0, 3, 110_000, night_amounts_minor=[10_000, 90_000, 10_000])
     refund = Deduction("pi", "re", 11_000)
-    await daily_report.count(desk.connection, confirmed={booking_id: "pi"}, deductions={booking_id: [refund]})
+    await daily_report.count(desk.connection, Changes(confirmed={booking_id: "pi"}, deductions={booking_id: [refund]}))
 
     report = (await ask(house, night(0), night(2))).body
 
@@ -178,9 +180,75 @@ async def test_a_closed_room_was_for_sale_only_as_far_as_it_is_taken(house: Hous
 
 async def test_a_cancelled_booking_leaves_the_report(house: House, desk: StandInWorker) -> None:
     booking_id = await sell(desk, 0, 1, 10_000)
-    await daily_report.count(desk.connection, confirmed={}, cancelled=[booking_id])
+    await daily_report.count(desk.connection, Changes(ended={booking_id: End(0, None, cancelled=True)}))
 
     assert (await ask(house, night(0), night(0))).body["total_bookings"] == 0
+
+
+async def test_fees_are_beside_the_revenue(house: House, desk: StandInWorker) -> None:
+    cancelled = await sell(desk, 1, 2, 10_000)
+    left_early = await sell(desk, 0, 3, 30_000)
+    ended = {cancelled: End(5_000, None, cancelled=True), left_early: End(20_000, night(1), departed=True)}
+    await daily_report.count(desk.connection, Changes(ended=ended))
+
+    report = (await ask(house, night(0), night(2))).body
+
+    assert (report["total_bookings"], report["total_revenue"], report["total_fees"]) == (1, "100.00", "150.00")
+    assert [(each["revenue"], each["fees"]) for each in report["by_day"]] == [
+        ("100.00", "0.00"),
+        ("0.00", "150.00"),
+        ("0.00", "0.00"),
+    ]
+    # The nights after the early departure are no part of an estimated booking.
+    assert [each["estimated"] for each in report["by_day"]] == [1, 0, 0]
+
+
+async def test_blocked_rooms_are_not_for_sale_and_an_allowance_adds_no_room(house: House, desk: StandInWorker) -> None:
+    await on_sale(desk, 1, 0, 1, 4)
+    await desk.connection.execute("update room_night set blocked_count = 3, allowance_count = 1")
+    await sell(desk, 0, 1, 20_000, rooms_count=2)
+
+    report = (await ask(house, night(0), night(0))).body
+
+    assert [(each["rooms"], each["occupancy"]) for each in report["by_day"]] == [(1, 2.0)]
+
+
+WALKS = "/v1/admin/hotels/1/walks"
+
+
+async def test_the_newest_bookings_of_an_oversold_night_are_listed(house: House, desk: StandInWorker) -> None:
+    await desk.connection.execute("delete from inventory where room_id = 1")
+    hotels = HotelsInTables(desk.connection)
+    # The rooms that there are, and the most that were sold; on the last night one is under repair.
+    for number, counts in enumerate(({"booked": 3}, {"booked": 4}, {"booked": 3, "blocked": 1})):
+        columns = {f"{name}_count": count for name, count in counts.items()}
+        await hotels.night(1, 1, night(number), total_count=3, allowance_count=2, price_minor=1, **columns)
+    booked = []
+    for number, (first, end, rooms) in enumerate([(0, 3, 1), (1, 2, 1), (0, 3, 2), (0, 3, 1)]):
+        status = "CHECKED_IN" if number == 3 else "CONFIRMED"
+        dates = {"check_in": night(first), "check_out": night(end)}
+        booking_id = await desk.add_booking(MANAGER, status, **dates, rooms_count=rooms)
+        created_at = datetime(2026, 1, 1 + number, tzinfo=UTC)
+        await desk.connection.execute("update booking set created_at = %s where id = %s", (created_at, booking_id))
+        booked.append(str(booking_id))
+
+    headers = house.manager_header(MANAGER)
+    days = {"start_date": str(night(0)), "end_date": str(night(2))}
+    found = (await house.get(WALKS, params=days, headers=headers)).body
+
+    second, third = found
+    about = ("date", "room_id", "room_type", "rooms", "blocked", "booked", "over")
+    assert [second[name] for name in about] == [str(night(1)), 1, "double", 3, 0, 4, 1]
+    assert [third[name] for name in about] == [str(night(2)), 1, "double", 3, 1, 3, 1]
+    # The guests who have arrived stay; the next newest booking has two rooms, of which one is too many.
+    assert [[booking["id"] for booking in each["bookings"]] for each in found] == [[booked[2]], [booked[2]]]
+    assert second["bookings"][0]["rooms_count"] == 2
+
+    assert (await house.get(WALKS, headers=headers)).body == []
+    refused = await house.get(WALKS, params={"start_date": str(night(1)), "end_date": str(night(0))}, headers=headers)
+    assert refused.status == 422
+    assert (await house.get(WALKS, headers=house.manager_header(OTHER_MANAGER))).status == 404
+    assert (await house.get(WALKS, user=MANAGER)).status == 403
 
 
 async def test_money_has_the_digits_of_the_hotels_currency(house: House, desk: StandInWorker) -> None:
@@ -263,11 +331,11 @@ async def test_a_spreadsheet_gets_the_days(house: House, desk: StandInWorker) ->
     assert answered.headers["Vary"] == "Accept"
     assert (
         text.splitlines()[0]
-        == "date,arrivals,bookings,nights,revenue,rooms,occupancy,average_daily_rate,estimated,currency"
+        == "date,arrivals,bookings,nights,revenue,rooms,occupancy,average_daily_rate,estimated,fees,currency"
     )
     assert list(csv.reader(io.StringIO(text)))[1:] == [
-        ["2027-03-01", "1", "1", "1", "100.00", "3", "0.3333", "100.00", "1", "EUR"],
-        ["2027-03-02", "0", "0", "0", "0.00", "0", "", "", "0", "EUR"],
+        ["2027-03-01", "1", "1", "1", "100.00", "3", "0.3333", "100.00", "1", "0.00", "EUR"],
+        ["2027-03-02", "0", "0", "0", "0.00", "0", "", "", "0", "0.00", "EUR"],
     ]
 
 

@@ -347,7 +347,7 @@ async def test_a_room_with_a_booking_to_come_is_not_deleted_and_stays_on_sale(
     refused = await manager.ask("DELETE", path)
 
     assert refused.status == 409
-    assert refused.body["detail"] == f"it has bookings to come: {CHRISTMAS}"
+    assert refused.body["detail"] == f"it has bookings or blocks to come: {CHRISTMAS}"
     assert await worker.rows("select distinct closed from inventory where room_id = %s", room_id) == [(False,)]
     assert (await manager.ask("GET", path)).status == 200
 

@@ -37,7 +37,9 @@ async def moved(
     hotel: int | None = 1,
 ) -> None:
     """Write a movement as the projections do: `amounts` are its amount and its change."""
-    object_id = {"payment": "pi_", "refund_closed": "pi_"}.get(kind, "re_" if "refund" in kind else "dp_")
+    object_id = {"payment": "pi_", "refund_closed": "pi_", "kept_by_policy": "pi_"}.get(
+        kind, "re_" if "refund" in kind else "dp_"
+    )
     await desk.connection.execute(
         "insert into money_movement values (%s, %s, %s, %s, %s, 'pi_1', %s, %s, %s, %s)",
         (UUID(int=number), number, hotel, datetime.fromisoformat(at), kind, f"{object_id}{number}", *amounts, currency),
@@ -81,6 +83,7 @@ async def test_a_statement_has_the_month_where_the_hotel_is(house: House, desk: 
                 "refunded": "50.00",
                 "disputed": "150.00",
                 "kept": "0.00",
+                "kept_by_policy": "0.00",
                 "commission": "0.00",
                 "due_to_hotel": "0.00",
             }
@@ -128,6 +131,25 @@ async def test_currencies_are_summed_apart_and_failed_refunds_and_won_disputes_c
         ("EUR", "100.05", "0.00", "0.00", "100.05"),
         ("JPY", "0", "300", "0", "-300"),
     ]
+
+
+async def test_money_that_a_policy_kept_is_a_line_and_a_sum_and_changes_no_balance(
+    house: House, desk: StandInWorker
+) -> None:
+    await moved(desk, 1, "2026-12-05T08:00:00+00:00", "payment", (20_000, 20_000))
+    await moved(desk, 2, "2026-12-06T08:00:00+00:00", "kept_by_policy", (5_000, 0))
+    await moved(desk, 3, "2026-12-06T08:00:01+00:00", "refund", (15_000, -15_000))
+
+    body = (await ask(house, "2026-12")).body
+
+    assert [(each["kind"], each["amount"], each["change"]) for each in body["movements"]] == [
+        ("payment", "200.00", "200.00"),
+        ("kept_by_policy", "50.00", "0.00"),
+        ("refund", "150.00", "-150.00"),
+    ]
+    assert [each["kind"] for each in body["sums"]] == ["payment", "kept_by_policy", "refund"]
+    (total,) = body["totals"]
+    assert (total["refunded"], total["kept"], total["kept_by_policy"]) == ("150.00", "50.00", "50.00")
 
 
 async def test_pages_go_through_all_movements_and_each_has_the_sums_of_the_month(

@@ -20,16 +20,18 @@ from tests.support.hotels import HotelsInTables
 from tests.support.scenario import Scenario
 from topics.catalogue import BOOKING_EVENTS
 from topics.messages.commands import (
+    BlockNights,
     CancelBooking,
     ChangeInventory,
     Command,
     ConfirmPayment,
     ExpireHold,
     OpenInventory,
+    ReleaseBlock,
     ReserveStay,
 )
 from topics.messages.events import Event
-from topics.messages.values import Terms
+from topics.messages.values import BlockReason, Terms
 
 TOPIC: Final = BOOKING_EVENTS.name
 PARTITIONS: Final = 3
@@ -95,6 +97,7 @@ class Market:
         self._projection = Projection(connection)
         self._tables = HotelsInTables(connection)
         self._bookings: list[UUID] = []
+        self._blocks: list[dict[str, Any]] = []
 
     # Descriptions of hotels.
 
@@ -175,7 +178,7 @@ class Market:
         if self._bookings and chance.random() < 0.4:
             return self._about(chance.choice(self._bookings))
         room_id = chance.choice(list(self.hotel_of))
-        return chance.choice([self._open, self._change, self._reserve, self._reserve])(room_id)
+        return chance.choice([self._open, self._change, self._block, self._reserve, self._reserve])(room_id)
 
     def _open(self, room_id: int) -> Command:
         hotel_id = self.hotel_of[room_id]
@@ -203,6 +206,21 @@ class Market:
             surge_milli=chance.choice([None, 1_000, 1_333, 2_500]),
             closed=chance.choice([None, None, None, True, False]),
             total_count=chance.choice([None, None, 0, 2, 5]),
+            allowance_count=chance.choice([None, None, 0, 2]),
+        )
+
+    def _block(self, room_id: int) -> Command:
+        chance = self.chance
+        if self._blocks and chance.random() < 0.3:
+            return ReleaseBlock(**chance.choice(self._blocks))
+        begin = chance.randint(0, NIGHTS - 1)
+        self._blocks.append({"room_id": room_id, "block_id": UUID(int=len(self._blocks) + 1)})
+        return BlockNights(
+            **self._blocks[-1],
+            first_night=self._day(begin),
+            end_night=self._day(begin + chance.choice([1, 3])),
+            rooms_count=chance.choice([1, 2]),
+            reason=BlockReason.OWNER_USE,
         )
 
     def _reserve(self, room_id: int) -> Command:
@@ -252,6 +270,8 @@ class Market:
                 night.surge_milli,
                 night.closed,
                 night.currency,
+                night.allowance_count,
+                night.blocked_count,
             )
             for room_id in room_ids
             for day, night in self._story.nights[room_id].items()
@@ -262,11 +282,12 @@ class Market:
                 """
                 insert into inventory
                 select * from unnest(%s::bigint[], %s::date[], %s::bigint[], %s::int[], %s::int[], %s::int[],
-                                     %s::bigint[], %s::int[], %s::bool[], %s::text[])
+                                     %s::bigint[], %s::int[], %s::bool[], %s::text[], %s::int[], %s::int[])
                 on conflict (room_id, date) do update
                 set total_count = excluded.total_count, booked_count = excluded.booked_count,
                     reserved_count = excluded.reserved_count, price_minor = excluded.price_minor,
-                    surge_milli = excluded.surge_milli, closed = excluded.closed
+                    surge_milli = excluded.surge_milli, closed = excluded.closed,
+                    allowance_count = excluded.allowance_count, blocked_count = excluded.blocked_count
                 """,
                 [list(column) for column in zip(*nights, strict=True)],
             )

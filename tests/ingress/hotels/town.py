@@ -6,13 +6,18 @@ from datetime import date, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
+from storage.sale_terms import save_sale_terms
 from storage.settings import DatabaseSettings
 from tests.ingress.hotels.market import Projection
 from tests.ingress.house import TODAY
 from tests.support.hotels import HotelsInTables
-from topics.messages.events import BookingReserved, InventoryChanged, InventoryOpened, night_ranges
+from topics.messages.events import BookingReserved, InventoryChanged, InventoryOpened, NightsBlocked, night_ranges
+from topics.messages.sale import RatePlan, SaleTerms
+from topics.messages.values import BlockReason
 
 #: Nights are numbered from this day on, which is neither past nor far away for any hotel.
 FIRST: Final = TODAY + timedelta(days=30)
@@ -86,6 +91,24 @@ class Town(HotelsInTables):
             currency="EUR",
         )
         await self.projection.apply([reserved])
+
+    async def sell_by(self, room_id: int, *plans: RatePlan, version: int = 1, **terms: Any) -> None:
+        """Set the sale terms of a room, as the reservations workers do."""
+        new = SaleTerms(version=version, plans=plans, **terms)
+        async with self.connection.transaction():
+            await save_sale_terms(self.connection, [(room_id, version, Jsonb(msgspec.to_builtins(new)))])
+
+    async def block(self, room_id: int, first: int = 0, nights: int = 1, rooms_count: int = 1) -> None:
+        """Take rooms off sale."""
+        blocked = NightsBlocked(
+            room_id=room_id,
+            block_id=UUID(int=room_id),
+            first_night=day(first),
+            end_night=day(first + nights),
+            rooms_count=rooms_count,
+            reason=BlockReason.MAINTENANCE,
+        )
+        await self.projection.apply([blocked])
 
     async def describe(self, table: str, id: int, **facts: Any) -> None:
         """Change the description of a hotel or a room."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -26,9 +27,19 @@ from tests.operators.export.conftest import Export
 from tests.operators.export.questions import asked
 from tests.operators.export.records import at, record, reserved, write
 from tests.support.waiting import wait_until
+from tests.workers.decisions.words_at_hotel import SALE
 from topics.envelope import Outgoing
 from topics.kafka.settings import KafkaSettings
-from topics.messages.events import EVENTS, GuestsAdded, InventoryChanged, NightRange, RefusedNight
+from topics.messages.events import (
+    EVENTS,
+    GuestsAdded,
+    GuestsCheckedOut,
+    InventoryChanged,
+    NightRange,
+    RefusedNight,
+    SaleTermsChanged,
+)
+from topics.messages.sale import NO_SALE_TERMS, AppliedPolicy, CancellationStep
 from topics.messages.values import NightRefusal
 
 STORY = (
@@ -338,6 +349,30 @@ class TestColumns:
         assert types["amount_minor"] == "BIGINT"
         assert types["guest_ids"] == types["night_amounts_minor"] == "BIGINT[]"
         assert types["stay_times"] == "STRUCT(time_zone VARCHAR, check_in_time TIME, check_out_time TIME)"
+
+    def test_the_terms_of_a_stay_and_of_a_room_have_columns(
+        self, timed: KafkaSettings, export: Export, folder: Path
+    ) -> None:
+        until = datetime(2026, 12, 22, 15)  # noqa: DTZ001 - a wall time at the hotel
+        sale = msgspec.structs.replace(SALE, steps=(CancellationStep(until=until, kept_minor=0), *SALE.steps))
+        terms = SaleTermsChanged(room_id=1, hotel_id=10, terms=NO_SALE_TERMS)
+        policy = AppliedPolicy(kept_minor=5_000, percent=50)
+        left = GuestsCheckedOut(room_id=1, booking_id=UUID(int=1), freed_from=date(2026, 12, 25), policy=policy)
+        events = (msgspec.structs.replace(reserved(1), sale=sale), terms, left)
+        put(timed, [record(timed, n, at(0), event) for n, event in enumerate(events, start=1)])
+
+        assert export("--until", "2026-03-03").exit_code == 0
+        assert export("--until", "2026-03-03", "--format", "csv").exit_code == 0
+
+        columns = "sale.steps[1].until, sale.lines[1].amount_minor, sale_terms.plans[1].id, terms, policy.kept_minor"
+        _, found = asked(f"select {columns} from '{folder}/*.parquet' order by sequence")
+        assert found == [
+            (until, 200_00, None, "prepaid", None),
+            (None, None, "standard", None, None),
+            (None, None, None, None, 5_000),
+        ]
+        _, texts = asked(f"select sale::json ->> '$.steps[0].until' from '{folder}/*.csv' order by sequence limit 1")
+        assert texts == [("2026-12-22T15:00:00.000000",)]
 
     def test_all_three_formats_have_the_same_values(self, timed: KafkaSettings, export: Export, folder: Path) -> None:
         put_story(timed)

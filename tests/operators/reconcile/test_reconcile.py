@@ -23,7 +23,7 @@ from topics.messages.commands import CancelBooking, ConfirmPayment
 from topics.messages.events import BookingConfirmed, BookingRefunded, DisputeClosed, DisputeOpened, RefundFailed
 from topics.messages.releases import Release
 from topics.messages.values import Terms
-from workers.payments.marks import Marks
+from workers.stripe.marks import Marks
 
 pytestmark = [pytest.mark.system, pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,13 +22,18 @@ from tests.operators.decided_log import (
     DIVIDED,
     EXPIRED,
     FIRST,
+    GIVEN_BACK,
     HELD,
     LAST,
+    LEFT,
+    MISSED,
     PAID,
     PRICE,
     REFUNDED,
     REJECTED,
+    WALKED,
     asked,
+    at_the_desk,
     divided,
     intent,
     paid,
@@ -73,6 +79,16 @@ TABLES = {
     name: ", ".join(column.name for column in Table.metadata.tables[name].primary_key)
     for name in FROM_THE_LOG
     if name not in _COMPARED_APART
+}
+#: The columns that the log makes, by table.
+COLUMNS = {
+    name: ", ".join(
+        f'"{column.name}"'
+        for column in Table.metadata.tables[name].columns
+        # The time at which the database wrote them.
+        if (name, column.name) != ("room_sale_terms", "updated_at")
+    )
+    for name in TABLES
 }
 CURSORS = (
     "select consumer, topic, partition, applied, published, sequence, last_time, last_hash from log_cursor"
@@ -145,7 +161,10 @@ async def rows(database: DatabaseSettings, query: str) -> list[tuple[Any, ...]]:
 
 
 async def tables(database: DatabaseSettings) -> dict[str, list[tuple[Any, ...]]]:
-    return {table: await rows(database, f"select * from {table} order by {key}") for table, key in TABLES.items()}
+    return {
+        table: await rows(database, f"select {COLUMNS[table]} from {table} order by {key}")
+        for table, key in TABLES.items()
+    }
 
 
 async def restored(log: Log, database: DatabaseSettings) -> Restored:
@@ -180,6 +199,41 @@ async def test_a_lost_database_comes_back_as_it_was(
         assert after[table] == before[table], table
     assert await rows(new_database, CURSORS) == await rows(database, CURSORS)
     assert (outcome.bookings, outcome.undecided, outcome.unpublished, outcome.notes) == (9, 0, 0, ())
+    await holds(log, new_database)
+
+
+async def test_stays_that_ended_at_the_hotel_blocks_and_terms_come_back(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    for command in at_the_desk(datetime.now(UTC).date()):
+        await log.send(command)
+    await work(log, database)
+    before = await tables(database)
+
+    outcome = await restored(log, new_database)
+
+    after = await tables(new_database)
+    for table in TABLES:
+        assert after[table] == before[table], table
+    assert (outcome.bookings, outcome.undecided, outcome.unpublished, outcome.notes) == (5, 0, 0, ())
+    statuses = "select status, policy ->> 'kept_minor' from booking order by id"
+    assert await rows(new_database, statuses) == [
+        ("CHECKED_IN", None),
+        ("CHECKED_OUT", str(PRICE)),
+        ("NO_SHOW", str(PRICE // 2)),
+        ("CANCELLED", str(PRICE)),
+        ("CANCELLED", None),
+    ]
+    counts = "select booked_count, allowance_count, blocked_count from inventory order by date"
+    assert (await rows(new_database, counts))[1:3] == [(1, 2, 1), (1, 2, 1)]
+    assert await rows(new_database, "select room_id, version from room_sale_terms") == [(3, 3)]
+    targets = "select booking_id, amount_minor, status, reason from refund order by booking_id"
+    assert await rows(new_database, targets) == [
+        (LEFT, PRICE, "succeeded", "early_departure"),
+        (MISSED, 2 * PRICE - PRICE // 2, "creating", "no_show"),
+        (GIVEN_BACK, PRICE, "creating", "booking_cancelled"),
+        (WALKED, 2 * PRICE, "creating", "booking_cancelled"),
+    ]
     await holds(log, new_database)
 
 

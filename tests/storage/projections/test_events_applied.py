@@ -17,6 +17,7 @@ from tests.storage.projections.log import (
     Log,
     changed,
     consumers,
+    night,
     on_the_log,
     opened,
     partition_batch,
@@ -26,6 +27,7 @@ from tests.storage.projections.log import (
 from topics.envelope import decode_value
 from topics.messages.events import (
     EVENTS,
+    BlockReleased,
     BookingConfirmed,
     BookingEvent,
     BookingRefunded,
@@ -33,14 +35,28 @@ from topics.messages.events import (
     DisputeOpened,
     Event,
     GuestsChanged,
+    GuestsCheckedIn,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
+    NightsBlocked,
     RefundClosed,
     RefundFailed,
+    RefundRequested,
+    SaleTermsChanged,
 )
-from topics.messages.values import DisputeResult, RefundClosing
+from topics.messages.sale import NO_SALE_TERMS, AppliedPolicy
+from topics.messages.values import BlockReason, DisputeResult, RefundClosing, RefundReason
 from workers.projections.positioned_events import positioned_events
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
 COUNTED, NOT_COUNTED, NEW = UUID(int=1), UUID(int=2), UUID(int=3)
+BLOCKED: dict[str, Any] = {
+    "room_id": 1,
+    "block_id": UUID(int=4),
+    "first_night": night(0),
+    "end_night": night(2),
+    "rooms_count": 1,
+}
 
 
 def refunded(refund_id: str) -> BookingRefunded:
@@ -85,6 +101,21 @@ EVENTS_THAT_COUNT: tuple[Event, ...] = (
         reason=RefundClosing.PAID_OTHERWISE,
     ),
     GuestsChanged(room_id=1, booking_id=COUNTED, guest_ids=(2,), guest_list_id=UUID(int=9)),
+    RefundRequested(
+        room_id=1,
+        booking_id=COUNTED,
+        session_id="cs",
+        payment_intent="pi",
+        amount_minor=1,
+        currency="EUR",
+        reason=RefundReason.NO_SHOW,
+    ),
+    GuestsCheckedIn(room_id=1, booking_id=COUNTED),
+    GuestsCheckedOut(room_id=1, booking_id=COUNTED, freed_from=night(1), policy=AppliedPolicy(kept_minor=0)),
+    GuestsDidNotArrive(room_id=1, booking_id=COUNTED, freed_from=night(0), policy=AppliedPolicy(kept_minor=0)),
+    NightsBlocked(**BLOCKED, reason=BlockReason.MAINTENANCE),
+    BlockReleased(**BLOCKED),
+    SaleTermsChanged(room_id=1, hotel_id=10, terms=NO_SALE_TERMS),
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from storage.settings import DatabaseSettings
-from tests.pricing.test_movements import OPENED, PAID, closed, failed, refunded, requested
+from tests.pricing.test_movements import OPENED, PAID, cancelled, closed, failed, refunded, requested
 from tests.storage.projections.log import T0, apply, cut, in_one_batch, on_the_log, opened, reserved, rows
 from topics.messages.events import Event
 from topics.messages.values import DisputeResult
@@ -59,6 +59,18 @@ async def test_events_that_come_again_change_nothing(database: DatabaseSettings)
     await apply(database, cut(log, [1]))
 
     assert await written(database) == ROWS
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+async def test_a_policy_keeps_of_the_payment_that_bought_the_stay(database: DatabaseSettings, size: int) -> None:
+    events = [*STAY, requested("pi_2", 20_000), PAID, cancelled(5_000), requested("pi_1", 15_000, retained_minor=5_000)]
+    await apply(database, cut(on_the_log(events), [size]))
+
+    assert await written(database) == [
+        row(3, "payment", ("pi_2", "pi_2"), 20_000, 20_000),
+        row(4, "payment", ("pi_1", "pi_1"), 20_000, 20_000),
+        row(5, "kept_by_policy", ("pi_1", "pi_1"), 5_000, 0),
+    ]
 
 
 async def test_money_of_a_booking_that_the_ledger_does_not_have_belongs_to_no_hotel(

@@ -27,6 +27,7 @@ from tests.storage.projections.log import (
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 from topics.messages.events import (
+    BlockReleased,
     BookingCancelled,
     BookingConfirmed,
     BookingExpired,
@@ -38,10 +39,14 @@ from topics.messages.events import (
     Event,
     GuestsAdded,
     GuestsChanged,
+    GuestsCheckedIn,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
+    NightsBlocked,
     RefundClosed,
     RefundFailed,
 )
-from topics.messages.values import CancelReason, DisputeResult, RefundClosing, Rejection, Terms
+from topics.messages.values import BlockReason, CancelReason, DisputeResult, RefundClosing, Rejection, Terms
 
 
 async def min_prices(database: DatabaseSettings) -> dict[tuple[int, date], int]:
@@ -106,6 +111,83 @@ async def test_a_stay_cancelled_after_check_in_gives_back_the_nights_to_come(
     freed = [(night(freed_from), night(3))] if freed_from < 3 else []
     changes = await rows(database, "select first_night, end_night from room_night_change where position = 4")
     assert changes == freed
+
+
+@pytest.mark.parametrize(("freed_from", "left"), [(0, []), (1, [0]), (3, [0, 1, 2])], ids=["all", "two", "none"])
+@pytest.mark.parametrize("kind", [GuestsCheckedOut, GuestsDidNotArrive])
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in two"])
+async def test_guests_who_leave_early_or_never_arrive_give_back_the_nights_to_come(
+    freed_from: int, left: list[int], kind: type[Any], *, together: bool, database: DatabaseSettings
+) -> None:
+    stay = reserved(1, 1, 0, 3, rooms_count=2)
+    events: list[Event] = [opened(1, 0, 4, 9_000), stay, confirmed(stay)]
+    ended = kind(room_id=1, booking_id=stay.booking_id, freed_from=night(freed_from))
+
+    await apply(database, cut(on_the_log([*events, ended]), [4] if together else [3]))
+
+    assert await taken(database) == {(1, night(day)): 2 for day in left}
+    freed = [(night(freed_from), night(3))] if freed_from < 3 else []
+    assert await rows(database, "select first_night, end_night from room_night_change where position = 4") == freed
+
+
+async def test_guests_who_arrive_and_leave_on_their_last_day_keep_their_nights(database: DatabaseSettings) -> None:
+    stay = reserved(1, 1, 0, 2)
+    about: dict[str, Any] = {"room_id": 1, "booking_id": stay.booking_id}
+    events: list[Event] = [opened(1, 0, 3, 9_000), stay, confirmed(stay)]
+    await apply(database, in_one_batch([*events, GuestsCheckedIn(**about), GuestsCheckedOut(**about)]))
+
+    assert await taken(database) == {(1, night(0)): 1, (1, night(1)): 1}
+
+
+async def blocked(database: DatabaseSettings) -> list[tuple[int, ...]]:
+    return await rows(
+        database, "select total_count, allowance_count, taken_count, blocked_count from room_night order by date"
+    )
+
+
+def block(kind: type[NightsBlocked] | type[BlockReleased], first: int, end: int) -> Event:
+    more: dict[str, Any] = {"reason": BlockReason.GROUP} if kind is NightsBlocked else {}
+    dates: dict[str, Any] = {"first_night": night(first), "end_night": night(end)}
+    return kind(room_id=1, block_id=UUID(int=9), rooms_count=2, **dates, **more)
+
+
+@pytest.mark.parametrize("sizes", [[9], [1], [2, 1]], ids=["in one batch", "one by one", "mixed"])
+async def test_a_block_takes_rooms_off_sale_until_it_is_released(sizes: list[int], database: DatabaseSettings) -> None:
+    events = [opened(1, 0, 3, 9_000), block(NightsBlocked, 0, 2), reserved(1, 1, 1, 3)]
+    await apply(database, cut(on_the_log(events), sizes))
+
+    assert await blocked(database) == [(5, 0, 0, 2), (5, 0, 1, 2), (5, 0, 1, 0)]
+    changes = await rows(database, "select first_night, end_night from room_night_change where position = 2")
+    assert changes == [(night(0), night(2))]
+
+    await apply(database, in_one_batch([block(BlockReleased, 0, 2)]))
+
+    assert await blocked(database) == [(5, 0, 0, 0), (5, 0, 1, 0), (5, 0, 1, 0)]
+
+
+@pytest.mark.parametrize("sizes", [[9], [1]], ids=["in one batch", "one by one"])
+async def test_an_allowance_changes_and_the_total_stays(sizes: list[int], database: DatabaseSettings) -> None:
+    events = [
+        opened(1, 0, 2, 9_000),
+        changed(1, [0, 1], allowance_count=3),
+        changed(1, [1], total_count=7, allowance_count=0),
+    ]
+    await apply(database, cut(on_the_log(events), sizes))
+
+    assert await blocked(database) == [(5, 3, 0, 0), (7, 0, 0, 0)]
+
+
+async def test_a_log_that_is_read_again_opens_a_night_without_its_block_and_allowance(
+    database: DatabaseSettings,
+) -> None:
+    events = [opened(1, 0, 1, 9_000), changed(1, [0], allowance_count=3), block(NightsBlocked, 0, 1)]
+    await apply(database, in_one_batch(events))
+
+    await apply(database, in_one_batch(events[:1]))
+    assert await blocked(database) == [(5, 0, 0, 0)]
+
+    await apply(database, in_one_batch(events))
+    assert await blocked(database) == [(5, 3, 0, 2)]
 
 
 async def test_money_guests_and_disputes_change_no_night(database: DatabaseSettings) -> None:

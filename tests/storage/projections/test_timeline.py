@@ -53,6 +53,7 @@ async def test_a_booking_shows_its_whole_history_in_order(database: DatabaseSett
                 "reason": "by_guest",
                 "hotel_reason": None,
                 "freed_from": None,
+                "policy": None,
             },
         ),
     ]

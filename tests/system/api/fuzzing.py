@@ -23,19 +23,29 @@ _KNOWN: Final[Mapping[str, Any]] = json.loads(os.environ["INNKEEPER_KNOWN"])
 _URL: Final = os.environ["INNKEEPER_URL"]
 _AUTHORIZATION: Final = {"Authorization": f"Bearer {os.environ['INNKEEPER_TOKEN']}"}
 _TODAY: Final = datetime.now(UTC).date()
+_AT_HOTEL: Final = ("check_in", "check_out", "no_show")
 _bookings: Final[list[str]] = [_KNOWN["booking_id"]]
 #: Bookings that are as far as an operation wants them: with guests to be paid for, paid to be changed or cancelled.
 _paid: Final[list[str]] = []
 _ready: Final[dict[str, list[str]]] = {
     "pay": [],
-    **dict.fromkeys(("change_guests", "cancel", "cancel_for_hotel"), _paid),
+    **dict.fromkeys(("change_guests", "cancel", "cancel_for_hotel", *_AT_HOTEL), _paid),
 }
 _CARD: Final = "4242424242424242"
 _NIGHTS: Final = {"change_nights": {"start_date": "", "end_date": ""}}
 _AT_LEAST: Final = {"change_nights": {"closed": False}}
-_COMMANDS: Final = frozenset({"init", "add_guests", "change_guests", "pay", "cancel", "cancel_for_hotel"})
+_COMMANDS: Final = frozenset({"init", "add_guests", "change_guests", "pay", "cancel", "cancel_for_hotel", *_AT_HOTEL})
 #: These would take what is known away from all others.
 _TAKES_AWAY: Final = frozenset({"delete_guest", "delete_room", "delete_hotel", "deactivate_hotel"})
+#: Bodies whose fields depend on each other in ways that no schema expresses.
+_WHOLE: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
+    "set_sale_terms": lambda: {
+        "taxes": [{"id": "vat", "name": "VAT", "percent": "7", "included": True}],
+        "policies": [{"id": "two_days", "steps": [{"hours_before": 48, "kept": {"nights": 1}}]}],
+    },
+    "set_plan": lambda: {"name": "Saver", "price_percent": "90.5", "price_plus": "-1.00"},
+    "block_nights": lambda: {"start_date": _day(20)(""), "end_date": _day(30)(""), "reason": "group"},
+}
 
 
 def _day(after: int) -> Callable[[Any], str]:
@@ -62,6 +72,10 @@ _SENSIBLE: Final[Mapping[str, Callable[[Any], Any]]] = {
     "surge_factor": lambda given: given and "1.25",
     "closed": lambda given: given and False,
     "near": lambda given: "38.71,-9.14,50",
+    "plan_id": lambda given: given and "standard",
+    # Children need an adult, and nobody can invent a quote.
+    "children": lambda given: given and [],
+    "quote": lambda given: None,
 }
 
 
@@ -75,10 +89,7 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
         _spare_what_is_known(case)
     if case.meta.generation.mode is not GenerationMode.POSITIVE or phase == "coverage":
         return
-    if isinstance(case.body, dict):
-        case.body = _sensible_body(case.body, keeping_ids=phase == "stateful") | _AT_LEAST.get(operation_id, {})
-    elif isinstance(case.body, list):
-        case.body = [_KNOWN["guest_id"]]
+    _make_body_sensible(case, operation_id, keeping_ids=phase == "stateful")
     if case.query is not None:
         case.query = _sensible_query({**case.query, **_NIGHTS.get(operation_id, {})}, operation_id)
     if case.path_parameters and phase != "stateful" and operation_id not in _TAKES_AWAY:
@@ -115,6 +126,15 @@ def _pay(booking: Mapping[str, Any]) -> None:
 def _is_confirmed(booking_id: str) -> bool:
     response = requests.get(f"{_URL}/v1/bookings/{booking_id}/status", headers=_AUTHORIZATION, timeout=60)
     return bool(response.json()["booking_status"] == "CONFIRMED")
+
+
+def _make_body_sensible(case: Case[Any], operation_id: str, *, keeping_ids: bool) -> None:
+    if operation_id in _WHOLE:
+        case.body = _WHOLE[operation_id]()
+    elif isinstance(case.body, dict):
+        case.body = _sensible_body(case.body, keeping_ids=keeping_ids) | _AT_LEAST.get(operation_id, {})
+    elif isinstance(case.body, list):
+        case.body = [_KNOWN["guest_id"]]
 
 
 def _spare_what_is_known(case: Case[Any]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 from ingress.documents.openapi import path_of
 from ingress.operations import Access, Operation
@@ -56,6 +57,14 @@ class Needs:
             "deactivate_hotel": self._a_hotel_of_its_own,
             "delete_hotel": self._a_hotel_of_its_own,
             "delete_room": self._a_hotel_of_its_own,
+            "set_sale_terms": self._a_hotel_of_its_own,
+            "set_plan": self._a_hotel_of_its_own,
+            "delete_plan": self._a_second_plan,
+            "block_nights": self._a_hotel_of_its_own,
+            "release_block": self._a_block,
+            "check_in": self._an_arrival,
+            "check_out": self._a_stay,
+            "no_show": self._an_arrival,
         }
         assert self._special.keys() <= OPERATIONS.keys()
 
@@ -63,7 +72,7 @@ class Needs:
         """Return a request like the operation's example, about things that were just made for it or suit it."""
         special = self._special.get(row.id)
         found = await (special() if special else self._the_usual(row))
-        values = {**_days(), **found.values}
+        values = {"plan_id": "saver", **_days(), **found.values}
         body = found.guest_ids or _filled(row.example.body, values)
         given = {name: value for name, value in row.example.headers.items() if name != "Cookie"}
         # An example waits; on a slow machine the decision comes later than a person would want to wait.
@@ -122,6 +131,46 @@ class Needs:
 
     async def _a_hotel_of_its_own(self) -> _Found:
         return _Found((await self._world.new_room(self._world.host))._asdict())
+
+    async def _a_second_plan(self) -> _Found:
+        room = await self._world.new_room(self._world.host)
+        path = f"/v1/admin/hotels/{room.hotel_id}/rooms/{room.room_id}/plans/saver"
+        await self._world.done(self._world.host, "PUT", path, {"name": "Saver"})
+        return _Found(room._asdict())
+
+    async def _a_block(self) -> _Found:
+        room = await self._world.new_room(self._world.host)
+        day = str(datetime.now(UTC).date() + timedelta(days=_soon()))
+        body = {"start_date": day, "end_date": day, "reason": "owner_use"}
+        path = f"/v1/admin/hotels/{room.hotel_id}/rooms/{room.room_id}/blocks"
+        block = await self._world.done(self._world.host, "POST", path, body)
+        return _Found({**room._asdict(), "block_id": block["id"]})
+
+    async def _an_arrival(self) -> _Found:
+        """A paid stay from today on, at a hotel where it is noon and guests are let in from midnight on."""
+        hotels = self._world.hotels_of(self._world.host)
+        hotel_id = await hotels.hotel(time_zone=noon(), check_in_time="00:00", check_out_time="23:00")
+        room = Room(hotel_id=hotel_id, room_id=await hotels.room(hotel_id))
+        await hotels.activate(hotel_id)
+        today = datetime.now(ZoneInfo(noon())).date()
+        days = {"check_in_date": str(today), "check_out_date": str(today + timedelta(days=2))}
+        guest = self._world.guest
+        booking_id = (await self._world.done(guest, "POST", "/v1/bookings/init", {**room._asdict(), **days}))["id"]
+        named = [await self._world.saved_guest(guest)]
+        await self._world.done(guest, "POST", f"/v1/bookings/{booking_id}/addGuests", named)
+        await self._world.pay(guest, booking_id)
+        return _Found({**room._asdict(), "booking_id": booking_id})
+
+    async def _a_stay(self) -> _Found:
+        found = await self._an_arrival()
+        path = f"/v1/admin/hotels/{found.values['hotel_id']}/bookings/{found.values['booking_id']}/check-in"
+        await self._world.done(self._world.host, "POST", path)
+        return found
+
+
+def noon() -> str:
+    """Return a time zone in which it is noon."""
+    return f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"
 
 
 def _filled(value: Any, values: Mapping[str, object]) -> Any:

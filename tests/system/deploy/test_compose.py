@@ -19,6 +19,7 @@ import yaml
 from docs.generate import settings_classes
 from operators.cli.main import find
 from sandbox import nginx
+from workers.stripe.event_types import EVENT_TYPES
 
 ROOT: Final = Path(__file__).parents[3]
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -67,6 +68,7 @@ def test_every_process_of_ours_runs_and_has_company_where_it_should() -> None:
         "worker expiry",
         "worker payments",
         "worker projections",
+        "worker reconciliation",
         *["worker reservations"] * 2,
     ]
     names = [command[command.index("--name") + 1] for name in OURS - SHORT for command in [SERVICES[name]["command"]]]
@@ -104,6 +106,11 @@ def test_images_are_pinned_and_ours_are_built_here() -> None:
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
     assert {SERVICES[name]["image"] for name in OURS} == {f"innkeeper:{version[1]}"}
+
+
+def test_the_service_stripe_sends_the_events_that_payments_needs() -> None:
+    sent = re.findall(r"--event=(\S+)", (ROOT / "docker-compose.yml").read_text())
+    assert sent == list(EVENT_TYPES)
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - SHORT))
@@ -206,8 +213,8 @@ def test_no_secret_is_in_an_environment_or_in_the_repository() -> None:
         "database_url": OURS,
         "jwt_secret_key": ingresses,
         "stripe_webhook_secret": ingresses,
-        "stripe_api_key": {"payments"},
-        "payment_mark_key": {"payments"},
+        "stripe_api_key": {"payments", "reconciliation"},
+        "payment_mark_key": {"payments", "reconciliation"},
     }
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "deploy/secrets"]
     assert subprocess.run(listing, cwd=ROOT, check=True, capture_output=True).stdout == b""
@@ -246,7 +253,7 @@ def test_the_certificate_names_the_host_and_no_two_installations_share_a_secret(
 
 
 @with_openssl
-@pytest.mark.parametrize("name", ["ingress-1", "payments", "reservations-1"])
+@pytest.mark.parametrize("name", ["ingress-1", "payments", "reconciliation", "reservations-1"])
 def test_each_process_starts_with_its_files_alone(name: str, made: Path, tmp_path: Path) -> None:
     for secret in parts(name, "secrets"):
         shutil.copy(made / secret, tmp_path / secret)
@@ -257,7 +264,11 @@ def test_each_process_starts_with_its_files_alone(name: str, made: Path, tmp_pat
 
 def settings_of(service: str, secrets: Path, variables: Mapping[str, str]) -> dict[str, str]:
     """Return, from a process of its own, the secret settings that it reads; fails where it refuses to start."""
-    module = {"ingress-1": "ingress.settings:IngressSettings", "payments": "workers.payments.settings:PaymentSettings"}
+    module = {
+        "ingress-1": "ingress.settings:IngressSettings",
+        "payments": "workers.payments.settings:PaymentSettings",
+        "reconciliation": "workers.reconciliation.settings:ReconciliationSettings",
+    }
     classes = ["storage.settings:DatabaseSettings", "topics.kafka.settings:KafkaSettings"]
     classes += [module[service]] if service in module else []
     lines = list(_lines(classes))

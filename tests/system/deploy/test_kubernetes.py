@@ -80,7 +80,7 @@ def test_every_role_runs_as_compose_runs_it() -> None:
     words = {name: " ".join(container(workload)["args"][:2]) for name, workload in workloads().items()}
     assert words == {
         "ingress": "ingress --host",
-        **{role: f"worker {role}" for role in ("reservations", "payments", "projections", "expiry")},
+        **{role: f"worker {role}" for role in ("reservations", "payments", "projections", "expiry", "reconciliation")},
     }
     services = COMPOSE["services"]
     assert {container(each)["image"] for each in everything()} == {services["payments"]["image"]}
@@ -97,8 +97,8 @@ def test_every_command_of_the_manifests_can_be_typed() -> None:
 
 def test_a_reservations_worker_keeps_its_name_and_nobody_else_in_a_group_is_given_one() -> None:
     named = {name for name, workload in workloads().items() if "$(POD_NAME)" in container(workload)["args"]}
-    # Names of a Deployment's pods never come back: the broker would wait for the dead. These two are in no group.
-    assert named == {"reservations", "ingress", "expiry"}
+    # Names of a Deployment's pods never come back: the broker would wait for the dead. The others are in no group.
+    assert named == {"reservations", "ingress", "expiry", "reconciliation"}
     [variable] = container(workloads()["reservations"])["env"]
     assert variable == {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     [service] = [name for name, each in of("Service").items() if each["spec"].get("clusterIP") == "None"]
@@ -174,6 +174,7 @@ def test_secrets_go_to_those_who_need_them_and_the_page_shows_how_they_are_made(
         "projections": ["innkeeper"],
         "expiry": ["innkeeper"],
         "payments": ["innkeeper", "innkeeper-payments"],
+        "reconciliation": ["innkeeper", "innkeeper-payments"],
         "ingress": ["innkeeper", "innkeeper-ingress"],
     }
     page = (ROOT / "docs" / "deployment.md").read_text()
@@ -191,7 +192,7 @@ def secrets(workload: dict[str, Any]) -> list[str]:
 
 
 @with_openssl
-@pytest.mark.parametrize("service", ["ingress-1", "payments", "reservations-1"])
+@pytest.mark.parametrize("service", ["ingress-1", "payments", "reconciliation", "reservations-1"])
 def test_each_process_takes_its_settings_as_production(service: str, tmp_path: Path) -> None:
     data = of("ConfigMap")["innkeeper"]["data"]
     assert data.keys() <= SETTINGS

@@ -9,7 +9,7 @@ from operators.audit import audit
 from sandbox.system import Plan, System
 from storage.settings import DatabaseSettings
 from tests.support.money import require_explained_money
-from tests.support.stack import LONG_TIMEOUTS
+from tests.support.stack import LONG_TIMEOUTS, SHORT_OUTAGES
 from tests.support.waiting import wait_until
 from tests.system.money.desk import Desk
 from tests.system.path.guest import open_house
@@ -28,7 +28,12 @@ async def whole_system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         partitions=4,
         own_servers=True,
         quiet=True,
-        environment={"RATE_LIMITS": "false", **LONG_TIMEOUTS},
+        environment={
+            "RATE_LIMITS": "false",
+            "RECONCILIATION_EVENTS_SECONDS": "1",
+            **LONG_TIMEOUTS,
+            **SHORT_OUTAGES,
+        },
     )
     async with System(plan) as system, open_house(system) as house:
         yield Desk(house)

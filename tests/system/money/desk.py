@@ -14,6 +14,8 @@ from tests.support.log import Log
 from tests.support.money import read_events
 from tests.support.waiting import wait_until
 from tests.system.path.guest import GOOD_CARD, Guest, House, Room
+from topics.messages.commands import SetSaleTerms
+from topics.messages.sale import SaleTerms
 
 
 @dataclass
@@ -92,6 +94,12 @@ class Desk:
         await self.house.eventually("select count(*) >= 30 as so from inventory where room_id = %s", room.id)
         return Inn(host, room)
 
+    async def sell_by(self, inn: Inn, terms: SaleTerms) -> None:
+        """Sell an inn's room by these terms."""
+        await self.house.send(SetSaleTerms(room_id=inn.room.id, hotel_id=inn.room.hotel_id, terms=terms))
+        select = "select version = %s as so from room_sale_terms where room_id = %s"
+        await self.house.eventually(select, terms.version, inn.room.id)
+
     async def _host_of_all(self) -> Guest:
         if self._host is None:
             signed_up = await self.house.guest()
@@ -113,7 +121,11 @@ class Desk:
 
     async def pay(self, guest: Guest, inn: Inn, booking_id: str, *, card: str = GOOD_CARD) -> Paid:
         """Let a guest name who stays, and pay."""
-        session = (await guest.checkout(booking_id)).rpartition("/")[2]
+        return await self.pay_at(await guest.checkout(booking_id), guest, inn, booking_id, card=card)
+
+    async def pay_at(self, page: str, guest: Guest, inn: Inn, booking_id: str, *, card: str = GOOD_CARD) -> Paid:
+        """Let a guest pay at the address of the payment page."""
+        session = page.rpartition("/")[2]
         paid = await self.house.stripe("POST", f"/_sandbox/sessions/{session}/pay", json={"card": card})
         await guest.becomes(booking_id, "CONFIRMED")
         return Paid(guest, inn, booking_id, paid["payment_intent"])

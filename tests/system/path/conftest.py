@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from sandbox.system import Plan, System
 from tests.support.caps import WITHOUT_CAPS
-from tests.support.stack import LONG_TIMEOUTS
+from tests.support.stack import LONG_TIMEOUTS, SHORT_OUTAGES
 from tests.support.waiting import wait_until
 from tests.system.path.guest import House, open_house
 
@@ -34,7 +34,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         own_servers=True,
         quiet=True,
         # One user asks what a thousand would.
-        environment={"RATE_LIMITS": "false", **WITHOUT_CAPS, **LONG_TIMEOUTS},
+        environment={"RATE_LIMITS": "false", **WITHOUT_CAPS, **LONG_TIMEOUTS, **SHORT_OUTAGES},
     )
     async with System(plan) as system, open_house(system) as opened:
         yield opened

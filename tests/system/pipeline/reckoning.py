@@ -23,12 +23,13 @@ HOLDING: Final = ("RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING")
 _MISCOUNTED: Final = """
     with taken as (
         select b.room_id, d::date as night,
-               sum(b.rooms_count) filter (where b.status in ('CONFIRMED', 'CANCELLED')) as booked,
+               sum(b.rooms_count) filter (where b.status <> all(%s)) as booked,
                sum(b.rooms_count) filter (where b.status = any(%s)) as reserved
         from booking b, generate_series(b.check_in, b.check_out - 1, interval '1 day') d
-        where b.status = 'CONFIRMED' or b.status = any(%s)
-           -- Nights that were past when a stay was cancelled stay booked.
-           or b.status = 'CANCELLED' and d < b.freed_from
+        where b.status in ('CONFIRMED', 'CHECKED_IN') or b.status = any(%s)
+           -- The nights before the first that was freed stay booked.
+           or b.status in ('CANCELLED', 'CHECKED_OUT', 'NO_SHOW') and d < b.freed_from
+           or b.status = 'CHECKED_OUT' and b.freed_from is null
         group by 1, 2
     )
     select i.room_id, i.date, i.booked_count, coalesce(t.booked, 0), i.reserved_count, coalesce(t.reserved, 0)
@@ -37,11 +38,12 @@ _MISCOUNTED: Final = """
 """
 
 _OVERSOLD: Final = """
-    select b.room_id, d::date, sum(b.rooms_count), max(i.total_count)
+    select b.room_id, d::date, sum(b.rooms_count), max(i.total_count + i.allowance_count - i.blocked_count)
     from booking b cross join generate_series(b.check_in, b.check_out - 1, interval '1 day') d
     left join inventory i on i.room_id = b.room_id and i.date = d::date
-    where b.status = 'CONFIRMED' or b.status = any(%s)
-    group by 1, 2 having sum(b.rooms_count) > coalesce(max(i.total_count), 0)
+    where b.status in ('CONFIRMED', 'CHECKED_IN', 'CHECKED_OUT', 'NO_SHOW') and d < coalesce(b.freed_from, b.check_out)
+       or b.status = any(%s)
+    group by 1, 2 having sum(b.rooms_count) > coalesce(max(i.total_count + i.allowance_count - i.blocked_count), 0)
 """
 
 
@@ -72,7 +74,7 @@ async def behind(kafka_url: str, database_url: str, consumer: str, topics: Itera
 async def miscounted(database_url: str) -> list[str]:
     """Return every room-date whose counters are not the sum over its bookings."""
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        rows = await connection.execute(_MISCOUNTED, (list(HOLDING), list(HOLDING)))
+        rows = await connection.execute(_MISCOUNTED, [list(HOLDING)] * 3)
         return [
             f"room {room} on {night}: booked {booked} (bookings sum to {really_booked}),"
             f" reserved {reserved} (bookings sum to {really_reserved})"
@@ -98,13 +100,18 @@ async def unfinished(database_url: str) -> list[str]:
 
 
 async def unpaid_for(database_url: str, payments: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the bookings whose net money at Stripe is not their amount if CONFIRMED, else nothing."""
+    """Return the bookings whose net money at Stripe is not their amount if they are sold, or what is kept of it."""
     net: Counter[str] = Counter()
     for payment in payments:
         net[payment["metadata"].get("booking_id", "?")] += payment["captured_minor"] - payment["refunded_minor"]
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        rows = await connection.execute("select id::text, status, amount_minor from booking")
-        due = {id: amount if status == "CONFIRMED" else 0 async for id, status, amount in rows}
+        rows = await connection.execute(
+            "select id::text, status, amount_minor, (policy ->> 'kept_minor')::bigint from booking"
+        )
+        sold = {"CONFIRMED", "CHECKED_IN", "CHECKED_OUT", "NO_SHOW"}
+        due = {
+            id: kept if kept is not None else amount if status in sold else 0 async for id, status, amount, kept in rows
+        }
     return [
         f"{id}: {net[id]} at Stripe, {due.get(id)} due" for id in net.keys() | due.keys() if net[id] != due.get(id, 0)
     ]
@@ -206,6 +213,9 @@ def last_status(published: Mapping[int, Sequence[Entry]]) -> dict[str, str]:
         "booking.confirmed.v1": "CONFIRMED",
         "booking.cancelled.v1": "CANCELLED",
         "booking.expired.v1": "EXPIRED",
+        "booking.checked_in.v1": "CHECKED_IN",
+        "booking.checked_out.v1": "CHECKED_OUT",
+        "booking.no_show.v1": "NO_SHOW",
     }
     found: dict[str, str] = {}
     for events in published.values():

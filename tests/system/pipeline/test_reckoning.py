@@ -1,12 +1,16 @@
 """The reckoning has teeth: it finds each fault that is put into the data."""
 
+import pytest
+
 from storage.database import connect
 from storage.settings import DatabaseSettings
 from tests.support.scenario import NOON
 from tests.system.pipeline.load import Promises
 from tests.system.pipeline.log import Entry
-from tests.system.pipeline.reckoning import decided_once, first_publications, miscounted, sold_again
-from tests.workers.decisions.words import CANCELLED, OPENED, PAID, RESERVED, but, march
+from tests.system.pipeline.reckoning import decided_once, first_publications, miscounted, oversold, sold_again
+from tests.workers.decisions.words import CANCELLED, CHANGED, OPENED, PAID, RESERVED, but, march
+from tests.workers.decisions.words_at_hotel import ARRIVED, DID_NOT_ARRIVE, LEFT
+from topics.messages.events import BookingEvent, Event
 from workers.decisions import State
 from workers.reservations.write_batch import WriteBatch
 
@@ -83,17 +87,60 @@ def test_a_key_that_stood_for_two_bookings_is_found() -> None:
     assert [line.partition(":")[0] for line in promises.broken_keys()] == ["two"]
 
 
-async def test_nights_that_were_past_when_a_stay_was_cancelled_stay_counted(database: DatabaseSettings) -> None:
-    async with await connect(database, "a test") as connection, connection.transaction():
-        batch = WriteBatch({})
-        state = State(None, {})
-        for event in (OPENED, RESERVED, PAID, but(CANCELLED, freed_from=march(11))):
-            state = batch.apply(state, event, NOON)
-        await batch.write(connection)
-    url = database.database_url.get_secret_value()
+@pytest.mark.parametrize(
+    "ends",
+    [
+        (but(CANCELLED, freed_from=march(11)),),
+        (ARRIVED, but(LEFT, freed_from=march(11))),
+        (but(DID_NOT_ARRIVE, freed_from=march(11)),),
+    ],
+    ids=["cancelled", "left early", "no show"],
+)
+async def test_nights_before_a_stay_ended_early_stay_counted(
+    ends: tuple[BookingEvent, ...], database: DatabaseSettings
+) -> None:
+    url = await ledger_of(database, OPENED, RESERVED, PAID, *ends)
     assert await miscounted(url) == []
+    assert await oversold(url) == []
 
     async with await connect(database, "a test") as connection:
         await connection.execute("update booking set freed_from = null")
 
     assert len(await miscounted(url)) == 1
+
+
+@pytest.mark.parametrize("ends", [(ARRIVED,), (ARRIVED, LEFT)], ids=["there", "left on their day"])
+async def test_all_nights_of_guests_who_arrived_stay_counted(
+    ends: tuple[BookingEvent, ...], database: DatabaseSettings
+) -> None:
+    url = await ledger_of(database, OPENED, RESERVED, PAID, *ends)
+    assert await miscounted(url) == []
+
+    async with await connect(database, "a test") as connection:
+        await connection.execute("update booking set status = 'CANCELLED'")
+
+    assert len(await miscounted(url)) == 2
+
+
+async def test_rooms_beyond_total_and_allowance_are_found(database: DatabaseSettings) -> None:
+    url = await ledger_of(database, but(OPENED, total_count=0), but(CHANGED, allowance_count=1), RESERVED)
+    assert await oversold(url) == []
+
+    async with await connect(database, "a test") as connection:
+        await connection.execute("update inventory set total_count = 1, blocked_count = 1")
+
+    assert await oversold(url) == []
+    async with await connect(database, "a test") as connection:
+        await connection.execute("update booking set rooms_count = 2")
+    assert len(await oversold(url)) == 2
+
+
+async def ledger_of(database: DatabaseSettings, *events: Event) -> str:
+    """Write what became of the events into the ledger, and return the address of the database."""
+    async with await connect(database, "a test") as connection, connection.transaction():
+        batch = WriteBatch({})
+        state = State(None, {})
+        for event in events:
+            state = batch.apply(state, event, NOON)
+        await batch.write(connection)
+    return database.database_url.get_secret_value()

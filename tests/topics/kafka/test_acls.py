@@ -25,10 +25,10 @@ def rights(role: str, settings: KafkaSettings | None = None) -> dict[tuple[str, 
     return {(grant.resource, grant.name): set(grant.operations) for grant in found if grant.role == role}
 
 
-def test_the_ingress_alone_may_write_webhooks_and_operators_play_them_again() -> None:
-    assert STRIPE_WEBHOOKS.written_by == (Service.INGRESS,)
+def test_the_ingress_and_reconciliation_may_write_webhooks_and_operators_play_them_again() -> None:
+    assert STRIPE_WEBHOOKS.written_by == (Service.INGRESS, Service.RECONCILIATION)
     writers = [role for role in OURS if "Write" in rights(role).get(("topic", "stripe.webhooks"), set())]
-    assert writers == ["ingress", "operators"]
+    assert writers == ["ingress", "reconciliation", "operators"]
 
 
 def test_each_role_has_the_rights_of_its_work_and_no_others() -> None:
@@ -39,6 +39,11 @@ def test_each_role_has_the_rights_of_its_work_and_no_others() -> None:
         ("group", "innkeeper-reservations"): {"Read"},
     }
     assert rights("expiry") == {("topic", "booking.commands"): {"Write", "DescribeConfigs"}}
+    # It reads every partition, and belongs to no group.
+    assert rights("reconciliation") == {
+        ("topic", "booking.commands"): {"Write", "DescribeConfigs"},
+        ("topic", "stripe.webhooks"): {"Read", "Write", "DescribeConfigs"},
+    }
 
 
 def test_the_ingress_reads_what_it_shows_operators() -> None:

@@ -185,8 +185,8 @@ async def test_the_expiry_timer_may_ask_for_a_hold_to_end(house: Secured) -> Non
     assert log_reader.cloud_event(asked)["type"] == ExpireHold.message_type
 
 
-async def test_only_the_ingress_and_operators_that_replay_write_webhooks(house: Secured) -> None:
-    others = [name for name in EVERYBODY if name not in {"ingress", "operators"}]
+async def test_only_the_ingress_reconciliation_and_operators_that_replay_write_webhooks(house: Secured) -> None:
+    others = [name for name in EVERYBODY if name not in {"ingress", "reconciliation", "operators"}]
 
     refused = await asyncio.gather(*(house.cannot_write(name, STRIPE_WEBHOOKS) for name in others))
 

@@ -2,18 +2,27 @@
 
 import json
 from datetime import date, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from tests.contracts.check import frozen
 from topics.envelope import decode_value, encode_value, message_types
 from topics.kafka.settings import KafkaSettings
-from topics.messages.events import BookingReserved, InventoryChanged, NightRange, RefusedNight, night_ranges
+from topics.messages.events import (
+    BookingReserved,
+    InventoryChanged,
+    NightRange,
+    RefundRequested,
+    RefusedNight,
+    night_ranges,
+)
 from topics.messages.upcasting import OLDER, InventoryChangedV1, written_as_older
-from topics.messages.values import NightRefusal
+from topics.messages.values import NightRefusal, RefundReason
 
 FIRST = date(2027, 1, 1)
 
@@ -89,10 +98,48 @@ def test_a_change_of_a_year_is_a_line_and_no_longer_a_page() -> None:
 
 def test_the_older_version_is_written_until_an_operator_sets_the_newer() -> None:
     assert KafkaSettings(_env_file=None).inventory_changed_version == 1
-    assert written_as_older(2) == {}
+    assert InventoryChanged not in written_as_older(2)
     for unknown in (0, 3):
         with pytest.raises(ValidationError):
             KafkaSettings(_env_file=None, inventory_changed_version=unknown)
+
+
+REFUND = RefundRequested(
+    room_id=412,
+    booking_id=UUID(int=1),
+    session_id="cs_1",
+    payment_intent="pi_1",
+    amount_minor=150_00,
+    currency="EUR",
+    reason=RefundReason.BOOKING_CANCELLED,
+    total_minor=180_00,
+)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_refund_is_written_in_the_newer_version_if_the_hotel_keeps_a_part(version: int) -> None:
+    write = written_as_older(version)[RefundRequested]
+    part = replace(REFUND, retained_minor=20_00)
+
+    for refund, message_type in ((REFUND, "booking.refund_requested.v1"), (part, "booking.refund_requested.v2")):
+        written = write(refund)
+        assert written.message_type == message_type
+        assert ("retained_minor" in json.loads(encode_value(written))) == (refund is part)
+        assert decode_value(written.message_type, encode_value(written)) == refund
+
+
+def test_a_refund_from_before_policies_is_one_of_which_nothing_is_retained() -> None:
+    long_ago = json.dumps(frozen()["booking.refund_requested.v1"]["value"]).encode()
+    refund = decode_value("booking.refund_requested.v1", long_ago)
+
+    assert isinstance(refund, RefundRequested)
+    assert (refund.amount_minor, refund.retained_minor) == (94_500, 0)
+
+
+def test_a_change_with_an_allowance_has_no_older_version() -> None:
+    change = InventoryChanged(room_id=1, ranges=night_ranges([night(1)]), allowance_count=0)
+
+    assert written_as_older(1)[InventoryChanged](change) is change
 
 
 def test_a_waiter_for_an_event_gets_all_its_versions() -> None:

@@ -4,26 +4,44 @@ Shares nothing with the core but the commands. Rooms that are taken are counted 
 read off the facts on its sheet. Slow, and easy to believe.
 """
 
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from fractions import Fraction
-from math import floor
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
+from tests.workers.decisions.clerk_at_hotel import ONE_DAY, Desk, days_of, hotel_times, wall_time
+from tests.workers.decisions.clerk_of_sales import (
+    BARE,
+    cents,
+    cost_of_cancelling,
+    cost_of_leaving,
+    cost_of_not_coming,
+    is_stopped,
+    offer,
+    people_do_not_fit,
+    plan_of,
+    rule_against,
+    terms_on_paper,
+)
+from topics.zones import ZONE_DATA_VERSION
+
 Fact = dict[str, Any]
-ONE_DAY = timedelta(days=1)
-#: Minutes by which clocks are ahead of UTC in the nights of the stays.
-AHEAD = {"UTC": 0, "America/Vancouver": -7 * 60, "Asia/Kolkata": 5 * 60 + 30}
+#: Why money goes back when a stay ends so.
+END_REASONS = {"CANCELLED": "booking_cancelled", "CHECKED_OUT": "early_departure", "NO_SHOW": "no_show"}
 #: The least and the most that a card can pay in euros, and the most that the books can hold.
 LEAST, MOST, BOOKS = 50, 99_999_999, 10**12
 
 
 class Envelopes:
-    """The money of one payment in five envelopes: every slip of paper moves some of it, and none comes or goes."""
+    """The money of one payment in six envelopes: every slip of paper moves some of it, and none comes or goes."""
 
     def __init__(self, session: str, amount: int, coin: str, *, pays: bool) -> None:
         self.session, self.amount, self.coin, self.pays = session, amount, coin, pays
         self.kept, self.due, self.sent, self.lost, self.waived = amount, 0, 0, 0, 0
+        #: The part that the hotel keeps by its policy: as it was promised, and as it is left.
+        self.promised = self.house = 0
         #: Refunds by id: the amount, and whether somebody made it by hand; those that failed; claims at the bank.
         self.refunds: dict[str, tuple[int, bool]] = {}
         self.failed: list[str] = []
@@ -44,7 +62,7 @@ class Envelopes:
         """A refund went out."""
         self.refunds[id] = (amount, by_hand)
         before = self.lost
-        self.twice += self.move(amount, "sent", "due", "kept", "waived", "lost")
+        self.twice += self.move(amount, "sent", "due", "kept", "house", "waived", "lost")
         self.beyond += before - self.lost
 
     def bounce(self, id: str) -> None:
@@ -58,10 +76,15 @@ class Envelopes:
         self.beyond -= again
         self.move(again, "lost", "sent")
         self.move(amount - again, "kept" if by_hand or self.pays else "due", "sent")
+        self.keep_promise()
+
+    def keep_promise(self) -> None:
+        """Put into the house's envelope what it has too little."""
+        self.move(self.promised - self.house, "house", "kept", "due")
 
     def lose(self, amount: int) -> None:
         """The bank took it."""
-        self.beyond += self.move(amount, "lost", "due", "kept", "waived")
+        self.beyond += self.move(amount, "lost", "due", "kept", "house", "waived")
 
     def state(self) -> str:
         """Return the state as the core names it."""
@@ -69,17 +92,16 @@ class Envelopes:
 
     def sums(self) -> list[int]:
         """Return what is in each envelope."""
-        return [self.sent + self.twice, self.lost, self.due, self.waived, self.kept]
+        return [self.sent + self.twice, self.lost, self.due, self.waived, self.house, self.kept]
 
 
-class Clerk:
+class Clerk(Desk):
     """Returns the events of each command, as plain dicts in the shape of ours."""
 
     def __init__(self) -> None:
-        #: (room, night) -> the values that the manager set.
-        self.shelf: dict[tuple[int, date], Fact] = {}
-        #: booking id -> its sheet.
-        self.sheets: dict[UUID, Fact] = {}
+        super().__init__()
+        #: room -> the terms on its wall.
+        self.terms: dict[int, Fact] = {}
 
     def decide(self, command: Any, now: datetime) -> list[Fact]:
         """Carry the command out and return its events."""
@@ -122,21 +144,38 @@ class Clerk:
     def _repeat(self, sheet: Fact) -> None:
         self._answer("booking.command_repeated.v1", command=self._command.message_type, booking_status=status_of(sheet))
 
-    def _return_money(self, intent: str, money: Envelopes, reason: str) -> None:
-        """Ask for a refund of all that is kept of a payment."""
+    def _return_money(self, intent: str, money: Envelopes, reason: str, keep: int = 0) -> None:
+        """Ask for a refund of all of a payment but for what the policy keeps."""
         money.pays = False
+        money.promised = max(keep, money.promised)
+        money.keep_promise()
         amount = money.kept
         money.move(amount, "due", "kept")
         total = money.sent + money.lost + money.due
         self._answer(
-            "booking.refund_requested.v1",
+            "booking.refund_requested.v2",
             session_id=money.session,
             payment_intent=intent,
             amount_minor=amount,
             currency=money.coin,
             reason=reason,
             total_minor=None if total == amount else total,
+            retained_minor=money.promised,
         )
+
+    def _settle(self, sheet: Fact, policy: Fact | None) -> None:
+        if policy is None:
+            return
+        sheet["policy"] = policy
+        for intent, money in sheet["money"].items():
+            if money.pays and money.kept > policy["kept_minor"]:
+                self._return_money(intent, money, END_REASONS[status_of(sheet)], policy["kept_minor"])
+
+    def _cost_of_leaving(self, sheet: Fact, left: date) -> Fact:
+        return cost_of_leaving(sheet, left)
+
+    def _cost_of_not_coming(self, sheet: Fact) -> Fact:
+        return cost_of_not_coming(sheet)
 
     # Commands about bookings
 
@@ -158,7 +197,7 @@ class Clerk:
             name: getattr(command, name)
             for name in ("user_id", "hotel_id", "check_in", "check_out", "rooms_count", "terms")
         }
-        no = self._why_not(command)
+        no = self._why_not(command, now)
         fresh = {"room_id": command.room_id, **asked, "no": no, "guests": [], "attempt": 0, "session": None}
         fresh |= {"trouble": None, "lapsed": False, "ended": None, "sold": False, "money": {}, "cost": 0, "coin": ""}
         fresh |= {
@@ -167,15 +206,19 @@ class Clerk:
             "crossed out": [],
             "times": command.stay_times if no is None else None,
             "freed": None,
+            "desk": None,
+            "sale": None,
+            "shares": [],
+            "policy": None,
         }
         self.sheets[command.booking_id] = fresh
         if no is not None:
             self._answer("booking.rejected.v1", **asked, reason=no)
             return
-        costs = self._costs(command)
-        fresh["cost"] = sum(costs)
+        fresh |= self._offer(command)
+        asked["terms"] = fresh["terms"]
         fresh["coin"] = self.shelf[command.room_id, command.check_in]["currency"]
-        if command.terms == "prepaid":
+        if fresh["terms"] == "prepaid":
             fresh["until"] = now + timedelta(seconds=command.hold_seconds)
         price = {"amount_minor": fresh["cost"], "currency": fresh["coin"]}
         self._answer(
@@ -183,14 +226,15 @@ class Clerk:
             **asked,
             **price,
             hold_expires_at=fresh["until"],
-            night_amounts_minor=tuple(costs),
+            night_amounts_minor=tuple(fresh["shares"]),
             stay_times=_written(command.stay_times),
+            sale=fresh["sale"],
         )
-        if command.terms == "at_hotel":
+        if fresh["terms"] == "at_hotel":
             fresh["sold"] = True
             self._answer("booking.confirmed.v1", **price, session_id=None, payment_intent=None, late=False)
 
-    def _why_not(self, command: Any) -> str | None:
+    def _why_not(self, command: Any, now: datetime) -> str | None:
         if not command.check_in < command.check_out:
             return "no_nights"
         if command.rooms_count <= 0:
@@ -203,13 +247,72 @@ class Clerk:
         nights = [night for night in stay if night is not None]
         if command.hotel_id != nights[0]["hotel_id"]:
             return "room_of_another_hotel"
-        reasons = {
-            "night_closed": True in [night["closed"] for night in nights],
-            "sold_out": not self._fits(command.room_id, command),
-            "account_share": self._takes_too_much(command),
-            "not_chargeable": not self._can_be_paid(command),
-        }
-        return next((reason for reason, true in reasons.items() if true), None)
+        checks = (
+            lambda: self._why_no_offer(command, now),
+            lambda: "night_closed" if True in [night["closed"] for night in nights] else None,
+            lambda: self._why_no_sale(command, now),
+            lambda: None if self._fits(command.room_id, command) else "sold_out",
+            lambda: "account_share" if self._takes_too_much(command) else None,
+            lambda: None if self._can_be_paid(command) else "not_chargeable",
+        )
+        return next((reason for check in checks if (reason := check()) is not None), None)
+
+    def _terms_of(self, command: Any) -> Fact | None:
+        """Return the terms that a price is made by; None: it is made by the nights alone."""
+        if command.agreed_nightly_minor is not None or command.terms == "at_hotel":
+            return None
+        bare = BARE if command.plan_id is not None or command.party is not None else None
+        return self.terms.get(command.room_id, bare)
+
+    def _why_no_offer(self, command: Any, now: datetime) -> str | None:
+        if command.quoted is not None:
+            return "quote_expired" if now > command.quoted.good_until else None
+        terms = self._terms_of(command)
+        if terms is None:
+            return None
+        if plan_of(terms, command.plan_id) is None:
+            return "no_such_plan"
+        return people_do_not_fit(terms, command)
+
+    def _why_no_sale(self, command: Any, now: datetime) -> str | None:
+        if command.quoted is not None:
+            plan = plan_of(self.terms.get(command.room_id, BARE), command.quoted.sale.plan_id)
+            return "stop_sell" if is_stopped(plan, command.check_in) else None
+        terms = self._terms_of(command)
+        plan = None if terms is None else plan_of(terms, command.plan_id)
+        times = {"times": command.stay_times}
+        return None if plan is None else rule_against(plan, command, wall_time(times, command, now).date())
+
+    def _offer(self, command: Any) -> Fact:
+        """Write down the price: as it was quoted, by the room's terms, or by its nights alone."""
+        quoted = command.quoted
+        if quoted is not None:
+            price = {"terms": quoted.terms.value, "cost": quoted.amount_minor}
+            return {**price, "shares": [*quoted.night_amounts_minor], "sale": _plain(quoted.sale)}
+        terms = self._terms_of(command)
+        if terms is None:
+            costs = [cost * command.rooms_count for cost in self._costs(command)]
+            return {"terms": command.terms, "cost": sum(costs), "shares": costs, "sale": None}
+        plan = plan_of(terms, command.plan_id)
+        assert plan is not None
+        return offer(terms, plan, command, self._costs(command))
+
+    def quote(self, command: Any) -> Fact | None:
+        """Return the price of a stay that a guest asks for, if it has one."""
+        nights = self._stay(command.room_id, command.check_in, command.check_out)
+        terms = self.terms.get(command.room_id, BARE)
+        return None if None in nights or plan_of(terms, command.plan_id) is None else self._offer(command)
+
+    def set_sale_terms_nights(self, command: Any) -> list[Fact]:
+        """Hang new terms on the wall, unless newer ones hang there, or these make no sense."""
+        terms, known = command.terms, self.terms.get(command.room_id, BARE)
+        if command.room_id in self.terms and terms.version <= known["version"]:
+            return [_unchanged(command, None if terms.version == known["version"] else "newer_terms")]
+        if not terms.plans:
+            return [_unchanged(command, "terms_invalid")]
+        self.terms[command.room_id] = terms_on_paper(terms)
+        changed = {"message_type": "inventory.sale_terms_changed.v1", "room_id": command.room_id}
+        return [{**changed, "hotel_id": command.hotel_id, "terms": _plain(terms)}]
 
     def _takes_too_much(self, command: Any) -> bool:
         """Count the rooms that the account has unpaid, sheet by sheet, in each night."""
@@ -232,10 +335,11 @@ class Clerk:
         return False
 
     def _can_be_paid(self, command: Any) -> bool:
-        cost = sum(self._costs(command))
-        if command.terms == "at_hotel" or cost == 0:
-            return cost <= BOOKS
-        return LEAST <= cost <= MOST
+        price = self._offer(command)
+        cost, later = price["cost"], 0 if price["sale"] is None else price["sale"]["at_hotel_minor"]
+        if max(cost, later) > BOOKS:
+            return False
+        return price["terms"] == "at_hotel" or cost == 0 or LEAST <= cost <= MOST
 
     def _stay(self, room_id: int, first: date, end: date) -> list[Fact | None]:
         nights = []
@@ -245,13 +349,7 @@ class Clerk:
         return nights
 
     def _fits(self, room_id: int, stay: Any) -> bool:
-        day = stay.check_in
-        while day < stay.check_out:
-            total = self.shelf[room_id, day]["total_count"]
-            if sum(self.taken(room_id, day)) + stay.rooms_count > total:
-                return False
-            day += ONE_DAY
-        return True
+        return all(self.left(room_id, day) >= stay.rooms_count for day in days_of(stay.check_in, stay.check_out))
 
     def taken(self, room_id: int, day: date) -> tuple[int, int]:
         """Count the rooms that are reserved and those that are booked, booking by booking."""
@@ -259,20 +357,23 @@ class Clerk:
         for sheet in self.sheets.values():
             if sheet["room_id"] != room_id or not sheet["check_in"] <= day < sheet["check_out"]:
                 continue
-            if status_of(sheet) == "CONFIRMED" or (sheet["freed"] is not None and day < sheet["freed"]):
+            if sheet["freed"] is not None:
+                booked += sheet["rooms_count"] if day < sheet["freed"] else 0
+            elif status_of(sheet) in {"CONFIRMED", "CHECKED_IN", "CHECKED_OUT"}:
                 booked += sheet["rooms_count"]
             elif status_of(sheet) in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}:
                 reserved += sheet["rooms_count"]
         return reserved, booked
 
     def _costs(self, command: Any) -> list[int]:
+        """Return the price of each night in one room."""
         costs = []
         for night in self._stay(command.room_id, command.check_in, command.check_out):
             assert night is not None
             exact = Fraction(night["price_minor"] * night["surge_milli"], 1000)
             if command.agreed_nightly_minor is not None:
                 exact = Fraction(command.agreed_nightly_minor)
-            costs.append(floor(exact + Fraction(1, 2)) * command.rooms_count)
+            costs.append(cents(exact))
         return costs
 
     def _add_guests(self, sheet: Fact, command: Any, now: datetime) -> None:
@@ -328,7 +429,7 @@ class Clerk:
         }
         if status in refusals:
             self._refuse(refusals[status])
-        elif status == "CONFIRMED" or (status == "PAYMENTS_PENDING" and not never_opened):
+        elif sheet["sold"] or (status == "PAYMENTS_PENDING" and not never_opened):
             self._repeat(sheet)
         elif sheet["cost"] == 0:
             self._sell(sheet, None, late=False)
@@ -360,12 +461,12 @@ class Clerk:
         no = None
         if command.amount_minor != sheet["cost"] or command.currency != sheet["coin"]:
             no = "wrong_amount"
-        elif status == "CONFIRMED":
-            no = "second_payment"
         elif status in {"CANCELLED", "REJECTED"}:
             no = "booking_cancelled"
+        elif sheet["sold"]:
+            no = "second_payment"
         elif status == "EXPIRED" and (
-            _wall_time(sheet, command, now).date() > sheet["check_in"] or not self._still_free(sheet)
+            wall_time(sheet, command, now).date() > sheet["check_in"] or not self._still_free(sheet)
         ):
             no = "nights_gone"
         if no is None:
@@ -381,8 +482,7 @@ class Clerk:
         day = sheet["check_in"]
         while day < sheet["check_out"]:
             night = self.shelf[sheet["room_id"], day]
-            left = night["total_count"] - sum(self.taken(sheet["room_id"], day))
-            if night["closed"] or left < sheet["rooms_count"]:
+            if night["closed"] or self.left(sheet["room_id"], day) < sheet["rooms_count"]:
                 return False
             day += ONE_DAY
         return True
@@ -423,7 +523,7 @@ class Clerk:
             self._repeat(sheet)
         elif status == "EXPIRED":
             self._refuse("hold_expired")
-        elif status == "REJECTED":
+        elif status == "REJECTED" or sheet["desk"] is not None:
             self._refuse("wrong_status")
         elif (
             status == "CONFIRMED"
@@ -431,18 +531,31 @@ class Clerk:
         ):
             self._refuse(late)
         else:
-            self._end(sheet, command.reason, _wall_time(sheet, command, now).date(), command.hotel_reason)
+            sold = status == "CONFIRMED"
+            policy = cost_of_cancelling(sheet, command, now, ZONE_DATA_VERSION) if sold else None
+            today = wall_time(sheet, command, now).date()
+            self._end(sheet, command.reason, today, command.hotel_reason, policy)
 
-    def _end(self, sheet: Fact, reason: str, today: date | None = None, hotel_reason: str | None = None) -> None:
+    def _end(
+        self,
+        sheet: Fact,
+        reason: str,
+        today: date | None = None,
+        hotel_reason: str | None = None,
+        policy: Fact | None = None,
+    ) -> None:
         if status_of(sheet) == "CONFIRMED" and today is not None and sheet["check_in"] < today:
             sheet["freed"] = min(sheet["check_out"], today)
-        sheet |= {"ended": reason, "until": None}
-        self._answer("booking.cancelled.v1", reason=reason, hotel_reason=hotel_reason, freed_from=sheet["freed"])
+        sheet |= {"ended": reason, "until": None, "policy": policy}
+        self._answer(
+            "booking.cancelled.v1", reason=reason, hotel_reason=hotel_reason, freed_from=sheet["freed"], policy=policy
+        )
+        keep = 0 if policy is None else policy["kept_minor"]
         for intent, money in sheet["money"].items():
-            if money.pays:
-                money.pays = False
-                if money.kept:
-                    self._return_money(intent, money, "booking_cancelled")
+            if money.pays and money.kept == 0:
+                money.pays, money.promised = False, keep
+            elif money.pays and money.kept > keep:
+                self._return_money(intent, money, "booking_cancelled", keep)
 
     def _expire_hold(self, sheet: Fact, command: Any, now: datetime) -> None:
         if status_of(sheet) not in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}:
@@ -468,10 +581,10 @@ class Clerk:
             amount_minor=command.amount_minor,
             by_hand=command.by_hand,
         )
-        wall_time = _wall_time(sheet, command, now)
-        over = wall_time >= datetime.combine(sheet["check_out"], _times(sheet, command)[2])
+        clock = wall_time(sheet, command, now)
+        over = clock >= datetime.combine(sheet["check_out"], hotel_times(sheet, command)[2])
         if money.pays and money.kept == 0 and command.cancel_if_full and status_of(sheet) == "CONFIRMED" and not over:
-            self._end(sheet, "refunded_by_hand", wall_time.date())
+            self._end(sheet, "refunded_by_hand", clock.date())
 
     def _fail_refund(self, sheet: Fact, command: Any, now: datetime) -> None:
         money = sheet["money"].get(command.payment_intent)
@@ -491,9 +604,14 @@ class Clerk:
             failure=command.failure,
             by_hand=by_hand,
         )
-        if money.kept and not money.pays:
-            reasons = {"CONFIRMED": "second_payment", "EXPIRED": "nights_gone"}
-            reason = reasons.get(status_of(sheet), "booking_cancelled")
+        if money.pays:
+            self._settle(sheet, sheet["policy"])
+        elif money.kept and money.promised:
+            self._return_money(command.payment_intent, money, END_REASONS[status_of(sheet)])
+        elif money.kept:
+            status = status_of(sheet)
+            sold = status in {"CONFIRMED", "CHECKED_IN", "CHECKED_OUT", "NO_SHOW"}
+            reason = "second_payment" if sold else "nights_gone" if status == "EXPIRED" else "booking_cancelled"
             wrong = (money.amount, money.coin) != (sheet["cost"], sheet["coin"])
             self._return_money(command.payment_intent, money, "wrong_amount" if wrong else reason)
 
@@ -549,7 +667,12 @@ class Clerk:
         day = command.first_night
         while no is None and day < command.end_night:
             if (command.room_id, day) not in self.shelf:
-                self.shelf[command.room_id, day] = {**offered, "surge_milli": 1000, "closed": False}
+                self.shelf[command.room_id, day] = {
+                    **offered,
+                    "surge_milli": 1000,
+                    "closed": False,
+                    "allowance_count": 0,
+                }
                 if opened and opened[-1]["end_night"] == day:
                     opened[-1]["end_night"] = day + ONE_DAY
                 else:
@@ -566,17 +689,19 @@ class Clerk:
         With all or none, none is changed as soon as one is sold beyond the new total.
         """
         no = _out_of_range(command, command.total_count, command.price_minor, command.surge_milli)
+        if no is None and command.allowance_count is not None and not 0 <= command.allowance_count <= 100_000:
+            no = "count_out_of_range"
         if no is not None:
             return [_unchanged(command, no)]
-        changes = {name: getattr(command, name) for name in ("price_minor", "surge_milli", "closed", "total_count")}
+        names = ("price_minor", "surge_milli", "closed", "total_count", "allowance_count")
+        changes = {name: getattr(command, name) for name in names}
         done, refused = [], []
         day = command.first_night
         while day < command.end_night:
             night = self.shelf.get((command.room_id, day))
-            sold = sum(self.taken(command.room_id, day))
             if night is None:
                 refused.append({"night": day, "reason": "not_open"})
-            elif command.total_count is not None and sold > command.total_count:
+            elif self._too_few(command, day, night):
                 refused.append({"night": day, "reason": "total_below_sold"})
             else:
                 done.append(day)
@@ -601,12 +726,22 @@ class Clerk:
             }
         ]
 
+    def _too_few(self, command: Any, day: date, night: Fact) -> bool:
+        """Return whether fewer rooms would be there than are given away."""
+        total, beside = command.total_count, command.allowance_count
+        if total is None and beside is None:
+            return False
+        rooms = night["total_count"] if total is None else total
+        rooms += night["allowance_count"] if beside is None else beside
+        return bool(rooms < sum(self.taken(command.room_id, day)) + self.blocked(command.room_id, day))
+
 
 def status_of(sheet: Fact) -> str:
     """Read the status off the facts."""
     facts = (
         ("REJECTED", sheet["no"] is not None),
         ("CANCELLED", sheet["ended"] is not None),
+        (sheet["desk"], sheet["desk"] is not None),
         ("EXPIRED", sheet["lapsed"]),
         ("CONFIRMED", sheet["sold"]),
         ("PAYMENTS_PENDING", sheet["attempt"] > 0),
@@ -614,6 +749,11 @@ def status_of(sheet: Fact) -> str:
         ("RESERVED", True),
     )
     return next(status for status, true in facts if true)
+
+
+def _plain(struct: Any) -> Any:
+    """Return a part of a command as an event repeats it."""
+    return msgspec.to_builtins(struct, builtin_types=(date, datetime))
 
 
 def _written(times: Any) -> Fact | None:
@@ -624,26 +764,13 @@ def _written(times: Any) -> Fact | None:
     return {"time_zone": times.time_zone, **clocks}
 
 
-def _times(sheet: Fact, command: Any) -> tuple[str, time, time]:
-    """Return the zone, check-in and check-out that count for the booking."""
-    times = sheet["times"] or getattr(command, "stay_times", None)
-    if times is None:
-        return "UTC", time(15), time(11)
-    return times.time_zone, times.check_in_time, times.check_out_time
-
-
-def _wall_time(sheet: Fact, command: Any, now: datetime) -> datetime:
-    """Return what the clock on the hotel's wall shows."""
-    return now.replace(tzinfo=None) + timedelta(minutes=AHEAD[_times(sheet, command)[0]])
-
-
 def _too_late(sheet: Fact, command: Any, now: datetime, *, guest: bool) -> str | None:
     """Look at the clock on the hotel's wall."""
-    _, check_in, check_out = _times(sheet, command)
-    wall_time = _wall_time(sheet, command, now)
-    if wall_time >= datetime.combine(sheet["check_out"], check_out):
+    _, check_in, check_out = hotel_times(sheet, command)
+    clock = wall_time(sheet, command, now)
+    if clock >= datetime.combine(sheet["check_out"], check_out):
         return "stay_over"
-    return "check_in_passed" if guest and wall_time >= datetime.combine(sheet["check_in"], check_in) else None
+    return "check_in_passed" if guest and clock >= datetime.combine(sheet["check_in"], check_in) else None
 
 
 def _lapsed(sheet: Fact, now: datetime) -> bool:

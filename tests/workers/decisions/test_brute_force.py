@@ -18,14 +18,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.support.scenario import Happened, Scenario, recorded
-from tests.workers.decisions.brute_force import AHEAD, Clerk, status_of
+from tests.workers.decisions.brute_force import Clerk, status_of
+from tests.workers.decisions.clerk_at_hotel import AHEAD
+from tests.workers.decisions.clerk_of_sales import OFFERS
 from tests.workers.decisions.words import ANOTHER_LIST, LIST, TIMES, but
 from topics.messages.commands import (
     AddGuests,
+    BlockNights,
     BookingCommand,
     CancelBooking,
     ChangeGuests,
     ChangeInventory,
+    CheckIn,
+    CheckOut,
     ClosePayment,
     CloseRefund,
     Command,
@@ -33,12 +38,15 @@ from topics.messages.commands import (
     DeclinePayment,
     ExpireHold,
     FailRefund,
+    MarkNoShow,
     OpenInventory,
     RecordDispute,
     RecordRefund,
     RecordSession,
+    ReleaseBlock,
     RequestPayment,
     ReserveStay,
+    SetSaleTerms,
 )
 from topics.messages.events import (
     CommandRefused,
@@ -48,8 +56,17 @@ from topics.messages.events import (
     InventoryUnchanged,
     RefundRequested,
 )
-from topics.messages.values import CancelReason, DisputeResult, HotelReason, RefundClosing, StayTimes, Terms
-from workers.decisions import Booking, Night, Payment, PaymentState, decide
+from topics.messages.sale import Party, Quoted, Sale, SaleTerms
+from topics.messages.values import (
+    BlockReason,
+    CancelReason,
+    DisputeResult,
+    HotelReason,
+    RefundClosing,
+    StayTimes,
+    Terms,
+)
+from workers.decisions import Booking, Night, Payment, PaymentState, State, decide
 from workers.decisions.states import IllegalTransition
 
 ROOMS = (7, 8)
@@ -66,6 +83,9 @@ LEGAL = {
     ("GUESTS_ADDED", "PAYMENTS_PENDING"),
     ("EXPIRED", "CONFIRMED"),
     ("CONFIRMED", "CANCELLED"),
+    ("CONFIRMED", "CHECKED_IN"),
+    ("CHECKED_IN", "CHECKED_OUT"),
+    ("CONFIRMED", "NO_SHOW"),
     *((unpaid, end) for unpaid in UNPAID for end in ("CONFIRMED", "CANCELLED", "EXPIRED")),
 }
 
@@ -150,6 +170,7 @@ class Hotel(RuleBasedStateMachine):
             st.tuples(st.just("price_minor"), st.sampled_from((333, 90_00, 1, 0, -1))),
             st.tuples(st.just("surge_milli"), st.sampled_from((1499, 1500, 500, 1000, 1, 0, 10_001))),
             st.tuples(st.just("closed"), st.sampled_from((False, True))),
+            st.tuples(st.just("allowance_count"), st.sampled_from((1, 0, 2, -1))),
         ),
     )
     def change_nights(self, room_id: int, first: date, nights: int, value: tuple[str, Any]) -> None:
@@ -204,6 +225,133 @@ class Hotel(RuleBasedStateMachine):
         end = first + timedelta(days=nights)
         about = {"room_id": room_id, "booking_id": booking_id, "user_id": self.guest(booking_id), "hotel_id": 1}
         self.send(ReserveStay(**{**about, "check_in": first, "check_out": end, "stay_times": stay_times, **wish}))
+
+    @rule(room_id=rooms, terms=st.sampled_from((*OFFERS[:2], *OFFERS)), version=st.sampled_from((2, 1, 3, 4)))
+    def set_terms(self, room_id: int, terms: SaleTerms, version: int) -> None:
+        changed = msgspec.structs.replace(terms, version=version)
+        self.send(SetSaleTerms(room_id=room_id, hotel_id=1, terms=changed))
+
+    @rule(
+        room_id=rooms,
+        stay=st.tuples(st.sampled_from(DAYS[1:-2]), st.sampled_from((2, 1, 3))),
+        plan_id=st.sampled_from((None, "standard", "strict", "saver", "unknown")),
+        party=st.sampled_from(
+            (
+                None,
+                Party(adults=1),
+                Party(adults=3),
+                Party(adults=2, child_ages=(1, 0)),
+                Party(adults=1, child_ages=(12, 3, 17)),
+                Party(adults=0, child_ages=(17,)),
+                Party(adults=2**31 - 1),
+            )
+        ),
+        rooms_count=st.sampled_from((1, 1, 2)),
+    )
+    def a_guest_chooses(
+        self, room_id: int, stay: tuple[date, int], plan_id: str | None, party: Party | None, rooms_count: int
+    ) -> None:
+        wish = {"plan_id": plan_id, "party": party, "rooms_count": rooms_count}
+        self.reserve(room_id, *stay, wish, TIMES)
+
+    @rule(
+        room_id=rooms,
+        stay=st.tuples(st.sampled_from(DAYS[1:-2]), st.sampled_from((2, 1))),
+        plan_id=st.sampled_from(("standard", "saver", "strict")),
+        terms=st.sampled_from((None, None, *OFFERS[:3])),
+        milliseconds=st.sampled_from((0, 60_000, 60_001)),
+    )
+    def a_guest_has_a_quote(
+        self, room_id: int, stay: tuple[date, int], plan_id: str, terms: SaleTerms | None, milliseconds: int
+    ) -> None:
+        """A guest asks for a price that holds for a minute; nights and maybe terms change, and the guest reserves."""
+        first, nights = stay
+        quoted = self.quote(room_id, first, nights, plan_id)
+        if quoted is None:
+            return
+        self.change_nights(room_id, first, nights, ("price_minor", 333_33))
+        if terms is not None:
+            self.set_terms(room_id, terms, self.clerk.terms.get(room_id, {"version": 0})["version"] + 1)
+        self.scenario.now += timedelta(milliseconds=milliseconds)
+        self.reserve(room_id, first, nights, {"quoted": quoted}, TIMES)
+
+    def quote(self, room_id: int, first: date, nights: int, plan_id: str) -> Quoted | None:
+        """Return the clerk's price of a stay, if all its nights are there and its room has such a plan."""
+        about: dict[str, Any] = {"room_id": room_id, "booking_id": UUID(int=0), "hotel_id": 1, "stay_times": TIMES}
+        wish = ReserveStay(**about, check_in=first, check_out=first + timedelta(days=nights), plan_id=plan_id)
+        price = self.clerk.quote(wish)
+        if price is None:
+            return None
+        return Quoted(
+            good_until=self.scenario.now + timedelta(minutes=1),
+            terms=Terms(price["terms"]),
+            sale=msgspec.convert(price["sale"], Sale),
+            currency="EUR",
+            amount_minor=price["cost"],
+            night_amounts_minor=tuple(price["shares"]),
+        )
+
+    @rule(
+        first=st.sampled_from(DAYS[1:-3]),
+        room_id=rooms,
+        when=st.tuples(st.sampled_from((48, 20, 0, 49)), st.sampled_from((0, -1))),
+        share=st.sampled_from((None, 1, 2, 6)),
+        stay_times=hotel_times,
+    )
+    def a_guest_cancels_at_a_step(
+        self, first: date, room_id: int, when: tuple[int, int], share: int | None, stay_times: StayTimes | None
+    ) -> None:
+        """A guest pays, gets a part back by hand or not, and cancels when a step of the policy ends."""
+        booking_id = self.buy_by_a_policy(first, room_id, stay_times)
+        about: dict[str, Any] = {"room_id": room_id, "booking_id": booking_id}
+        by_hand = {**about, "payment_intent": "pi_1", "refund_id": "re_9", "by_hand": True}
+        amount_minor = 0 if share is None else self.part(about, "pi_1", share)
+        if share is not None:
+            self.send(RecordRefund(**by_hand, amount_minor=amount_minor))
+        hours, milliseconds = when
+        check_in = time(15) if stay_times is None else stay_times.check_in_time
+        ahead = AHEAD["UTC" if stay_times is None else stay_times.time_zone]
+        near = datetime.combine(first, check_in, UTC) - timedelta(hours=hours, minutes=ahead)
+        self.scenario.now = max(self.scenario.now, near + timedelta(milliseconds=milliseconds))
+        self.send(CancelBooking(**about, user_id=self.guest(booking_id), stay_times=stay_times))
+        if share is not None and amount_minor > 0:
+            self.send(FailRefund(**by_hand, amount_minor=amount_minor, failure="unknown"))
+
+    def buy_by_a_policy(self, first: date, room_id: int, stay_times: StayTimes | None) -> UUID:
+        """Let the room be sold by a policy, and a guest reserve and pay there."""
+        self.set_terms(room_id, OFFERS[0], self.clerk.terms.get(room_id, {"version": 0})["version"] + 1)
+        return self.come_so_far(first, room_id, 4, stay_times)
+
+    @rule(
+        first=st.sampled_from(DAYS[1:-3]),
+        room_id=rooms,
+        order=st.permutations(("refund", "goodwill", "dispute", "fails", "goodwill fails", "close")),
+        share=st.sampled_from((2, 3, 1)),
+    )
+    def money_of_a_cancelled_stay_moves(self, first: date, room_id: int, order: Sequence[str], share: int) -> None:
+        """A guest pays and cancels; what is due goes back, and more of it by hand and by a dispute, in any order."""
+        booking_id = self.buy_by_a_policy(first, room_id, TIMES)
+        about: dict[str, Any] = {"room_id": room_id, "booking_id": booking_id}
+        self.scenario.now = max(self.scenario.now, datetime.combine(first - ONE_DAY, time(), UTC))
+        self.send(CancelBooking(**about, user_id=self.guest(booking_id)))
+        about |= {"payment_intent": "pi_1"}
+        money = self.clerk.sheets[booking_id]["money"].get("pi_1")
+        if money is None:
+            return
+        due, part = max(1, money.due), max(1, money.amount // share)
+        by_hand: dict[str, Any] = {**about, "refund_id": "re_7", "amount_minor": part, "by_hand": True}
+        commands: dict[str, Command] = {
+            "refund": RecordRefund(**about, refund_id="re_8", amount_minor=due),
+            "goodwill": RecordRefund(**by_hand),
+            "dispute": RecordDispute(
+                **about, dispute_id="dp_9", amount_minor=part, reason="fraudulent", result=DisputeResult.LOST
+            ),
+            "fails": FailRefund(**about, refund_id="re_8", amount_minor=due, failure="unknown"),
+            "goodwill fails": FailRefund(**by_hand, failure="unknown"),
+            "close": CloseRefund(**about, reason=RefundClosing.NOT_POSSIBLE),
+        }
+        for name in order:
+            self.send(commands[name])
 
     @rule(
         first=st.sampled_from(DAYS[1:-3]),
@@ -380,6 +528,59 @@ class Hotel(RuleBasedStateMachine):
                 stay_times=stay_times,
             )
         )
+
+    @rule(named=names, kind=st.sampled_from((CheckIn, CheckIn, CheckOut, MarkNoShow)), stay_times=hotel_times)
+    def the_desk_is_busy(
+        self, named: Named, kind: type[CheckIn | CheckOut | MarkNoShow], stay_times: StayTimes | None
+    ) -> None:
+        self.send(kind(**self.about(named), stay_times=stay_times))
+
+    @rule(back=st.integers(0, 3), kinds=st.sampled_from(((CheckIn, CheckOut), (MarkNoShow,))), days=st.integers(-1, 3))
+    def the_days_of_a_stay_come(
+        self, back: int, kinds: tuple[type[CheckIn | CheckOut | MarkNoShow], ...], days: int
+    ) -> None:
+        """It is the evening of a sold stay's first day, or another, and its guests come, or not, and leave."""
+        sold = [id_ for id_, sheet in self.clerk.sheets.items() if status_of(sheet) == "CONFIRMED"]
+        if sold:
+            about = self.about(Named(len(self.clerk.sheets) - sold[-1 - back % len(sold)].int))
+            first = self.clerk.sheets[about["booking_id"]]["check_in"]
+            evenings = (first + timedelta(days=min(days, 0)), first + timedelta(days=days))
+            for evening, kind in zip(evenings, kinds, strict=False):
+                self.scenario.now = max(self.scenario.now, datetime.combine(evening, time(23), UTC))
+                self.send(kind(**about))
+
+    @rule(
+        room_id=rooms,
+        first=days,
+        size=st.tuples(st.sampled_from((1, 2, 3, 0)), st.sampled_from((1, 1, 2, 0))),
+        block_id=st.sampled_from((1, 2, 3)),
+        reason=st.sampled_from((BlockReason.OTHER, BlockReason.OTHER, BlockReason.GROUP)),
+    )
+    def block(self, room_id: int, first: date, size: tuple[int, int], block_id: int, reason: BlockReason) -> None:
+        nights, rooms_count = size
+        self.send(
+            BlockNights(
+                room_id=room_id,
+                block_id=UUID(int=block_id),
+                first_night=first,
+                end_night=first + timedelta(days=nights),
+                rooms_count=rooms_count,
+                reason=reason,
+            )
+        )
+
+    @rule(room_id=rooms, first=st.sampled_from(DAYS[1:-3]), beside=st.integers(0, 2), more=st.integers(0, 1))
+    def a_night_is_sold_to_its_limit(self, room_id: int, first: date, beside: int, more: int) -> None:
+        """A room of it is blocked, twice; then all that is left is reserved, or one room more than that."""
+        self.change_nights(room_id, first, 1, ("allowance_count", beside))
+        for rooms_count in (1, 2):
+            self.block(room_id, first, (1, rooms_count), 4, BlockReason.OTHER)
+        rooms_count = self.clerk.left(room_id, first) + more
+        self.reserve(room_id, first, 1, {"rooms_count": rooms_count, "terms": Terms.AT_HOTEL}, TIMES)
+
+    @rule(room_id=rooms, block_id=st.sampled_from((1, 2, 3, 4)))
+    def release(self, room_id: int, block_id: int) -> None:
+        self.send(ReleaseBlock(room_id=room_id, block_id=UUID(int=block_id)))
 
     @rule(named=names)
     def expire(self, named: Named) -> None:
@@ -577,16 +778,17 @@ class Hotel(RuleBasedStateMachine):
         for room_id, nights in self.scenario.nights.items():
             for day, night in nights.items():
                 assert night.reserved_count == self.rooms_with(room_id, day, UNPAID)
-                assert night.booked_count == self.rooms_with(room_id, day, ("CONFIRMED",))
+                assert night.booked_count == self.rooms_with(room_id, day, ("CONFIRMED", "CHECKED_IN", "CHECKED_OUT"))
                 assert (night.reserved_count, night.booked_count) == self.clerk.taken(room_id, day)
+                assert night.blocked_count == self.clerk.blocked(room_id, day)
 
     def rooms_with(self, room_id: int, day: date, statuses: Sequence[str]) -> int:
-        """Count the rooms of bookings; nights that were past when a booking was cancelled count as confirmed."""
+        """Count the rooms of bookings; of one that ended early, the nights before count as confirmed."""
         return sum(
             booking.rooms_count
             for booking in self.scenario.bookings.values()
             if booking.room_id == room_id and booking.check_in <= day < booking.check_out
-            if booking.status in statuses
+            if (booking.status in statuses and booking.freed_from is None)
             or ("CONFIRMED" in statuses and booking.freed_from is not None and day < booking.freed_from)
         )
 
@@ -594,15 +796,19 @@ class Hotel(RuleBasedStateMachine):
     def nothing_is_sold_twice(self) -> None:
         for nights in self.scenario.nights.values():
             for night in nights.values():
-                assert min(night.reserved_count, night.booked_count) >= 0
-                assert night.reserved_count + night.booked_count <= night.total_count
+                assert min(night.reserved_count, night.booked_count, night.blocked_count) >= 0
+                taken = night.reserved_count + night.booked_count + night.blocked_count
+                assert taken <= night.total_count + night.allowance_count
 
     @invariant()
     def nights_are_as_the_clerk_knows_them(self) -> None:
         ours = {
             (room_id, day): {
                 name: getattr(night, name)
-                for name in ("hotel_id", "total_count", "price_minor", "currency", "surge_milli", "closed")
+                for name in (
+                    *("hotel_id", "total_count", "price_minor", "currency", "surge_milli", "closed"),
+                    "allowance_count",
+                )
             }
             for room_id, nights in self.scenario.nights.items()
             for day, night in nights.items()
@@ -624,6 +830,8 @@ class Hotel(RuleBasedStateMachine):
             assert (booking.payment_attempt, booking.session_id) == (sheet["attempt"], sheet["session"])
             assert booking.failure == sheet["trouble"]
             assert booking.hold_expires_at == (None if sheet["lapsed"] else sheet["until"])
+            assert [*booking.night_amounts_minor] == sheet["shares"]
+            assert (_builtins(booking.sale), _builtins(booking.policy)) == (sheet["sale"], sheet["policy"])
 
     @invariant()
     def money_is_kept_or_sent_back_and_never_both(self) -> None:
@@ -635,23 +843,31 @@ class Hotel(RuleBasedStateMachine):
                 intent: [known.session, known.amount, known.state()] for intent, known in sheet["money"].items()
             }
             kept = [paid for paid in booking.payments if paid.state is PaymentState.KEPT]
-            assert len(kept) <= (booking.status == "CONFIRMED")
+            sold = booking.status in {"CONFIRMED", "CHECKED_IN", "CHECKED_OUT", "NO_SHOW"}
+            assert len(kept) <= (sold or booking.policy is not None)
             assert all(paid.amount_minor == booking.amount_minor for paid in kept)
 
     @invariant()
     def the_sums_of_every_payment_are_in_the_clerks_envelopes(self) -> None:
         for booking_id, sheet in self.clerk.sheets.items():
             for paid in self.scenario.bookings[booking_id].payments:
-                sums = [paid.refunded_minor, paid.lost_minor, paid.due_minor, paid.closed_minor, paid.kept_minor]
+                retained = paid.retained_minor
+                left = [paid.due_minor, paid.closed_minor, retained, paid.kept_minor]
+                sums = [paid.refunded_minor, paid.lost_minor, *left]
                 # Only refunds that replace failed ones are more than the payment, until the failures are reported.
                 assert sum(sums) == max(paid.amount_minor, paid.refunded_minor)
                 assert min(sums) >= 0
                 assert sums == sheet["money"][paid.payment_intent].sums()
                 if paid.state is PaymentState.KEPT:
-                    assert paid.due_minor == paid.closed_minor == 0
+                    assert paid.due_minor == paid.closed_minor == retained == 0
                 else:
                     assert paid.kept_minor == 0
                 assert (paid.due_minor > 0) == (paid.state is PaymentState.REFUND_REQUESTED)
+
+
+def _builtins(part: msgspec.Struct | None) -> Any:
+    """Return a part of a booking in the shape of the clerk's."""
+    return msgspec.to_builtins(part, builtin_types=(date, datetime))
 
 
 class Frozen:
@@ -736,12 +952,12 @@ def a_day_too_many_only_when_nights_are_given_back(monkeypatch: pytest.MonkeyPat
 
 
 def booked_without_giving_up_the_hold(right: Any) -> Any:
-    return lambda nights, stay, *, reserved=0, booked=0: right(nights, stay, reserved=max(reserved, 0), booked=booked)
+    return lambda nights, stay, *, reserved=0, **others: right(nights, stay, reserved=max(reserved, 0), **others)
 
 
 def confirmed_but_still_reserved(right: Any) -> Any:
-    return lambda nights, stay, *, reserved=0, booked=0: right(
-        nights, stay, reserved=0 if booked > 0 else reserved, booked=min(booked, 0)
+    return lambda nights, stay, *, reserved=0, booked=0, **others: right(
+        nights, stay, reserved=0 if booked > 0 else reserved, booked=min(booked, 0), **others
     )
 
 
@@ -752,6 +968,30 @@ def giving_past_nights_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def reading_the_hotels_clock_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["workers.reservations.stay_clock"], "_known_zone", lambda name: "UTC")
+
+
+def _without_terms(state: State) -> State:
+    return msgspec.structs.replace(state, sale_terms=None)
+
+
+def _dearer(right: Any) -> Any:
+    """Return a price that is a cent more than the sum of its lines."""
+
+    def price(*args: Any, **kwargs: Any) -> Any:
+        right_price = right(*args, **kwargs)
+        return right_price._replace(amount_minor=right_price.amount_minor + 1)
+
+    return price
+
+
+def _forgetful(right: Any) -> Any:
+    """Remember of the policy's part what is left of it."""
+
+    def balanced(payment: Payment) -> Payment:
+        after: Payment = right(payment)
+        return msgspec.structs.replace(after, policy_minor=after.retained_minor)
+
+    return balanced
 
 
 MUTATIONS: dict[str, Patch] = {
@@ -776,12 +1016,12 @@ MUTATIONS: dict[str, Patch] = {
         "decide", "_due_expiry", lambda right: lambda state, command, now: right(state, command, now + MILLISECOND)
     ),
     "rounds prices down": put(
-        "booking", "night_price_minor", lambda right: lambda price, surge, step: price * surge // 1000
+        "sale", "night_price_minor", lambda right: lambda price, surge, step: price * surge // 1000
     ),
     "rounds prices to even": put(
-        "booking", "night_price_minor", lambda right: lambda price, surge, step: round(price * surge / 1000)
+        "sale", "night_price_minor", lambda right: lambda price, surge, step: round(price * surge / 1000)
     ),
-    "keeps the money of a cancelled stay": put("booking", "_refund_of_payment", lambda right: lambda booking: ()),
+    "keeps the money of a cancelled stay": put("booking", "refund_but", lambda right: lambda *_: ()),
     "takes the same money twice": put_on(Booking, "payment", lambda booking, payment_intent: None),
     "lets a total fall below what is sold": put(
         "inventory", "_night_refusal", lambda right: lambda night, command: None
@@ -806,9 +1046,17 @@ MUTATIONS: dict[str, Patch] = {
     "lets a guest cancel after check-in": put("booking", "_too_late", lambda right: lambda *_, **__: None),
     "puts past nights back on sale": giving_past_nights_back,
     "reads the hotel's clock in UTC": reading_the_hotels_clock_in_utc,
+    "sells what is blocked": put_on(
+        Night, "free_count", property(lambda night: night.limit_count - night.booked_count - night.reserved_count)
+    ),
+    "sells less than the allowance": put_on(Night, "limit_count", property(lambda night: night.total_count)),
+    "puts past nights of a departure back on sale": put(
+        "evolve", "_with_freed", lambda right: lambda nights, booking, freed_from: right(nights, booking, None)
+    ),
+    "takes another block for the same": put("blocks", "_is_same", lambda right: lambda block, command: True),
     "sells a stay that has begun": put("payment", "_has_begun", lambda right: lambda state, booking: False),
     "lets one account take everything": put("booking", "_exceeds_share", lambda right: lambda state, command: False),
-    "sells what nobody can pay": put("booking", "_is_chargeable", lambda right: lambda reserved: True),
+    "sells what nobody can pay": put("booking", "can_be_paid", lambda right: lambda price: True),
     "records a refund twice": put("payment", "_is_known", lambda right: lambda payment, command: False),
     "swallows a refund that replaces a failed one": put(
         "payment",
@@ -823,6 +1071,29 @@ MUTATIONS: dict[str, Patch] = {
         Payment, "kept_minor", property(lambda payment: payment.amount_minor)
     ),
     "keeps a stay whose money went back by hand": put_on(Payment, "left_minor", property(lambda payment: 10**9)),
+    "takes terms that arrive late": put(
+        "decide",
+        "_RULES",
+        lambda right: {
+            **right,
+            SetSaleTerms: lambda state, *others: right[SetSaleTerms](_without_terms(state), *others),
+        },
+    ),
+    "sells at a quote that is over": put("sale", "_holds", lambda right: lambda *_: True),
+    "sells a stopped plan at a quote": put("sale", "is_stopped", lambda right: lambda *_: False),
+    "sells in spite of a plan's rules": put("sale", "rules_rejection", lambda right: lambda *_: None),
+    "lets any number of people in": put("sale", "party_rejection", lambda right: lambda *_: None),
+    "charges a cent too much": put("sale", "price_stay", _dearer),
+    "ends a step of a policy late": put(
+        "booking",
+        "_cancellation_policy",
+        lambda right: lambda state, booking, command, now: right(state, booking, command, now - MILLISECOND),
+    ),
+    "keeps a part of nothing by policy": put("booking", "_cancellation_policy", lambda right: lambda *_: None),
+    "forgets what the policy keeps when money left": put("evolve", "_balanced", _forgetful),
+    "refunds all when a refund by hand fails after the end": put(
+        "payment", "refund_but", lambda right: lambda booking, kept_minor, reason: right(booking, 0, reason)
+    ),
     "forgets that a stay was sold": put(
         "evolve",
         "next_status",

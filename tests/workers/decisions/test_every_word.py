@@ -19,6 +19,7 @@ from topics.event_triggers import EVENT_TRIGGERS
 from topics.messages.commands import COMMANDS, Command
 from topics.messages.events import EVENTS, Event, InventoryChanged
 from topics.messages.values import (
+    BlockReason,
     BookingStatus,
     CancelReason,
     DisputeResult,
@@ -43,6 +44,7 @@ VALUES = (
     *DisputeResult,
     *CancelReason,
     *HotelReason,
+    *BlockReason,
     *Terms,
     *BookingStatus,
 )
@@ -107,6 +109,10 @@ def test_the_scenarios_of_every_module_are_played() -> None:
         "test_disputes",
         "test_hotel_times",
         "test_inventory",
+        "test_at_hotel",
+        "test_blocks",
+        "test_selling",
+        "test_policies",
     }
 
 

@@ -16,12 +16,14 @@ from tests.workers.decisions.words import (
     OPENED,
     PAID,
     RESERVED,
+    but,
     march,
 )
+from tests.workers.decisions.words_at_hotel import BLOCKED, DID_NOT_ARRIVE, LEFT, RELEASED
 from topics.messages.commands import ReserveStay
-from topics.messages.events import BookingEvent, BookingRejected, BookingReserved, InventoryChanged
+from topics.messages.events import BookingRejected, BookingReserved, Event, InventoryChanged
 from topics.messages.values import BookingStatus
-from workers.decisions import Booking, Night, State, decide, evolve
+from workers.decisions import Block, Booking, Night, State, decide, evolve
 
 NIGHT = filled(Night)
 NIGHTS = dict.fromkeys((march(10), march(11)), NIGHT)
@@ -56,12 +58,17 @@ def values(struct: msgspec.Struct, names: set[str]) -> dict[str, Any]:
         (BookingStatus.GUESTS_ADDED, CANCELLED, ["reserved_count"]),
         (BookingStatus.CONFIRMED, CANCELLED, ["booked_count"]),
         (BookingStatus.GUESTS_ADDED, EXPIRED, ["reserved_count"]),
+        (BookingStatus.CHECKED_IN, but(LEFT, freed_from=march(10)), ["booked_count"]),
+        (BookingStatus.CONFIRMED, DID_NOT_ARRIVE, ["booked_count"]),
+        (None, BLOCKED, ["blocked_count"]),
+        (None, RELEASED, ["blocked_count"]),
     ],
 )
 def test_a_night_keeps_every_field_but_the_counts_when_its_rooms_are_taken_or_freed(
-    status: BookingStatus | None, event: BookingEvent, changed: list[str]
+    status: BookingStatus | None, event: Event, changed: list[str]
 ) -> None:
-    after = evolve(State(None if status is None else booking_with(status), NIGHTS), event)
+    booking = None if status is None else booking_with(status)
+    after = evolve(State(booking, NIGHTS, block=filled(Block)), event)
 
     assert after.nights.keys() == NIGHTS.keys()
     for night in after.nights.values():
@@ -107,6 +114,7 @@ def test_a_booking_keeps_every_field_that_an_event_does_not_change() -> None:
         hold_expires_at=None,
         cancel_reason=CANCELLED.reason,
         freed_from=None,
+        policy=None,
         version=booking.version + 1,
     )
 

@@ -49,6 +49,7 @@ from tests.workers.decisions.words import (
     rejected,
     repeated,
 )
+from tests.workers.decisions.words_at_hotel import ARRIVE, LEAVE, NO_SHOW
 from topics.messages.commands import BookingCommand
 from topics.messages.events import Event
 from topics.messages.values import BookingStatus, Refusal, Rejection, Terms
@@ -138,6 +139,7 @@ AFTER_THE_DEADLINE: list[tuple[BookingCommand, Event]] = [
     (FAIL_REFUND, refused(FAIL_REFUND, Refusal.UNKNOWN_PAYMENT, BookingStatus.EXPIRED)),
     (CLOSE_REFUND, refused(CLOSE_REFUND, Refusal.UNKNOWN_PAYMENT, BookingStatus.EXPIRED)),
     (DISPUTE, refused(DISPUTE, Refusal.UNKNOWN_PAYMENT, BookingStatus.EXPIRED)),
+    *((late, refused(late, Refusal.WRONG_STATUS, BookingStatus.EXPIRED)) for late in (ARRIVE, LEAVE, NO_SHOW)),
 ]
 
 

@@ -1,8 +1,10 @@
 """Stays are reserved at the nights' prices, or rejected with a reason."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.scenario import NOON, given
 from tests.workers.decisions.words import (
@@ -25,6 +27,7 @@ from tests.workers.decisions.words import (
     RESERVE,
     RESERVED,
     ROOM,
+    SECOND,
     but,
     march,
     nights,
@@ -33,7 +36,9 @@ from tests.workers.decisions.words import (
     rejected,
     repeated,
 )
-from topics.messages.events import Event, InventoryOpened
+from tests.workers.decisions.words_of_sale import QUOTED, STANDARD, TERMS, TERMS_SET
+from topics.messages.events import Event, InventoryOpened, SaleTermsChanged
+from topics.messages.sale import ArrivalRule, Party
 from topics.messages.values import (
     MAX_AMOUNT_MINOR,
     MAX_PRICE_MINOR,
@@ -158,6 +163,9 @@ def test_a_request_wrong_in_many_ways_is_refused_for_the_first(first: Rejection)
         rooms_count=0 if Rejection.NO_ROOMS in wrongs else 1,
         agreed_nightly_minor=-1 if Rejection.NEGATIVE_RATE in wrongs else None,
         hotel_id=2 if Rejection.ROOM_OF_ANOTHER_HOTEL in wrongs else 1,
+        quoted=replace(QUOTED, good_until=NOON - SECOND) if Rejection.QUOTE_EXPIRED in wrongs else None,
+        plan_id="unknown" if Rejection.NO_SUCH_PLAN in wrongs else None,
+        party=Party(adults=0 if Rejection.NO_ADULT in wrongs else 9 if Rejection.PARTY_TOO_LARGE in wrongs else 2),
     )
     opened: list[Event] = [
         but(OPENED, end_night=march(12), total_count=0 if Rejection.SOLD_OUT in wrongs else 3),
@@ -169,7 +177,22 @@ def test_a_request_wrong_in_many_ways_is_refused_for_the_first(first: Rejection)
     if Rejection.NIGHT_NOT_OPEN not in wrongs:
         opened.append(but(OPENED, first_night=march(12), end_night=march(13)))
     closed = [but(CHANGED, ranges=nights(11), closed=True)] if Rejection.NIGHT_CLOSED in wrongs else []
-    given(*opened, expensive, *closed).when(command).then(rejected(command, first))
+    given(*opened, sold_by_rules(wrongs), expensive, *closed).when(command).then(rejected(command, first))
+
+
+def sold_by_rules(wrongs: Sequence[Rejection]) -> SaleTermsChanged:
+    """Return the event that sells the room by a plan whose rules exclude a stay of three nights for these reasons."""
+    rule = ArrivalRule(
+        first_day=march(1),
+        end_day=march(31),
+        stop_sell=Rejection.STOP_SELL in wrongs,
+        closed_to_arrival=Rejection.CLOSED_TO_ARRIVAL in wrongs,
+        closed_to_departure=Rejection.CLOSED_TO_DEPARTURE in wrongs,
+        min_nights=4 if Rejection.MIN_STAY in wrongs else None,
+        max_nights=2 if Rejection.MAX_STAY in wrongs else None,
+        advance_days=60 if Rejection.ADVANCE_PURCHASE in wrongs else None,
+    )
+    return but(TERMS_SET, terms=replace(TERMS, plans=(replace(STANDARD, rules=(rule,)),)))
 
 
 def test_a_refused_request_stays_refused_when_rooms_come_free() -> None:

@@ -17,6 +17,7 @@ from tests.workers.decisions.words import (
     but,
     rejected,
 )
+from tests.workers.decisions.words_at_hotel import ARRIVED, DID_NOT_ARRIVE, LEFT
 from topics.messages.events import EVENTS, BookingEvent
 from topics.messages.values import BookingStatus, Rejection
 from workers.decisions.states import NO_TRANSITION, TRANSITIONS, IllegalTransition, states_page
@@ -34,6 +35,9 @@ WAYS: dict[BookingStatus, tuple[BookingEvent, ...]] = {
     S.CONFIRMED: (RESERVED, PAID),
     S.CANCELLED: (RESERVED, CANCELLED),
     S.EXPIRED: (RESERVED, EXPIRED),
+    S.CHECKED_IN: (RESERVED, PAID, ARRIVED),
+    S.CHECKED_OUT: (RESERVED, PAID, ARRIVED, LEFT),
+    S.NO_SHOW: (RESERVED, PAID, DID_NOT_ARRIVE),
 }
 UNPAID = {S.RESERVED, S.GUESTS_ADDED, S.PAYMENTS_PENDING}
 #: From the design, by hand: the statuses in which each event may happen.
@@ -46,6 +50,9 @@ MAY: dict[BookingEvent, set[BookingStatus]] = {
     PAID: UNPAID | {S.EXPIRED},
     CANCELLED: UNPAID | {S.CONFIRMED},
     EXPIRED: UNPAID,
+    ARRIVED: {S.CONFIRMED},
+    LEFT: {S.CHECKED_IN},
+    DID_NOT_ARRIVE: {S.CONFIRMED},
 }
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from storage import pauses
 from storage.database import connect_worker
-from storage.holds import _DUE_HOLDS, FIRST, due_holds, take_lead
+from storage.holds import _DUE_HOLDS, FIRST, due_holds
+from storage.leads import take_lead
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
 from tests.support.stack import Server, name_of
@@ -120,13 +121,13 @@ async def test_the_timer_that_waits_becomes_the_leader(
 
 async def test_a_leader_that_is_frozen_loses_the_lead(database: DatabaseSettings) -> None:
     async with await connect_worker(database, "frozen") as frozen, await connect_worker(database, "awake") as awake:
-        assert await take_lead(frozen, silent_seconds=600)
-        assert not await take_lead(awake, silent_seconds=600)
+        assert await take_lead(frozen, "expiry", silent_seconds=600)
+        assert not await take_lead(awake, "expiry", silent_seconds=600)
         # The lead lasts this long after its last statement; where the machine pauses, it ends within this statement.
         with suppress(psycopg.OperationalError):
-            assert await take_lead(frozen, silent_seconds=0.5)
+            assert await take_lead(frozen, "expiry", silent_seconds=0.5)
 
-        await wait_until(lambda: take_lead(awake, silent_seconds=600))
+        await wait_until(lambda: take_lead(awake, "expiry", silent_seconds=600))
 
 
 async def test_a_hold_is_asked_for_again_while_it_is_not_ended_and_ever_more_rarely(

@@ -28,11 +28,11 @@ from topics.messages.values import RefundReason
 from workers.payments.caller import Caller
 from workers.payments.consumer import Payments
 from workers.payments.gateway import open_gateway
-from workers.payments.marks import Marks
-from workers.payments.objects import BookingRef
 from workers.payments.pending_calls import CallContext, calls_for
 from workers.payments.settings import PaymentSettings
 from workers.runtime.role import PartitionBatch, Received
+from workers.stripe.marks import Marks
+from workers.stripe.objects import BookingRef
 
 ROOM = 7
 GOOD_CARD = "4242424242424242"
@@ -52,6 +52,21 @@ class Written:
 
 
 @dataclass
+class Clock:
+    """A clock that a test moves, in seconds."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+@dataclass
 class Desk:
     """One test's payments, on both sides of Stripe's counter."""
 
@@ -62,6 +77,8 @@ class Desk:
     settings: PaymentSettings
     http: aiohttp.ClientSession
     marks: Marks
+    clock: Clock = field(default_factory=Clock)
+    """The clock of the callers' circuit breakers."""
     consumer: Payments = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,7 +120,7 @@ class Desk:
     @asynccontextmanager
     async def caller(self, count: int = 1) -> AsyncIterator[Caller]:
         """Let callers work for as long as the block lasts; yield one of them."""
-        callers = [Caller(self.log.settings, self.database, self.settings) for _ in range(count)]
+        callers = [Caller(self.log.settings, self.database, self.settings, clock=self.clock) for _ in range(count)]
         tasks = [asyncio.create_task(caller.run()) for caller in callers]
         try:
             yield callers[0]

@@ -24,7 +24,7 @@ from topics.messages.events import BookingCancelled, BookingExpired
 from topics.messages.values import CancelReason
 from workers.payments import caller, gateway, steps
 from workers.payments.gateway import open_gateway
-from workers.payments.marks import Marks
+from workers.stripe.marks import Marks
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 """Stripe's library hands its form to httpx in a way that httpx no longer likes."""

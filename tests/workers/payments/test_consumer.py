@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import SecretStr
 
+from storage import payments
 from telemetry import metrics
 from tests.support.stack import Server
 from tests.workers.payments.desk import ROOM, Desk, payment_requested, refund_requested
@@ -24,9 +25,9 @@ from topics.messages.events import BookingCancelled, BookingConfirmed, BookingEx
 from topics.messages.releases import Release
 from topics.messages.values import CancelReason, DisputeResult, RefundClosing
 from workers.payments.consumer import Payments
-from workers.payments.marks import Marks
-from workers.payments.objects import BookingRef
 from workers.runtime.role import Unreadable
+from workers.stripe.marks import Marks
+from workers.stripe.objects import BookingRef
 
 
 @pytest.fixture
@@ -203,6 +204,27 @@ async def test_the_page_has_the_words_of_hotel_room_and_stay(desk: Desk) -> None
         "description": "24 Dec 2030 - 27 Dec 2030, 3 nights, 2 rooms",
     }
     assert row["params"]["payment_intent_data"]["statement_descriptor_suffix"] == "Hotel Zum"
+
+
+async def test_the_words_of_all_stays_of_a_batch_are_read_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[list[UUID]] = []
+    stays = payments.stays
+
+    async def counted(connection: Any, booking_ids: Any) -> Any:
+        read.append(list(booking_ids))
+        return await stays(connection, booking_ids)
+
+    monkeypatch.setattr(payments, "stays", counted)
+    known, unknown = uuid4(), uuid4()
+    await desk.add_to_ledger(known)
+
+    await desk.read_events(payment_requested(known), payment_requested(unknown))
+    await desk.read_events(refund_requested(known, "pi_1"))
+
+    assert read == [[known, unknown]]
+    named = [row["params"]["line_items"][0]["price_data"]["product_data"]["name"] for row in await desk.sessions(known)]
+    assert named == ["Sea View, Double room"]
+    assert len(await desk.sessions(unknown)) == 1
 
 
 async def test_a_refund_that_failed_stays_failed_and_its_row_is_due_again(desk: Desk) -> None:

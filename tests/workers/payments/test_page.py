@@ -1,13 +1,36 @@
 """The words on Stripe's payment page, its receipt, and the bank statement."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, time
+from typing import Any
 
+import msgspec
 import pytest
 
+from pricing.sale import price_stay
 from sandbox.stripe.statements import check_suffix
 from storage.payments import Stay
-from workers.payments.page import item_description, item_name, receipt_text, statement_suffix
+from topics.messages.sale import (
+    CancellationPolicy,
+    Collected,
+    Kept,
+    Meals,
+    Party,
+    PolicyStep,
+    RatePlan,
+    Sale,
+    SaleTerms,
+    Tax,
+)
+from workers.payments.page import (
+    MAX_TERMS_CHARACTERS,
+    item_description,
+    item_name,
+    line_items,
+    receipt_text,
+    statement_suffix,
+    terms_text,
+)
 
 STAY = Stay(
     hotel="Sea View",
@@ -54,3 +77,94 @@ def test_a_statement_has_the_hotels_name_as_far_as_banks_print_it(hotel: str, su
     assert found == suffix
     # The longest prefix that an account can have.
     check_suffix("INNKEEPERS", found)
+
+
+PLAN = RatePlan(
+    id="standard",
+    name="Flexible",
+    meals=Meals.HALF_BOARD,
+    policy=CancellationPolicy(
+        id="half",
+        steps=(PolicyStep(hours_before=48, kept=Kept(percent=50)), PolicyStep(hours_before=24, kept=Kept(nights=1))),
+    ),
+)
+TAXES = (
+    Tax(id="vat", name="VAT", percent_milli=25_000, included=True),
+    Tax(id="fee", name="Cleaning\nfee", amount_minor=1_000),
+    Tax(id="city", name="City tax", amount_minor=200, per_person=True, collected=Collected.AT_HOTEL),
+    Tax(id="forest", name="Forest fund", percent_milli=10_000),
+)
+
+
+def sold(plan: RatePlan = PLAN, taxes: tuple[Tax, ...] = TAXES, currency: str = "EUR") -> tuple[int, Stay]:
+    """Return the amount and the words of a night of 100.00 for two."""
+    price = price_stay(
+        SaleTerms(version=1, plans=(plan,), taxes=taxes),
+        plan,
+        Party(adults=2),
+        [10_000],
+        check_in=STAY.check_in,
+        check_in_time=time(15),
+        rooms_count=1,
+        currency=currency,
+    )
+    return price.amount_minor, replace(STAY, sale=price.sale)
+
+
+def amounts(items: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    return [(item["price_data"]["product_data"]["name"], item["price_data"]["unit_amount"]) for item in items]
+
+
+@pytest.mark.parametrize(("currency", "factor"), [("EUR", 1), ("ISK", 100)])
+def test_each_tax_that_is_added_and_paid_now_has_a_line_of_the_page_and_the_sum_is_the_amount(
+    currency: str, factor: int
+) -> None:
+    amount_minor, stay = sold(currency=currency)
+
+    items = line_items(amount_minor, currency, stay)
+
+    stay_line, *taxes = amounts(items)
+    assert stay_line == ("Sea View, Double room", 10_000 * factor)
+    assert taxes == [("Cleaning fee", 1_000 * factor), ("Forest fund", 1_000 * factor)]
+    assert amount_minor == 12_000
+    description = "31 Dec 2030 - 1 Jan 2031, 1 night, 1 room, Flexible, half board"
+    assert items[0]["price_data"]["product_data"]["description"] == description
+
+
+def test_a_booking_of_nothing_or_without_sale_terms_has_one_line() -> None:
+    _, stay = sold()
+
+    assert amounts(line_items(0, "EUR", stay)) == [("Sea View, Double room", 0)]
+    assert amounts(line_items(5_000, "EUR", STAY)) == [("Sea View, Double room", 5_000)]
+    assert (terms_text("EUR", STAY), terms_text("EUR", None)) == (None, None)
+
+
+def test_the_page_names_the_costs_of_a_cancellation_and_what_is_paid_at_the_hotel() -> None:
+    _, stay = sold()
+
+    assert terms_text("EUR", stay) == (
+        "Cancellation by the hotel's clock: free until 29 Dec 2030, 15:00; 60.00 EUR until 30 Dec 2030, 15:00; "
+        "120.00 EUR until check-in. Paid at the hotel: 4.00 EUR (City tax). Included: VAT 20.00 EUR."
+    )
+
+
+def test_a_stay_that_costs_the_same_at_any_time_has_one_step() -> None:
+    _, free = sold(msgspec.structs.replace(PLAN, policy=CancellationPolicy(id="free")), ())
+    _, strict = sold(msgspec.structs.replace(PLAN, refundable=False), ())
+
+    assert terms_text("EUR", free) == "Cancellation by the hotel's clock: free until check-in."
+    assert terms_text("EUR", strict) == "Cancellation by the hotel's clock: 100.00 EUR until check-in."
+
+
+def test_the_words_of_the_page_keep_stripes_limit() -> None:
+    taxes = tuple(msgspec.structs.replace(tax, name="x" * 100) for tax in TAXES * 6)
+    _, stay = sold(taxes=taxes)
+    assert isinstance(stay.sale, Sale)
+
+    text = terms_text("EUR", stay)
+
+    assert text is not None
+    assert len(text) <= MAX_TERMS_CHARACTERS
+    assert text.startswith("Cancellation by the hotel's clock: free until")
+    assert "Paid at the hotel: " in text
+    assert "Included: " not in text

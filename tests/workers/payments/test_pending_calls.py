@@ -30,8 +30,8 @@ from topics.messages.events import (
     RefundRequested,
 )
 from topics.messages.values import CancelReason, RefundClosing, RefundReason
-from workers.payments.marks import Marks
 from workers.payments.pending_calls import CallContext, PendingCall, calls_for, renewed_session
+from workers.stripe.marks import Marks
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BOOKING = UUID("0197a5b2-6c00-8000-8000-000000000001")

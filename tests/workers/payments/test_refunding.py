@@ -8,7 +8,6 @@ from uuid import UUID
 import pytest
 
 from storage.payments import DueRefund, RefundSums
-from workers.payments.marks import Marks
 from workers.payments.refunding import (
     call_for_rest,
     refused_delay_seconds,
@@ -16,6 +15,7 @@ from workers.payments.refunding import (
     rest_minor,
     status_after,
 )
+from workers.stripe.marks import Marks
 
 BOOKING = UUID("0197a5b2-6c00-8000-8000-000000000001")
 MARKS = Marks("a key", UUID(int=1))

@@ -20,7 +20,6 @@ from topics.messages.commands import (
     RecordRefund,
 )
 from topics.messages.values import DisputeResult
-from workers.payments.objects import Attribution, BookingRef
 from workers.payments.webhooks import (
     NotUnderstood,
     WebhookEffect,
@@ -29,6 +28,7 @@ from workers.payments.webhooks import (
     objects_of,
     read_event,
 )
+from workers.stripe.objects import Attribution, BookingRef
 
 BOOKING = UUID("0197a5b2-6c00-8000-8000-000000000001")
 OURS = Attribution(BookingRef(BOOKING, 7, 2))

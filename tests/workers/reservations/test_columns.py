@@ -9,14 +9,14 @@ import pytest
 from msgspec.structs import asdict
 from psycopg.types.json import Jsonb
 
-from storage import bookings, inventory
+from storage import bookings, inventory, sale_terms
 from storage.bookings import BOOKING_COLUMNS
 from storage.inventory import COUNT_COLUMNS, KEY_COLUMNS, NIGHT_COLUMNS
 from tests.support.filled import filled
 from tests.support.scenario import NOON
-from tests.workers.decisions import words
+from tests.workers.decisions import words, words_at_hotel
 from topics.messages.events import BookingEvent, InventoryChanged
-from workers.decisions import Booking, Night, Payment, PaymentState, RefundMade
+from workers.decisions import Block, Booking, Night, Payment, PaymentState, RefundMade
 from workers.decisions.evolve import _CHANGES
 from workers.decisions.state import Dispute
 from workers.reservations.write_batch import _booking_of, _payments_of, _row_of
@@ -64,7 +64,11 @@ async def test_an_update_of_nights_takes_each_value_from_the_position_of_its_col
 def test_every_field_of_a_night_that_an_event_changes_is_written() -> None:
     managed = {*Night.__struct_fields__} & {*InventoryChanged.__struct_fields__}
 
-    assert {*inventory.CHANGING_COLUMNS} == managed | {*COUNT_COLUMNS}
+    assert {*inventory.CHANGING_COLUMNS} == managed | {*COUNT_COLUMNS} | {"blocked_count"}
+
+
+def test_a_row_of_blocks_is_the_fields_of_a_block() -> None:
+    assert {*sale_terms.BLOCK_COLUMNS} == {*Block.__struct_fields__}
 
 
 async def test_an_update_of_bookings_takes_each_value_from_the_position_of_its_column() -> None:
@@ -78,8 +82,9 @@ async def test_an_update_of_bookings_takes_each_value_from_the_position_of_its_c
 
 
 def test_every_field_of_a_booking_that_an_event_changes_is_written() -> None:
-    examples = {type(value): value for value in vars(words).values() if isinstance(value, BookingEvent)}
-    assert _CHANGES.keys() <= examples.keys(), "words.py has no example of an event"
+    messages = (*vars(words).values(), *vars(words_at_hotel).values())
+    examples = {type(value): value for value in messages if isinstance(value, BookingEvent)}
+    assert _CHANGES.keys() <= examples.keys(), "the words of the scenarios have no example of an event"
 
     changed = {"status", "version"}
     for kind, changes in _CHANGES.items():
@@ -103,7 +108,8 @@ def test_a_row_of_bookings_has_each_field_in_the_position_of_its_column() -> Non
     assert isinstance(row["payments"], Jsonb)
     assert isinstance(row["stay_times"], Jsonb)
     assert row["earlier_guest_list_ids"].obj == [str(each) for each in booking.earlier_guest_list_ids]
-    structured = {"payments", "stay_times", "guest_ids", "earlier_guest_list_ids"}
+    assert (row["sale"].obj, row["policy"].obj) == (booking.sale, booking.policy)
+    structured = {"payments", "stay_times", "guest_ids", "earlier_guest_list_ids", "sale", "policy"}
     simple = {name: value for name, value in asdict(booking).items() if name not in structured}
     assert {name: row[name] for name in simple} == {name: _plain(value) for name, value in simple.items()}
 

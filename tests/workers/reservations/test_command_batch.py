@@ -1,6 +1,7 @@
 """A batch loads all that `decide` reads, and no more: nights, the hotel's clock, and the account's unpaid stays."""
 
 from collections.abc import AsyncIterator
+from datetime import date
 from uuid import UUID
 
 import pytest
@@ -12,8 +13,10 @@ from storage.settings import DatabaseSettings
 from tests.support.scenario import NOON
 from tests.workers.decisions.words import (
     ADA,
+    ANOTHER_ROOM,
     CANCEL,
     CANCELLED,
+    CHANGE,
     CHECK_OUT,
     EXPIRED,
     LATER,
@@ -26,17 +29,26 @@ from tests.workers.decisions.words import (
     march,
     repeated,
 )
+from tests.workers.decisions.words_at_hotel import BLOCK, BLOCKED, RELEASE, RELEASED, unchanged
 from topics.messages.commands import Command, ReserveStay
-from topics.messages.events import BookingCancelled, BookingRejected, BookingReserved, CommandRefused, Event
+from topics.messages.events import (
+    BlockReleased,
+    BookingCancelled,
+    BookingRejected,
+    BookingReserved,
+    CommandRefused,
+    Event,
+    InventoryUnchanged,
+)
 from topics.messages.releases import Release
-from topics.messages.values import BookingStatus, Refusal, Rejection, Terms
+from topics.messages.values import BookingStatus, InventoryRefusal, Refusal, Rejection, Terms
 from workers.decisions import Booking, unpaid
 from workers.reservations.handler import CommandBatch
 
 
 def batch() -> CommandBatch:
     nights = {(ROOM, march(day)): None for day in range(10, 15)}
-    return CommandBatch({**nights})
+    return CommandBatch({**nights}, {})
 
 
 def test_the_nights_of_a_new_stay_are_those_it_asks_for() -> None:
@@ -54,6 +66,59 @@ def test_a_request_that_comes_again_with_other_dates_ends_the_hold_that_is_over(
     assert decided.decide(again, LATER) == (EXPIRED, repeated(again, BookingStatus.EXPIRED))
 
 
+# Blocks, also within one batch
+
+
+async def test_a_block_and_its_release_are_decided_in_one_batch(connection: AsyncConnection) -> None:
+    assert await decide_all(connection, OPEN, BLOCK, RELEASE, RELEASE, BLOCK) == [
+        OPENED,
+        BLOCKED,
+        RELEASED,
+        unchanged(RELEASE, None),
+        unchanged(BLOCK, None),
+    ]
+
+
+async def test_a_release_reads_the_nights_of_the_block_that_an_earlier_batch_made(connection: AsyncConnection) -> None:
+    long = but(BLOCK, first_night=march(11), end_night=march(14))
+    await decide_all(connection, OPEN, long)
+
+    assert await decide_all(connection, RELEASE) == [but(RELEASED, first_night=march(11), end_night=march(14))]
+    found = await connection.execute("select sum(blocked_count) from inventory")
+    assert await found.fetchone() == (0,)
+
+
+async def test_nights_that_a_block_takes_and_a_release_gives_back_are_those_of_the_batch(
+    connection: AsyncConnection,
+) -> None:
+    both = but(BLOCK, rooms_count=2)
+    other = but(RESERVE, booking_id=UUID(int=2), check_in=march(11))
+    events = await decide_all(connection, OPEN, both, RESERVE, RELEASE, other)
+
+    assert [outcome(event) for event in events[2:]] == [Rejection.SOLD_OUT, BlockReleased, BookingReserved]
+
+
+async def test_a_command_about_another_rooms_block_reads_no_nights(connection: AsyncConnection) -> None:
+    await decide_all(connection, OPEN, BLOCK)
+    elsewhere = but(RELEASE, room_id=ANOTHER_ROOM)
+
+    assert await decide_all(connection, elsewhere) == [unchanged(elsewhere, InventoryRefusal.NO_SUCH_BLOCK)]
+
+
+@pytest.mark.parametrize("first_night", [date.min, march(10), date.max])
+@pytest.mark.parametrize("end_night", [date.min, date.max])
+@pytest.mark.parametrize("rooms_count", [-(2**31), 2**31 - 1])
+async def test_absurd_numbers_and_dates_are_refused_like_others(
+    connection: AsyncConnection, first_night: date, end_night: date, rooms_count: int
+) -> None:
+    changes = {"first_night": first_night, "end_night": end_night}
+    block = but(BLOCK, rooms_count=rooms_count, **changes)
+    change = but(CHANGE, allowance_count=rooms_count, **changes)
+
+    for event in (await decide_all(connection, OPEN, block, change))[1:]:
+        assert isinstance(event, InventoryUnchanged)
+
+
 # The account's share
 
 
@@ -69,7 +134,7 @@ async def connection(database: DatabaseSettings) -> AsyncIterator[AsyncConnectio
 
 async def decide_all(connection: AsyncConnection, *commands: Command) -> list[Event]:
     """Decide the commands in one batch, write it, and return the last event of each."""
-    batch = CommandBatch({})
+    batch = CommandBatch({}, {})
     async with connection.transaction():
         await batch.load(connection, commands)
         events = [batch.decide(command, NOON)[-1] for command in commands]
@@ -115,7 +180,7 @@ async def test_only_stays_of_the_same_nights_are_read(connection: AsyncConnectio
 
 async def test_without_a_share_nothing_is_read(connection: AsyncConnection) -> None:
     await decide_all(connection, TEN_ROOMS, but(RESERVE, rooms_count=5))
-    batch = CommandBatch({})
+    batch = CommandBatch({}, {})
     await batch.load(connection, [asks(2, account_share_percent=None), asks(3, user_id=None)])
 
     assert batch._unpaid._stays == {}
@@ -164,7 +229,7 @@ async def test_the_index_of_unpaid_bookings_serves_the_query(connection: AsyncCo
 
 
 def test_for_an_older_release_a_refusal_has_a_word_that_it_knows() -> None:
-    decided = CommandBatch({(ROOM, march(day)): None for day in range(10, 15)}, Release.V0_1_0)
+    decided = CommandBatch({(ROOM, march(day)): None for day in range(10, 15)}, {}, Release.V0_1_0)
     decided.decide(OPEN, NOON)
     at_hotel = but(RESERVE, terms=Terms.AT_HOTEL)
     reserved, confirmed = decided.decide(at_hotel, NOON)

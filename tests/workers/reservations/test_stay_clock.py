@@ -1,8 +1,9 @@
 """The hotel's clock for a booking: instants of check-in and check-out, and the date there."""
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.scenario import NOON, given
 from tests.workers.decisions.words import (
@@ -16,6 +17,7 @@ from tests.workers.decisions.words import (
     HAND_REFUND,
     OPENED,
     PAY,
+    RESERVE,
     RESERVED,
     SECOND,
     SECOND_DAY,
@@ -23,18 +25,22 @@ from tests.workers.decisions.words import (
     but,
     march,
 )
+from tests.workers.decisions.words_of_sale import SALE
 from topics.messages.commands import BookingCommand
+from topics.messages.sale import CancellationStep
 from topics.messages.values import StayTimes
+from topics.zones import ZONE_DATA_VERSION
 from workers.decisions import Booking, StayClock
-from workers.reservations.stay_clock import stay_clock
+from workers.reservations.stay_clock import arrival_clock, stay_clock
 
 BOOKING = given(*BOUGHT).bookings[ADAS]
 WITHOUT_TIMES = given(OPENED, but(RESERVED, stay_times=None)).bookings[ADAS]
-CLOCK = StayClock(check_in_at=CHECK_IN, check_out_at=CHECK_OUT, today=date(2026, 3, 1))
+CLOCK = StayClock(check_in_at=CHECK_IN, check_out_at=CHECK_OUT, today=date(2026, 3, 1), zone_data=ZONE_DATA_VERSION)
 IN_UTC = StayClock(
     check_in_at=datetime(2026, 3, 10, 15, tzinfo=UTC),
     check_out_at=datetime(2026, 3, 12, 11, tzinfo=UTC),
     today=date(2026, 3, 1),
+    zone_data=ZONE_DATA_VERSION,
 )
 
 
@@ -109,3 +115,71 @@ def test_a_zone_that_is_unknown_is_utc(name: str) -> None:
     booking = booked(march(10), march(12), times(name))
 
     assert stay_clock(booking, CANCEL, NOON) == IN_UTC
+
+
+# The instants at which the steps of a cancellation policy end.
+
+
+def step_ends(zone: str, *ends: datetime) -> tuple[datetime | None, ...]:
+    """Return the instants, by the clocks of a zone, of a policy whose steps end at these times on the wall."""
+    steps = (*(CancellationStep(until=end, kept_minor=0) for end in ends), CancellationStep(kept_minor=1))
+    stay = replace(BOOKING, stay_times=times(zone), sale=replace(SALE, steps=steps))
+    clock = stay_clock(stay, CANCEL, NOON)
+    assert clock is not None
+    assert clock.zone_data == ZONE_DATA_VERSION
+    return clock.step_ends
+
+
+def wall(year: int, month: int, day: int, hour: int, minute: int = 0) -> datetime:
+    """Return a time on the wall."""
+    return datetime.combine(date(year, month, day), time(hour, minute))
+
+
+def utc(year: int, month: int, day: int, hour: int, minute: int = 0) -> datetime:
+    """Return an instant."""
+    return datetime(year, month, day, hour, minute, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("zone", "until", "instant"),
+    [
+        # In Vancouver clocks went from 02:00 to 03:00 on 8 March 2026, and have not gone back since.
+        ("America/Vancouver", wall(2026, 3, 7, 18), utc(2026, 3, 8, 2)),
+        ("America/Vancouver", wall(2026, 3, 8, 2, 30), utc(2026, 3, 8, 10, 30)),
+        ("America/Vancouver", wall(2026, 3, 8, 18), utc(2026, 3, 9, 1)),
+        ("America/Vancouver", wall(2026, 12, 15, 18), utc(2026, 12, 16, 1)),
+        # In Berlin a time is skipped on 29 March, and another is shown twice on 25 October.
+        ("Europe/Berlin", wall(2026, 3, 29, 2, 30), utc(2026, 3, 29, 1, 30)),
+        ("Europe/Berlin", wall(2026, 10, 25, 2, 30), utc(2026, 10, 25, 0, 30)),
+        ("Europe/Berlin", wall(2026, 10, 25, 3), utc(2026, 10, 25, 2)),
+        # Casablanca is an hour ahead of UTC, but for Ramadan; that began on 18 February 2026.
+        ("Africa/Casablanca", wall(2026, 2, 1, 12), utc(2026, 2, 1, 11)),
+        ("Africa/Casablanca", wall(2026, 3, 1, 12), utc(2026, 3, 1, 12)),
+        ("Asia/Kathmandu", wall(2026, 3, 1, 12), utc(2026, 3, 1, 6, 15)),
+        ("No/Zone", wall(2026, 3, 1, 12), utc(2026, 3, 1, 12)),
+    ],
+)
+def test_a_step_ends_when_the_clocks_there_show_its_time(zone: str, until: datetime, instant: datetime) -> None:
+    assert step_ends(zone, until) == (instant, None)
+
+
+def test_steps_end_in_their_order_and_the_last_has_no_end() -> None:
+    first, second, last = step_ends("Europe/Berlin", wall(2026, 10, 24, 2, 30), wall(2026, 10, 25, 2, 30))
+
+    assert first is not None
+    assert second is not None
+    assert second - first == timedelta(hours=24)
+    assert last is None
+
+
+def test_a_booking_without_sale_terms_has_no_steps() -> None:
+    clock = stay_clock(BOOKING, CANCEL, NOON)
+    assert clock is not None
+    assert clock.step_ends == ()
+
+
+def test_a_stay_that_is_asked_for_has_the_date_of_its_hotel() -> None:
+    late = datetime(2026, 3, 8, 7, 30, tzinfo=UTC)
+
+    assert arrival_clock(RESERVE, late).today == march(7)
+    assert arrival_clock(but(RESERVE, stay_times=None), late).today == march(8)

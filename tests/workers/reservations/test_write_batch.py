@@ -4,16 +4,40 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
 import pytest
 from psycopg import AsyncConnection
 
 from storage.database import connect
 from storage.settings import DatabaseSettings
 from tests.support.scenario import NOON
-from tests.workers.decisions.words import ADAS, GUESTS, OPENED, RESERVED, ROOM, march, nights
-from topics.messages.events import Event, InventoryChanged
-from topics.messages.values import BookingStatus
-from workers.decisions import Night
+from tests.workers.decisions.words import (
+    ADAS,
+    ANOTHER_ROOM,
+    GUESTS,
+    HOTEL,
+    OPENED,
+    PAID,
+    RESERVED,
+    ROOM,
+    but,
+    march,
+    nights,
+)
+from tests.workers.decisions.words_at_hotel import (
+    ARRIVED,
+    BLOCK_ID,
+    BLOCKED,
+    LEFT,
+    RELEASED,
+    SALE,
+    SOLD_ON_TERMS,
+    kept,
+)
+from topics.messages.events import Event, InventoryChanged, SaleTermsChanged
+from topics.messages.sale import NO_SALE_TERMS, SaleTerms
+from topics.messages.values import BlockReason, BookingStatus
+from workers.decisions import Block, Night
 from workers.reservations.write_batch import NightKey, WriteBatch
 
 LATER = NOON + timedelta(minutes=1)
@@ -34,7 +58,9 @@ async def batch_of(
     batch = WriteBatch({} if known is None else known)
     await batch.load_bookings(connection, [ADAS])
     await batch.load_nights(connection, STAY)
-    state = batch.state(ADAS, STAY)
+    await batch.load_blocks(connection, [(ROOM, BLOCK_ID)])
+    await batch.load_sale_terms(connection, [ROOM])
+    state = msgspec.structs.replace(batch.state(ADAS, STAY), block=batch.block((ROOM, BLOCK_ID)))
     for minute, event in enumerate(events):
         state = batch.apply(state, event, NOON + timedelta(minutes=minute))
     return batch
@@ -96,6 +122,85 @@ async def test_nights_are_read_once_also_if_they_are_not_open(connection: AsyncC
 
     # Only the worker of the room's partition may change its nights, so nights that were read stay true.
     assert (await batch_of(connection, known=known)).state(None, STAY).nights == {}
+
+
+async def test_a_sold_stay_that_ends_early_is_read_as_it_was_written(connection: AsyncConnection) -> None:
+    left = but(LEFT, freed_from=march(11), policy=kept(160_00, 50))
+    await write(connection, OPENED, SOLD_ON_TERMS, PAID, ARRIVED, left)
+
+    booking = (await batch_of(connection)).booking(ADAS)
+    counts = await rows(connection, "select booked_count from inventory order by date limit 2")
+
+    assert booking is not None
+    assert (booking.status, booking.freed_from) == (BookingStatus.CHECKED_OUT, march(11))
+    assert (booking.sale, booking.policy) == (SALE, kept(160_00, 50))
+    assert counts == [(1,), (0,)]
+
+
+# Blocks and sale terms
+
+
+BLOCK = Block(
+    id=BLOCK_ID,
+    room_id=ROOM,
+    first_night=march(10),
+    end_night=march(12),
+    rooms_count=1,
+    reason=BlockReason.MAINTENANCE,
+)
+
+
+async def test_a_block_and_its_nights_are_written_and_read(connection: AsyncConnection) -> None:
+    await write(connection, OPENED, BLOCKED)
+    blocked = await batch_of(connection)
+    blocked_counts = await rows(connection, "select blocked_count from inventory order by date limit 3")
+    await write(connection, RELEASED)
+    released = await batch_of(connection)
+
+    assert blocked.block((ROOM, BLOCK_ID)) == BLOCK
+    assert blocked_counts == [(1,), (1,), (0,)]
+    assert released.block((ROOM, BLOCK_ID)) == msgspec.structs.replace(BLOCK, released=True)
+    assert [night.blocked_count for night in released.state(None, STAY).nights.values()] == [0, 0]
+
+
+async def test_a_block_that_is_released_in_the_batch_that_makes_it_is_written_once(
+    connection: AsyncConnection,
+) -> None:
+    await write(connection, OPENED, BLOCKED, RELEASED)
+
+    assert await rows(connection, "select id, released from room_block") == [(BLOCK_ID, True)]
+    assert await rows(connection, "select sum(blocked_count) from inventory") == [(0,)]
+
+
+async def test_two_rooms_have_a_block_of_the_same_id(connection: AsyncConnection) -> None:
+    elsewhere = but(BLOCKED, room_id=ANOTHER_ROOM, rooms_count=2)
+    await write(connection, OPENED, BLOCKED)
+    async with connection.transaction():
+        other = WriteBatch({})
+        keys = [(ANOTHER_ROOM, day) for _, day in STAY]
+        state = other.apply(other.state(None, ()), but(OPENED, room_id=ANOTHER_ROOM), NOON)
+        await other.load_blocks(connection, [(ANOTHER_ROOM, BLOCK_ID)])
+        other.apply(msgspec.structs.replace(other.state(None, keys), block=state.block), elsewhere, NOON)
+        await other.write(connection)
+
+    found = await rows(connection, "select room_id, rooms_count from room_block order by room_id")
+    assert found == [(ROOM, 1), (ANOTHER_ROOM, 2)]
+    assert (await batch_of(connection)).block((ROOM, BLOCK_ID)) == BLOCK
+
+
+async def test_the_sale_terms_of_a_room_are_replaced_and_read_once(connection: AsyncConnection) -> None:
+    first, second = (msgspec.structs.replace(NO_SALE_TERMS, version=version, capacity=version) for version in (1, 2))
+    await write(connection, *(SaleTermsChanged(room_id=ROOM, hotel_id=HOTEL, terms=terms) for terms in (first, second)))
+    written = await rows(connection, "select room_id, version from room_sale_terms")
+    known: dict[int, SaleTerms | None] = {}
+    for _ in range(2):
+        batch = WriteBatch({}, known)
+        await batch.load_sale_terms(connection, [ROOM, ANOTHER_ROOM])
+        await connection.execute("truncate room_sale_terms")
+
+    assert written == [(ROOM, 2)]
+    assert known == {ROOM: second, ANOTHER_ROOM: None}
+    assert batch.terms_of(ROOM) == second
 
 
 async def test_a_batch_without_changes_writes_nothing(connection: AsyncConnection) -> None:

@@ -1,0 +1,1 @@
+"""Rooms that a hotel takes off sale, and puts on sale again."""

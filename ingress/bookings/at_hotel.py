@@ -1,0 +1,127 @@
+"""A stay as its hotel records it: guests arrive, leave (on their day or before it), or do not arrive."""
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ingress.bookings.models import BookingState, StayAtHotel
+from ingress.bookings.representation import refunds_out, state_of
+from ingress.bookings.rooms import Rooms
+from ingress.bookings.sending import (
+    ACCEPTED,
+    ACCEPTED_HEADERS,
+    WAITED_HEADERS,
+    BookingCommands,
+    accepted_response,
+    waited_headers,
+)
+from ingress.database import Database, snapshot
+from ingress.http.models import NoBody, NoQuery, RefusedBooking
+from ingress.http.preferences import PREFER
+from ingress.http.problems import existing
+from ingress.http.responses import Response, json_response
+from ingress.log.commands import Commands
+from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys
+from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
+from pricing.currencies import decimal
+from storage.reads import bookings, payments, stay_ends
+from storage.reads.bookings import BookingFacts
+from topics.messages.commands import CheckIn, CheckOut, MarkNoShow
+
+_PATH: Final = {"hotel_id": 1, "booking_id": "01980000-0000-8000-8000-000000000000"}
+_STEERING: Final = (PREFER, IDEMPOTENCY_KEY)
+_RESPONSES: Final = {
+    200: ResponseSpec(StayAtHotel, "Recorded: the request waited for it.", WAITED_HEADERS),
+    202: ResponseSpec(BookingState, ACCEPTED, {**ACCEPTED_HEADERS, "Location": "The address of the hotel's bookings."}),
+    409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
+}
+_EXAMPLE: Final = Example(path=_PATH, headers={"Prefer": "wait=5"})
+
+Context: TypeAlias = RequestContext[NoBody, NoQuery]
+HotelCommand: TypeAlias = CheckIn | CheckOut | MarkNoShow
+
+
+class StaysAtHotel:
+    """The operations of managers on the days of a stay."""
+
+    def __init__(self, database: Database, *, rooms: Rooms, keys: IdempotencyKeys, commands: Commands) -> None:
+        self._database = database
+        self._rooms = rooms
+        self._sending = BookingCommands(database, keys, commands)
+
+    @operation(
+        "POST /admin/hotels/{hotel_id}/bookings/{booking_id}/check-in",
+        access=Access.MANAGER,
+        summary="Record that the guests have arrived",
+        responses=_RESPONSES,
+        example=_EXAMPLE,
+        headers=_STEERING,
+    )
+    async def check_in(self, context: Context) -> Response:
+        """Check the guests of a confirmed booking in, from their day of arrival until check-out."""
+        return await self._record(context, CheckIn)
+
+    @operation(
+        "POST /admin/hotels/{hotel_id}/bookings/{booking_id}/check-out",
+        access=Access.MANAGER,
+        summary="Record that the guests have left",
+        responses=_RESPONSES,
+        example=_EXAMPLE,
+        headers=_STEERING,
+    )
+    async def check_out(self, context: Context) -> Response:
+        """Check the guests out; before their last day the nights to come are on sale again, and the policy counts."""
+        return await self._record(context, CheckOut)
+
+    @operation(
+        "POST /admin/hotels/{hotel_id}/bookings/{booking_id}/no-show",
+        access=Access.MANAGER,
+        summary="Record that nobody arrived",
+        responses=_RESPONSES,
+        example=_EXAMPLE,
+        headers=_STEERING,
+    )
+    async def no_show(self, context: Context) -> Response:
+        """Record after check-in that nobody arrived: the nights to come are on sale again, and the policy counts."""
+        return await self._record(context, MarkNoShow)
+
+    async def _record(self, context: Context, make: Callable[..., HotelCommand]) -> Response:
+        hotel_id = context.path["hotel_id"]
+
+        async def find(connection: AsyncConnection) -> BookingFacts | None:
+            return await bookings.booking_of_hotel(
+                connection, context.path["booking_id"], hotel_id, context.caller.user_id
+            )
+
+        async with self._database.reading() as connection:
+            booking = existing(await find(connection), "booking")
+
+        async def command(_: str) -> HotelCommand:
+            # The times count for a booking from before it kept its own.
+            facts = await self._rooms.facts(booking.room_id)
+            stay_times = None if facts is None else facts.stay_times
+            return make(room_id=booking.room_id, booking_id=booking.id, stay_times=stay_times)
+
+        event = await self._sending.send(context, booking, command)
+        if event is None:
+            state = await self._sending.state_after_wait(context, booking, find)
+            return accepted_response(context, state, f"/admin/hotels/{hotel_id}/bookings")
+        async with self._database.reading() as connection, snapshot(connection):
+            shown = await _shown(connection, existing(await find(connection), "booking"))
+        return json_response(200, shown, waited_headers(context))
+
+
+async def _shown(connection: AsyncConnection, booking: BookingFacts) -> StayAtHotel:
+    """Return the booking with what the hotel keeps of its price and what goes back."""
+    end = await stay_ends.stay_end(connection, booking.id)
+    returned = await payments.returned_payments(connection, booking.id, booking.payments or (), booking.currency)
+    back_minor = sum(
+        payment.refunded_minor + payment.due_minor for payment in returned if payment.currency == booking.currency
+    )
+    fields = state_of(booking) | {"goes_back": decimal(back_minor, booking.currency), "currency": booking.currency}
+    if end.freed_from is not None:
+        fields["freed_from"] = end.freed_from
+    if end.kept_minor is not None:
+        fields["kept"] = decimal(end.kept_minor, booking.currency)
+    return StayAtHotel(**fields, refunds=refunds_out(returned))

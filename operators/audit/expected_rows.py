@@ -1,0 +1,171 @@
+"""The rows that the ledger should have, while the events are applied: nights, payments, bookings and blocks."""
+
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from operators.audit.ledger import LedgerBlock, LedgerBooking, LedgerNight, LedgerPayment
+
+#: The data of an event, as JSON has it.
+Event: TypeAlias = dict[str, Any]
+
+
+class Night:
+    """One night of a room after the events so far."""
+
+    __slots__ = (
+        "allowance", "blocked", "booked", "closed", "currency", "day", "hotel_id", "price", "reserved", "room_id",
+        "surge", "total",
+    )  # fmt: skip
+
+    def __init__(self, event: Event, day: str) -> None:
+        self.room_id: int = event["room_id"]
+        self.day = day
+        self.hotel_id: int = event["hotel_id"]
+        self.total: int = event["total_count"]
+        self.price: int = event["price_minor"]
+        self.currency: str = event["currency"]
+        self.booked = 0
+        self.reserved = 0
+        self.blocked = 0
+        self.allowance = 0
+        self.surge = 1000
+        self.closed = False
+
+    def as_row(self) -> LedgerNight:
+        """Return the row that the ledger should have."""
+        return LedgerNight(
+            self.hotel_id, self.total, self.booked, self.reserved, self.price, self.surge, self.closed, self.currency,
+            self.allowance, self.blocked,
+        )  # fmt: skip
+
+
+class Payment:
+    """One payment after the events so far, and the money of it that left again; amounts in minor units.
+
+    `policy` is kept by the policy of the booking, and `retained` is what is left of that.
+    """
+
+    __slots__ = ("amount", "closed", "disputes", "due", "failed", "policy", "refunds", "retained", "state")
+
+    def __init__(self, amount: int) -> None:
+        self.amount = amount
+        self.state = "kept"
+        self.due = 0
+        self.closed = 0
+        self.policy = 0
+        self.retained = 0
+        self.refunds: dict[str, tuple[int, bool]] = {}
+        self.failed: list[str] = []
+        self.disputes: dict[str, tuple[int, str]] = {}
+
+    @property
+    def refunded(self) -> int:
+        """The sum of the refunds that did not fail."""
+        return sum(amount for amount, _ in self.refunds.values())
+
+    @property
+    def left(self) -> int:
+        """The amount that neither a refund nor a lost dispute took."""
+        lost = sum(amount for amount, state in self.disputes.values() if state == "lost")
+        return max(0, self.amount - self.refunded - lost)
+
+    @property
+    def kept(self) -> int:
+        """The amount that is left, and neither due to the guest nor closed by an operator nor kept by the policy."""
+        return self.left - self.due - self.closed - self.retained
+
+    def settle(self) -> None:
+        """Let no more be closed, retained or due than is left; the state follows, unless it pays its booking."""
+        self.closed = min(self.closed, self.left)
+        self.retained = min(self.policy, self.left - self.closed)
+        self.due = min(self.due, self.left - self.closed - self.retained)
+        if self.state != "kept":
+            self.state = "refund_requested" if self.due else "refunded"
+
+    def as_row(self) -> LedgerPayment:
+        """Return the payment that the ledger should have."""
+        return LedgerPayment(
+            self.amount, self.state, self.due, self.closed, self.retained, self.policy, self.refunds,
+            tuple(self.failed), self.disputes,
+        )  # fmt: skip
+
+
+class Booking:
+    """One booking after the events so far."""
+
+    __slots__ = (
+        "amount", "attempt", "cancel_reason", "check_in", "check_out", "currency", "earlier_guest_lists", "freed_from",
+        "guest_list", "guests", "hold_until", "hotel_id", "night_amounts", "nights", "payments", "policy", "rejection",
+        "room_id", "rooms", "sale", "session_id", "status", "stay_times", "terms", "user_id",
+    )  # fmt: skip
+
+    def __init__(self, event: Event, status: str, nights: list[Night]) -> None:
+        self.room_id: int = event["room_id"]
+        self.hotel_id: int = event["hotel_id"]
+        self.user_id: int | None = event.get("user_id")
+        self.check_in: str = event["check_in"]
+        self.check_out: str = event["check_out"]
+        self.rooms: int = event["rooms_count"]
+        self.terms: str = event.get("terms", "prepaid")
+        self.status = status
+        self.nights = nights
+        self.amount: int = event.get("amount_minor", 0)
+        self.currency: str = event.get("currency", "")
+        self.rejection: str | None = event.get("reason")
+        self.hold_until = milliseconds(event.get("hold_expires_at"))
+        self.attempt = 0
+        self.session_id: str | None = None
+        self.cancel_reason: str | None = None
+        self.night_amounts: tuple[int, ...] = tuple(event.get("night_amounts_minor", ()))
+        self.stay_times: dict[str, str] | None = event.get("stay_times")
+        self.freed_from: str | None = None
+        self.sale: Event | None = event.get("sale")
+        self.policy: Event | None = None
+        self.payments: dict[str, Payment] = {}
+        self.guests: tuple[int, ...] = ()
+        self.guest_list: str | None = None
+        self.earlier_guest_lists: list[str] = []
+
+    def as_row(self) -> LedgerBooking:
+        """Return the row that the ledger should have."""
+        return LedgerBooking(
+            self.room_id, self.hotel_id, self.user_id, self.check_in, self.check_out, self.rooms, self.terms,
+            self.status, self.amount, self.currency, self.rejection, self.hold_until, self.attempt, self.session_id,
+            self.cancel_reason, self.guest_list, tuple(self.earlier_guest_lists), self.night_amounts, self.stay_times,
+            self.freed_from, self.sale, self.policy,
+            {intent: paid.as_row() for intent, paid in self.payments.items()}, self.guests,
+        )  # fmt: skip
+
+
+class Block:
+    """Rooms of a hotel that are off sale, after the events so far."""
+
+    __slots__ = ("end_night", "first_night", "reason", "released", "rooms")
+
+    def __init__(self, event: Event) -> None:
+        self.first_night: str = event["first_night"]
+        self.end_night: str = event["end_night"]
+        self.rooms: int = event["rooms_count"]
+        self.reason: str = event["reason"]
+        self.released = False
+
+    def as_row(self) -> LedgerBlock:
+        """Return the row that the ledger should have."""
+        return LedgerBlock(self.first_night, self.end_night, self.rooms, self.reason, self.released)
+
+
+def has_ended(booking: Booking) -> bool:
+    """Return whether the stay was cancelled, was not begun, or was left early."""
+    return booking.status in {"CANCELLED", "NO_SHOW"} or (
+        booking.status == "CHECKED_OUT" and booking.freed_from is not None
+    )
+
+
+def kept_by(booking: Booking) -> int:
+    """Return the amount that the hotel keeps since the booking ended."""
+    return 0 if booking.policy is None else int(booking.policy["kept_minor"])
+
+
+def milliseconds(time: str | None) -> int | None:
+    """Return a time (RFC 3339) in milliseconds since 1970."""
+    return None if time is None else round(datetime.fromisoformat(time).timestamp() * 1000)

@@ -1,0 +1,84 @@
+"""Decisions of the hotel on the days of a stay: arrival, departure, early departure, and guests who do not arrive."""
+
+from datetime import date, datetime
+
+from pricing.policy import early_departure_kept_minor
+from topics.messages.commands import CheckIn, CheckOut, MarkNoShow
+from topics.messages.events import Event, GuestsCheckedIn, GuestsCheckedOut, GuestsDidNotArrive
+from topics.messages.sale import AppliedPolicy
+from topics.messages.values import BookingStatus, RefundReason, Refusal
+from workers.decisions.answers import refused, repeated
+from workers.decisions.booking import refund_but
+from workers.decisions.state import Booking, State
+
+
+def check_in(state: State, command: CheckIn, now: datetime) -> tuple[Event, ...]:
+    """Record the arrival, from the day of arrival until check-out."""
+    booking = state.booking
+    if booking is None:
+        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+    if booking.status is BookingStatus.CHECKED_IN:
+        return repeated(booking, command)
+    if booking.status is not BookingStatus.CONFIRMED:
+        return refused(booking, command, Refusal.WRONG_STATUS)
+    clock = state.clock
+    assert clock is not None
+    if now >= clock.check_out_at:
+        return refused(booking, command, Refusal.STAY_OVER)
+    if clock.today < booking.check_in:
+        return refused(booking, command, Refusal.BEFORE_ARRIVAL)
+    return (GuestsCheckedIn(room_id=booking.room_id, booking_id=booking.id),)
+
+
+def check_out(state: State, command: CheckOut, now: datetime) -> tuple[Event, ...]:
+    """Record the departure; before the last day, the nights to come are on sale again, and the policy counts."""
+    booking = state.booking
+    if booking is None:
+        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+    if booking.status is BookingStatus.CHECKED_OUT:
+        return repeated(booking, command)
+    if booking.status is not BookingStatus.CHECKED_IN:
+        return refused(booking, command, Refusal.WRONG_STATUS)
+    assert state.clock is not None
+    freed_from = max(state.clock.today, booking.check_in)
+    if freed_from >= booking.check_out:
+        return (GuestsCheckedOut(room_id=booking.room_id, booking_id=booking.id),)
+    policy = _early_departure(booking, freed_from)
+    left = GuestsCheckedOut(room_id=booking.room_id, booking_id=booking.id, freed_from=freed_from, policy=policy)
+    return (left, *refund_but(booking, policy.kept_minor, RefundReason.EARLY_DEPARTURE))
+
+
+def _early_departure(booking: Booking, freed_from: date) -> AppliedPolicy:
+    """Return what an early departure costs; without sale terms, all of the amount, as no policy was agreed."""
+    percent = 100 if booking.sale is None else booking.sale.early_departure_percent
+    unused_minor = sum(
+        amount_minor
+        for day, amount_minor in zip(booking.nights(), booking.night_amounts_minor, strict=False)
+        if day >= freed_from
+    )
+    kept = early_departure_kept_minor(booking.amount_minor, unused_minor, percent, booking.currency)
+    return AppliedPolicy(kept_minor=kept, percent=percent)
+
+
+def mark_no_show(state: State, command: MarkNoShow, now: datetime) -> tuple[Event, ...]:
+    """Record that nobody arrived, after check-in: nights from today on are on sale again, and the policy counts."""
+    booking = state.booking
+    if booking is None:
+        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+    if booking.status is BookingStatus.NO_SHOW:
+        return repeated(booking, command)
+    if booking.status is not BookingStatus.CONFIRMED:
+        return refused(booking, command, Refusal.WRONG_STATUS)
+    clock = state.clock
+    assert clock is not None
+    if now < clock.check_in_at:
+        return refused(booking, command, Refusal.BEFORE_ARRIVAL)
+    kept_minor = booking.amount_minor if booking.sale is None else booking.sale.no_show_kept_minor
+    policy = AppliedPolicy(kept_minor=kept_minor)
+    missed = GuestsDidNotArrive(
+        room_id=booking.room_id,
+        booking_id=booking.id,
+        freed_from=min(max(clock.today, booking.check_in), booking.check_out),
+        policy=policy,
+    )
+    return (missed, *refund_but(booking, kept_minor, RefundReason.NO_SHOW))

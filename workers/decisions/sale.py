@@ -1,0 +1,116 @@
+"""Decisions about what a room is sold for: its sale terms, and the price of a stay by them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pricing.charges import step_minor
+from pricing.sale import (
+    PricedStay,
+    default_party,
+    is_stopped,
+    party_rejection,
+    price_stay,
+    rules_rejection,
+)
+from pricing.stays import night_price_minor
+from pricing.terms import fault_of
+from topics.messages.commands import ReserveStay, SetSaleTerms
+from topics.messages.events import Event, InventoryUnchanged, SaleTermsChanged
+from topics.messages.sale import NO_SALE_TERMS, Party, Quoted, RatePlan, SaleTerms
+from topics.messages.values import InventoryRefusal, Rejection, Terms
+from workers.decisions.state import DEFAULT_STAY_TIMES, Night, State
+
+
+def set_sale_terms(state: State, command: SetSaleTerms, now: datetime) -> tuple[Event, ...]:
+    """Sell the room by other terms; those of an older version arrive late and change nothing."""
+    present = state.sale_terms
+    if present is not None and present.version >= command.terms.version:
+        newer = present.version > command.terms.version
+        return (_unchanged(command, InventoryRefusal.NEWER_TERMS if newer else None),)
+    if fault_of(command.terms) is not None:
+        return (_unchanged(command, InventoryRefusal.TERMS_INVALID),)
+    return (SaleTermsChanged(room_id=command.room_id, hotel_id=command.hotel_id, terms=command.terms),)
+
+
+def _unchanged(command: SetSaleTerms, reason: InventoryRefusal | None) -> InventoryUnchanged:
+    return InventoryUnchanged(room_id=command.room_id, command=command.message_type, reason=reason)
+
+
+def offer_rejection(state: State, command: ReserveStay, now: datetime) -> Rejection | None:
+    """Return why nothing can be offered for the quote, the plan or the people of the command, if there is a reason."""
+    if command.quoted is not None:
+        return None if _holds(command.quoted, state.nights[command.check_in], now) else Rejection.QUOTE_EXPIRED
+    if not _has_sale(state, command):
+        return None
+    terms, plan = _terms_and_plan(state, command)
+    if plan is None:
+        return Rejection.NO_SUCH_PLAN
+    return None if command.party is None else party_rejection(terms, command.party, command.rooms_count)
+
+
+def _holds(quoted: Quoted, night: Night, now: datetime) -> bool:
+    """Return whether the price of a quote still counts; not, once the hotel sells in another currency."""
+    return now <= quoted.good_until and quoted.currency == night.currency
+
+
+def rules_forbid(state: State, command: ReserveStay) -> Rejection | None:
+    """Return why the rules of the plan exclude the stay, if there is a reason; a quoted stay was within them."""
+    if command.quoted is not None:
+        plan = (state.sale_terms or NO_SALE_TERMS).plan(command.quoted.sale.plan_id)
+        stopped = plan is None or is_stopped(plan, command.check_in)
+        return Rejection.STOP_SELL if stopped else None
+    if not _has_sale(state, command):
+        return None
+    _, plan = _terms_and_plan(state, command)
+    assert plan is not None
+    today = None if state.clock is None else state.clock.today
+    return rules_rejection(plan, command.check_in, command.check_out, today)
+
+
+def priced(state: State, command: ReserveStay, nights: Sequence[Night]) -> PricedStay:
+    """Return the price of a stay that nothing forbids: as quoted, by the room's sale terms, or by its nights alone."""
+    quoted = command.quoted
+    if quoted is not None:
+        return PricedStay(quoted.currency, quoted.terms, quoted.amount_minor, quoted.night_amounts_minor, quoted.sale)
+    currency = nights[0].currency
+    if not _has_sale(state, command):
+        amounts_minor = tuple(_night_minor(night, command) * command.rooms_count for night in nights)
+        return PricedStay(currency, command.terms, sum(amounts_minor), amounts_minor, None)
+    terms, plan = _terms_and_plan(state, command)
+    assert plan is not None
+    return price_stay(
+        terms,
+        plan,
+        _party(terms, plan, command),
+        [_night_minor(night, command) for night in nights],
+        check_in=command.check_in,
+        check_in_time=(command.stay_times or DEFAULT_STAY_TIMES).check_in_time,
+        rooms_count=command.rooms_count,
+        currency=currency,
+    )
+
+
+def _has_sale(state: State, command: ReserveStay) -> bool:
+    """Return whether sale terms count: they do not for a rate or for terms of payment of a trusted writer."""
+    if command.agreed_nightly_minor is not None or command.terms is Terms.AT_HOTEL:
+        return False
+    return state.sale_terms is not None or command.plan_id is not None or command.party is not None
+
+
+def _terms_and_plan(state: State, command: ReserveStay) -> tuple[SaleTerms, RatePlan | None]:
+    terms = state.sale_terms or NO_SALE_TERMS
+    return terms, terms.plan(command.plan_id)
+
+
+def _party(terms: SaleTerms, plan: RatePlan, command: ReserveStay) -> Party:
+    return command.party or default_party(terms, plan, command.rooms_count)
+
+
+def _night_minor(night: Night, command: ReserveStay) -> int:
+    """Return the price of a night in one room."""
+    agreed = command.agreed_nightly_minor
+    return (
+        night_price_minor(night.price_minor, night.surge_milli, step_minor(night.currency))
+        if agreed is None
+        else agreed
+    )

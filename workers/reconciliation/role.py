@@ -1,0 +1,165 @@
+"""The role's process: one of several leads, reads Stripe's events and compares, until an operator pauses it.
+
+The leader keeps an advisory lock of its session. Its work can end at any point: events on the topic are read
+back, a command that was sent twice has the same id, and a row is changed only if it is as it was when it was compared.
+So a pause and the end of the process cancel the work at once.
+"""
+
+import asyncio
+import logging
+import time
+from contextlib import AsyncExitStack
+from typing import Final, NoReturn
+
+import psycopg
+from aiokafka.errors import KafkaError
+from psycopg import AsyncConnection
+
+from storage import pauses
+from storage.database import connect_worker
+from storage.installation import NoInstallation
+from storage.settings import DatabaseSettings
+from telemetry import metrics
+from topics.backoff import Backoff
+from topics.catalogue import STRIPE_WEBHOOKS
+from topics.kafka.log_reader import LogReader, RecordsMissing
+from topics.kafka.producer import open_producer
+from topics.kafka.settings import KafkaSettings
+from workers.reconciliation.lost_webhooks import LISTED_DAYS, LostWebhooks
+from workers.reconciliation.periodic import PeriodicComparison
+from workers.reconciliation.settings import ReconciliationSettings
+from workers.reconciliation.stripe_client import StripeUnavailable, open_stripe
+from workers.runtime.leading import wait_for_lead
+from workers.stripe.event_types import EVENT_TYPES
+
+ROLE: Final = "reconciliation"
+POLL_SECONDS: Final = 1.0
+SILENT_SECONDS: Final = 30
+_COMPARED_WITH: Final = ("payments", "reservations")
+"""While one of these roles is paused, webhooks or commands wait on the log, and no comparison is made."""
+_CALLS_PER_SECOND: Final = 10
+"""Pages a second that the role asks Stripe for, so that payments keeps most of what Stripe allows."""
+
+log = logging.getLogger(__name__)
+
+
+async def run(
+    kafka: KafkaSettings, database: DatabaseSettings, settings: ReconciliationSettings, *, name: str
+) -> NoReturn:
+    """Reconcile until cancelled; `name` distinguishes this process in logs and sessions."""
+    backoff = Backoff("reconciliation waits for the database and the broker", first_seconds=POLL_SECONDS)
+    while True:
+        try:
+            await _serve(kafka, database, settings, name, backoff)
+        except (psycopg.Error, KafkaError, RecordsMissing, OSError) as error:
+            await backoff.wait(error)
+
+
+async def _serve(
+    kafka: KafkaSettings, database: DatabaseSettings, settings: ReconciliationSettings, name: str, backoff: Backoff
+) -> NoReturn:
+    """Wait for the lead, then keep it until something breaks."""
+    client_id = f"innkeeper-reconciliation-{name}"
+    async with AsyncExitStack() as opened:
+        connection = await opened.enter_async_context(await connect_worker(database, client_id))
+        producer = await opened.enter_async_context(open_producer(kafka, client_id=client_id))
+        reader = await opened.enter_async_context(LogReader(kafka, client_id=client_id))
+        stripe = await opened.enter_async_context(open_stripe(settings, _CALLS_PER_SECOND))
+        backoff.reset()
+        await wait_for_lead(connection, ROLE, name, silent_seconds=SILENT_SECONDS, poll_seconds=POLL_SECONDS)
+        webhooks = LostWebhooks(
+            connection,
+            stripe,
+            reader,
+            producer,
+            topic=kafka.topic(STRIPE_WEBHOOKS),
+            arrival_seconds=settings.reconciliation_events_seconds,
+        )
+        comparison = PeriodicComparison(kafka, database, settings, stripe, producer, name=name)
+        leader = Leader(connection, webhooks, comparison, turn_seconds=settings.reconciliation_events_seconds)
+        with leader:
+            await _lead(connection, leader)
+
+
+async def _lead(connection: AsyncConnection, leader: "Leader") -> NoReturn:
+    """Let the leader work while the role is not paused."""
+    is_logged = False
+    while True:
+        if pause := await pauses.of(connection, ROLE):
+            if not is_logged:
+                log.warning("%s", pause)
+                is_logged = True
+            await asyncio.sleep(POLL_SECONDS / 2)
+            continue
+        if is_logged:
+            log.warning("%s is resumed", ROLE)
+            is_logged = False
+        work = asyncio.create_task(leader.work())
+        try:
+            while not work.done() and await pauses.of(connection, ROLE) is None:
+                await asyncio.wait([work], timeout=POLL_SECONDS)
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+        if not work.cancelled():
+            work.result()
+
+
+class Leader:
+    """The work of the process that leads, and its metrics, inside the block."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        webhooks: LostWebhooks,
+        comparison: PeriodicComparison,
+        *,
+        turn_seconds: float,
+    ) -> None:
+        """`turn_seconds` is the pause between two readings of Stripe's list."""
+        self._connection = connection
+        self._webhooks = webhooks
+        self._comparison = comparison
+        self._turn_seconds = turn_seconds
+        self._worked_at = time.monotonic()
+        self._is_waiting = False
+
+    def __enter__(self) -> None:
+        metrics.RECONCILIATION_LEADS.set(1)
+        metrics.UNRECONCILED_SECONDS.set_function(lambda: [((), time.monotonic() - self._worked_at)])
+        for type in EVENT_TYPES:
+            metrics.LOST_WEBHOOKS.add(0, type)
+
+    def __exit__(self, *_: object) -> None:
+        metrics.RECONCILIATION_LEADS.set(0)
+        metrics.UNRECONCILED_SECONDS.set_function(lambda: [((), 0.0)])
+        metrics.MONEY_DIFFERENCES.clear()
+
+    async def work(self) -> NoReturn:
+        """Read the list and compare, again and again. Raises as the turns do; while Stripe is away, it waits."""
+        if not await self._webhooks.start():
+            self._comparison.in_full = True
+            log.warning(
+                "Stripe lists events for %d days, and those after the saved position are older: all bookings are"
+                " compared once",
+                LISTED_DAYS,
+            )
+        while True:
+            await self._turn()
+            await asyncio.sleep(self._turn_seconds)
+
+    async def _turn(self) -> None:
+        try:
+            # All before a saved position is known. Behind a gap that is not so until all bookings were compared.
+            await self._webhooks.turn(saving=not self._comparison.in_full)
+            if not any([await pauses.of(self._connection, role) for role in _COMPARED_WITH]):
+                await self._comparison.turn()
+        except (StripeUnavailable, NoInstallation) as error:
+            if not self._is_waiting:
+                log.warning("reconciliation waits, and tries every %g s: %s", self._turn_seconds, error)
+            self._is_waiting = True
+        else:
+            if self._is_waiting:
+                log.warning("reconciliation works again")
+            self._is_waiting = False
+            self._worked_at = time.monotonic()
