@@ -155,9 +155,15 @@ def _route(
     areas: list[object] = [
         auth,
         Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
-        Hotels(app[DATABASE]),
+        Hotels(app[DATABASE], app[EXCHANGE_RATES]),
         Search(app[FRESHNESS], app[EXCHANGE_RATES]),
-        Quotes(app[DATABASE], rooms=rooms, tokens=quote_tokens, rollout=rollout),
+        Quotes(
+            app[DATABASE],
+            rooms=rooms,
+            tokens=quote_tokens,
+            rollout=rollout,
+            exchange_rates=app[EXCHANGE_RATES],
+        ),
         _bookings(app, settings, rooms=rooms, keys=keys, commands=commands, rollout=rollout, quote_tokens=quote_tokens),
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         StaysAtHotel(app[DATABASE], rooms=rooms, keys=keys, commands=commands),

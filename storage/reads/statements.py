@@ -50,7 +50,7 @@ class MovementSum:
     change_minor: int
 
 
-_COLUMNS = tuple(column for column in MoneyMovement.__table__.c if column.key != "hotel_id")
+_COLUMNS = tuple(column for column in MoneyMovement.__table__.c if column.key not in {"hotel_id", "pays_booking"})
 
 
 async def movements(

@@ -29,10 +29,10 @@ def money_command(
     """Show every movement of a booking's money: payments, refunds, disputes, each with its event and Stripe's id.
 
     The sums are what was **paid**, **refunded** and **disputed** (held or lost), what is still **due** to the guest,
-    and what is **kept** of it all; **by policy**, if the stay ended early. They follow from the events. All that the ledger or the rows of payments have
-    otherwise is shown as a difference, and with **--stripe** each object whose balance transactions add up to something
-    else. `change` is the change of the balance at Stripe: a lost dispute has none, because the money left when it was
-    opened.
+    and what is **kept** of it all; **by policy**, if the stay ended early. They follow from the events. All that the
+    ledger or the rows of payments have otherwise is shown as a difference, and with **--stripe** each object whose
+    balance transactions add up to something else. `change` is the change of the balance at Stripe: a lost dispute has
+    none, because the money left when it was opened, and an amount that is kept has none, because it stays.
 
     Nothing is changed: **reconcile** mends what is certain.
 

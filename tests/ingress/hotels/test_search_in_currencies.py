@@ -22,7 +22,8 @@ from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, run_ingress
 from tests.ingress.hotels.test_search import found, search
-from tests.ingress.hotels.town import Town, open_town
+from tests.ingress.hotels.test_search_plans import CITY_TAX, STANDARD, VAT
+from tests.ingress.hotels.town import Town, day, open_town
 from tests.ingress.house import House
 from topics.kafka.settings import KafkaSettings
 
@@ -76,6 +77,7 @@ async def test_a_price_is_shown_in_the_wanted_currency_beside_the_real_one(house
         "currency": "USD",
         "min_price": "200.02",
         "total": "800.08",
+        "due_at_hotel": "0.00",
         "rate_date": "2026-11-27",
         "rate_source": "a bank",
     }
@@ -94,6 +96,48 @@ async def test_prices_are_sorted_by_their_worth_and_shown_as_they_are(house: Hou
     # 101.00, 102.50, 103.00 and 110.00 EUR; there is no rate of CHF, so that it is the last.
     assert [hit["currency"] for hit in hits] == ["JPY", "USD", "EUR", "KWD", "CHF"]
     assert not any("approximate" in hit for hit in hits)
+
+
+async def test_hotels_with_rate_plans_are_sorted_by_the_worth_of_all_that_is_paid(house: House, town: Town) -> None:
+    await hotels(town, EUR=10_300, JPY=16_800)
+    taxed = await town.rooms(await town.hotel(currency="USD"), 20_000)
+    await town.sell_by(taxed, STANDARD, taxes=(VAT, CITY_TAX), infant_max_age=2)
+
+    hits = (await search(house, currency="EUR", adults=1)).body
+
+    # 214.00 USD with VAT, and 2.00 at the hotel a night.
+    assert [(hit["currency"], hit["min_price"], hit["total"], hit["due_at_hotel"]) for hit in hits] == [
+        ("EUR", "103.00", "206.00", "0.00"),
+        ("JPY", "16800", "33600", "0"),
+        ("USD", "216.00", "428.00", "4.00"),
+    ]
+    shown = hits[2]["approximate"]
+    assert (shown["min_price"], shown["total"], shown["due_at_hotel"]) == ("108.00", "214.00", "2.00")
+    assert await found(house, currency="EUR", adults=1, max_price="107.99") == [1, 2]
+    assert await found(house, currency="EUR", adults=1, min_price="108") == [3]
+
+
+async def test_a_hotel_shows_its_plans_in_the_wanted_currency_too(house: House, town: Town) -> None:
+    room = await town.rooms(await town.hotel(currency="USD"), 20_000)
+    await town.sell_by(room, STANDARD, taxes=(VAT, CITY_TAX), infant_max_age=2)
+    await town.nights(1, room, day(0), day(2), total_count=3, price_minor=20_000, currency="USD")
+    stay = {"check_in_date": str(day(0)), "check_out_date": str(day(2)), "adults": "1"}
+
+    shown, own, refused = [
+        await house.get("/v1/hotels/1/info", params=stay | {"currency": currency}) for currency in ("EUR", "USD", "CHF")
+    ]
+
+    (plan,) = shown.body["rooms"][0]["plans"]
+    assert (plan["currency"], plan["total"], plan["due_at_hotel"]) == ("USD", "428.00", "4.00")
+    assert plan["approximate"] == {
+        "currency": "EUR",
+        "total": "214.00",
+        "due_at_hotel": "2.00",
+        "rate_date": "2026-11-27",
+        "rate_source": "a bank",
+    }
+    assert "approximate" not in own.body["rooms"][0]["plans"][0]
+    assert (refused.status, "no exchange rate for CHF" in str(refused.body)) == (422, True)
 
 
 async def test_pages_and_cursors_follow_the_worth_too(house: House, town: Town) -> None:
