@@ -143,6 +143,9 @@ def _route(
     rooms = Rooms(app[DATABASE], seconds=settings.room_facts_seconds)
     keys = IdempotencyKeys(app[DATABASE])
     quote_tokens = QuoteTokens(settings)
+    bookings = _bookings(
+        app, settings, rooms=rooms, keys=keys, commands=commands, rollout=rollout, quote_tokens=quote_tokens
+    )
     auth = Auth(
         database=app[DATABASE],
         passwords=app[PASSWORDS],
@@ -164,7 +167,7 @@ def _route(
             rollout=rollout,
             exchange_rates=app[EXCHANGE_RATES],
         ),
-        _bookings(app, settings, rooms=rooms, keys=keys, commands=commands, rollout=rollout, quote_tokens=quote_tokens),
+        bookings,
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         StaysAtHotel(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         Reports(app[DATABASE]),

@@ -101,9 +101,16 @@ class _Same:
 
 @lru_cache(maxsize=_MAX_CACHED_PRICES)
 def _price(same: _Same, stay: _Stay) -> PricedStay:
-    terms, plan = same.terms, same.plan
-    nights_minor, lines = _lines(terms, plan, stay)
-    total_minor = total_of(lines)
+    terms, plan, step = same.terms, same.plan, step_minor(stay.currency)
+    people_minor = half_up(_people_minor(plan, stay.party, stay.rooms_count), 1, step)
+    nights_minor = [
+        _night_minor(plan, price_minor, step) * stay.rooms_count + people_minor
+        for price_minor in stay.night_prices_minor
+    ]
+    line = PriceLine(kind=LineKind.STAY, id=plan.id, name=plan.name, amount_minor=sum(nights_minor))
+    taxes = (_tax_line(tax, stay, nights_minor, step) for tax in terms.taxes)
+    lines = (line, *(tax for tax in taxes if tax.amount_minor))
+    total_minor = sum(line.amount_minor for line in lines if not line.included)
     later_minor = sum(line.amount_minor for line in lines if line.collected is Collected.AT_HOTEL)
     prepaid = plan.terms is Terms.PREPAID
     amount_minor = total_minor - later_minor if prepaid else total_minor
@@ -128,40 +135,6 @@ def _price(same: _Same, stay: _Stay) -> PricedStay:
         early_departure_percent=plan.policy.early_departure_percent if plan.refundable else 100,
     )
     return PricedStay(stay.currency, plan.terms, amount_minor, amounts_minor, sale)
-
-
-def stay_lines(
-    terms: SaleTerms,
-    plan: RatePlan,
-    party: Party,
-    night_prices_minor: Sequence[int],
-    *,
-    check_in: date,
-    rooms_count: int,
-    currency: str,
-) -> tuple[Sequence[int], tuple[PriceLine, ...]]:
-    """Return the price of each night in all rooms, and the lines of the whole price; arguments as of `price_stay`.
-
-    A search compares many offers by these alone.
-    """
-    return _lines(terms, plan, _Stay(party, tuple(night_prices_minor), check_in, time.min, rooms_count, currency))
-
-
-def _lines(terms: SaleTerms, plan: RatePlan, stay: _Stay) -> tuple[Sequence[int], tuple[PriceLine, ...]]:
-    step = step_minor(stay.currency)
-    people_minor = half_up(_people_minor(plan, stay.party, stay.rooms_count), 1, step)
-    nights_minor = [
-        _night_minor(plan, price_minor, step) * stay.rooms_count + people_minor
-        for price_minor in stay.night_prices_minor
-    ]
-    line = PriceLine(kind=LineKind.STAY, id=plan.id, name=plan.name, amount_minor=sum(nights_minor))
-    taxes = (_tax_line(tax, stay, nights_minor, step) for tax in terms.taxes)
-    return nights_minor, (line, *(tax for tax in taxes if tax.amount_minor))
-
-
-def total_of(lines: Sequence[PriceLine]) -> int:
-    """Return the whole price, whenever it is paid."""
-    return sum(line.amount_minor for line in lines if not line.included)
 
 
 def _night_minor(plan: RatePlan, price_minor: int, step: int) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.database import Database, snapshot
 from ingress.hotels.models import Contact, HotelOut, NightOut, PlanOffer, RoomOut, Stay
-from ingress.hotels.plans import RoomOnSale, StayRequest, choices, priced
+from ingress.hotels.plans import RoomOnSale, StayRequest, offers
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
 from ingress.http.problems import existing
@@ -156,11 +156,13 @@ def _stay_fields(
     """Return the fields of a room type that depend on a stay."""
     nights_count = (stay.check_out - stay.check_in).days
     available = min(night.free_count for night in nights) if len(nights) == nights_count else 0
-    offers: Mapping[str, PricedStay] = {}
+    found: Sequence[PricedStay] = ()
     if available >= stay.rooms_count:
-        offers = _offers(RoomOnSale(terms, [night.price_minor for night in nights], hotel.currency), stay, hotel)
+        prices_minor = [night.price_minor for night in nights]
+        room = RoomOnSale(terms, prices_minor, hotel.currency, hotel.check_in_time)
+        found = list(offers(room, stay, today_at(hotel.time_zone)))
     default = terms.plan(None)
-    chosen = None if default is None else offers.get(default.id)
+    chosen = next((each for each in found if default and each.sale and each.sale.plan_id == default.id), None)
     now = datetime.now(UTC)
     return {
         "nights": [
@@ -174,15 +176,9 @@ def _stay_fields(
                 **dict(offer_out(priced, check_in=stay.check_in, stay_times=_stay_times(hotel), now=now)),
                 **approximate(priced),
             )
-            for priced in offers.values()
+            for priced in found
         ],
     }
-
-
-def _offers(room: RoomOnSale, stay: StayRequest, hotel: HotelOffer) -> dict[str, PricedStay]:
-    """Return the prices of the stay by the ids of the plans that are sold for it."""
-    today = today_at(hotel.time_zone)
-    return {choice.plan.id: priced(room, stay, choice, hotel.check_in_time) for choice in choices(room, stay, today)}
 
 
 def _stay_times(hotel: HotelOffer) -> StayTimes:

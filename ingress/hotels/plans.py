@@ -8,17 +8,10 @@ from collections.abc import Iterator, Sequence
 from datetime import date, time
 from typing import NamedTuple
 
+from ingress.offers import due_at_hotel_minor, whole_minor
 from pricing.charges import can_be_charged
-from pricing.sale import (
-    PricedStay,
-    default_party,
-    party_rejection,
-    price_stay,
-    rules_rejection,
-    stay_lines,
-    total_of,
-)
-from topics.messages.sale import Collected, Party, RatePlan, SaleTerms
+from pricing.sale import PricedStay, default_party, party_rejection, price_stay, rules_rejection
+from topics.messages.sale import Party, SaleTerms
 from topics.messages.values import MAX_AMOUNT_MINOR, Terms
 
 
@@ -32,66 +25,41 @@ class StayRequest(NamedTuple):
 
 
 class RoomOnSale(NamedTuple):
-    """The sale terms of a room, and the price of each night of the stay in one room, in minor units."""
+    """The sale terms of a room, the price of each night of the stay in one room, in minor units, and its check-in."""
 
     terms: SaleTerms
     night_prices_minor: Sequence[int]
     currency: str
+    check_in_time: time
 
 
-class Choice(NamedTuple):
-    """A plan for some people, and all that their stay costs in it, now and at the hotel."""
-
-    whole_minor: int
-    plan: RatePlan
-    people: Party
-
-
-def choices(room: RoomOnSale, stay: StayRequest, today: date) -> Iterator[Choice]:
-    """Yield the plans of a room that are sold for the stay, in their order; `today` is the date at the hotel."""
+def offers(room: RoomOnSale, stay: StayRequest, today: date) -> Iterator[PricedStay]:
+    """Yield the prices by the plans that are sold for the stay, in their order; `today` is the date at the hotel."""
     if stay.people is not None and party_rejection(room.terms, stay.people, stay.rooms_count) is not None:
         return
     for plan in room.terms.plans:
-        if rules_rejection(plan, stay.check_in, stay.check_out, today) is None:
-            choice = _choice(room, plan, stay)
-            if choice is not None:
-                yield choice
+        if rules_rejection(plan, stay.check_in, stay.check_out, today) is not None:
+            continue
+        priced = price_stay(
+            room.terms,
+            plan,
+            stay.people or default_party(room.terms, plan, stay.rooms_count),
+            room.night_prices_minor,
+            check_in=stay.check_in,
+            check_in_time=room.check_in_time,
+            rooms_count=stay.rooms_count,
+            currency=room.currency,
+        )
+        if _can_be_paid(priced):
+            yield priced
 
 
-def cheapest(room: RoomOnSale, stay: StayRequest, today: date) -> Choice | None:
-    """Return the plan by which the stay costs the least, the first of equal ones; None: there is none."""
-    return min(choices(room, stay, today), key=lambda choice: choice.whole_minor, default=None)
+def cheapest(room: RoomOnSale, stay: StayRequest, today: date) -> PricedStay | None:
+    """Return the price by the plan that costs the least in all, the first of equal ones; None: there is none."""
+    return min(offers(room, stay, today), key=whole_minor, default=None)
 
 
-def priced(room: RoomOnSale, stay: StayRequest, choice: Choice, check_in_time: time) -> PricedStay:
-    """Return the price of the stay by a plan, with its conditions."""
-    return price_stay(
-        room.terms,
-        choice.plan,
-        choice.people,
-        room.night_prices_minor,
-        check_in=stay.check_in,
-        check_in_time=check_in_time,
-        rooms_count=stay.rooms_count,
-        currency=room.currency,
-    )
-
-
-def _choice(room: RoomOnSale, plan: RatePlan, stay: StayRequest) -> Choice | None:
-    """Return the plan with its price; None: the amount cannot be paid."""
-    people = stay.people or default_party(room.terms, plan, stay.rooms_count)
-    _, lines = stay_lines(
-        room.terms,
-        plan,
-        people,
-        room.night_prices_minor,
-        check_in=stay.check_in,
-        rooms_count=stay.rooms_count,
-        currency=room.currency,
-    )
-    whole_minor = amount_minor = total_of(lines)
-    if plan.terms is Terms.PREPAID:
-        amount_minor -= sum(line.amount_minor for line in lines if line.collected is Collected.AT_HOTEL)
-        if not can_be_charged(amount_minor, room.currency):
-            return None
-    return Choice(whole_minor, plan, people) if amount_minor <= MAX_AMOUNT_MINOR else None
+def _can_be_paid(priced: PricedStay) -> bool:
+    if max(priced.amount_minor, due_at_hotel_minor(priced)) > MAX_AMOUNT_MINOR:
+        return False
+    return priced.terms is not Terms.PREPAID or can_be_charged(priced.amount_minor, priced.currency)

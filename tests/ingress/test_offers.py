@@ -46,7 +46,8 @@ def offered(
     check_in: date = CHECK_IN, *, taxes: tuple[Tax, ...] = (), times: StayTimes = VANCOUVER, **plan: Any
 ) -> PricedStay:
     """Return the price of two nights of 100.00 and 200.00 for two adults and a child of four."""
-    sold_by = RatePlan(**{"id": "flex", "name": "Flexible", "policy": POLICY} | plan)
+    described: dict[str, Any] = {"id": "flex", "name": "Flexible", "policy": POLICY} | plan
+    sold_by = RatePlan(**described)
     return price_stay(
         SaleTerms(version=3, plans=(sold_by,), taxes=taxes),
         sold_by,

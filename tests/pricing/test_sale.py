@@ -1,6 +1,7 @@
 """The price of a stay by its sale terms: lines that sum to the total, and a policy that keeps no more than was paid."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -363,7 +364,7 @@ def test_a_request_without_people_is_for_those_whom_the_price_covers(
 
 # Restrictions by the day of arrival.
 
-WEEK = {"first_day": FIRST, "end_day": FIRST + timedelta(days=7)}
+WEEK: dict[str, Any] = {"first_day": FIRST, "end_day": FIRST + timedelta(days=7)}
 
 
 @pytest.mark.parametrize(
@@ -392,7 +393,7 @@ WEEK = {"first_day": FIRST, "end_day": FIRST + timedelta(days=7)}
     ],
 )
 def test_a_rule_counts_for_stays_that_arrive_in_its_days(
-    rule: dict[str, int], arrival: int, nights: int, reason: Rejection | None
+    rule: dict[str, Any], arrival: int, nights: int, reason: Rejection | None
 ) -> None:
     plan = replace(PLAN, rules=(ArrivalRule(**WEEK, **rule),))
     check_in = FIRST + timedelta(days=arrival)
@@ -401,7 +402,7 @@ def test_a_rule_counts_for_stays_that_arrive_in_its_days(
 
 
 def test_of_rules_that_all_exclude_a_stay_the_first_reason_counts() -> None:
-    values = {
+    values: dict[str, Any] = {
         "stop_sell": True,
         "closed_to_arrival": True,
         "closed_to_departure": True,

@@ -31,10 +31,11 @@ from topics.messages.events import (
     BookingRejected,
     BookingReserved,
     CommandRefused,
+    CommandRepeated,
     Event,
     GuestsAdded,
 )
-from topics.messages.values import Refusal, Rejection
+from topics.messages.values import BookingStatus, Refusal, Rejection
 
 
 class Release(StrEnum):
@@ -64,6 +65,9 @@ _OLDER_REFUSALS: Final = {
     Refusal.BEFORE_ARRIVAL: Refusal.WRONG_STATUS,
     Refusal.NOTHING_DUE: Refusal.UNKNOWN_PAYMENT,
 }
+_OLDER_STATUSES: Final = dict.fromkeys(
+    (BookingStatus.CHECKED_IN, BookingStatus.CHECKED_OUT, BookingStatus.NO_SHOW), BookingStatus.CONFIRMED
+)
 _OLDER_REJECTIONS: Final = {
     Rejection.QUOTE_EXPIRED: Rejection.NIGHT_NOT_OPEN,
     Rejection.NO_SUCH_PLAN: Rejection.NIGHT_NOT_OPEN,
@@ -100,7 +104,13 @@ def readable_event(release: Release, event: Event) -> Event:
 
 
 _FOR_0_1_0: Final[Mapping[type[Event], Callable[[Any], dict[str, Any]]]] = {
-    CommandRefused: lambda event: {"reason": _OLDER_REFUSALS.get(event.reason, event.reason)},
+    CommandRefused: lambda event: {
+        "reason": _OLDER_REFUSALS.get(event.reason, event.reason),
+        "booking_status": _OLDER_STATUSES.get(event.booking_status, event.booking_status),
+    },
+    CommandRepeated: lambda event: {
+        "booking_status": _OLDER_STATUSES.get(event.booking_status, event.booking_status),
+    },
     BookingRejected: lambda event: {"reason": _OLDER_REJECTIONS.get(event.reason, event.reason)},
     # A report of 0.1.0 takes a cancelled stay away as it would have counted it: evenly by night.
     BookingReserved: lambda _: {"night_amounts_minor": ()},

@@ -52,8 +52,8 @@ class ObjectRow:
 class Booking:
     """One booking; `payments` is each payment that arrived, by payment intent, by its events.
 
-    `cancels_if_full`: its hotel cancels a booking whose whole payment was refunded by hand. `policy_minor` is the amount
-    that is kept by the policy that ended the booking.
+    `cancels_if_full`: its hotel cancels a booking whose whole payment was refunded by hand. `policy_minor` is the
+    amount that is kept by the policy that ended the booking.
     """
 
     id: UUID

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingress.hotels.plans import Choice, RoomOnSale, StayRequest, cheapest, priced
+from ingress.hotels.plans import RoomOnSale, StayRequest, cheapest
 from ingress.hotels.search.comparing import comparison
 from ingress.hotels.search.hotel_tables import HotelTable, amenity_keys
 from ingress.hotels.search.models import (
@@ -19,12 +19,11 @@ from ingress.hotels.search.models import (
     latest_today,
 )
 from ingress.hotels.search.nights import Nights
-from ingress.offers import charged_minor
+from ingress.offers import charged_minor, whole_minor
 from ingress.stays import HORIZON, today_at
 from pricing.conversion import RateTable
 from pricing.sale import PricedStay
 from pricing.stays import average_minor
-from storage.reads.search import HotelFacts
 
 #: The price of a room that is not free: higher than that of any stay.
 _NEVER: Final = 2**60
@@ -137,7 +136,7 @@ class _Offers:
         # Rooms with sale terms whose price is a lower bound so far, their hotels, and the plans of those with a price.
         self._is_bound = np.zeros(len(self._rooms), np.bool)
         self._is_open = np.zeros(len(chosen), np.bool)
-        self._chosen_plans: dict[int, tuple[RoomOnSale, Choice]] = {}
+        self._chosen_plans: dict[int, PricedStay] = {}
         if len(table.plans.rooms):
             self._bound_plans(prices_minor)
         self._compare()
@@ -188,25 +187,15 @@ class _Offers:
         table, query = self._table, self._query
         room = self._rooms[number : number + 1]
         (of_nights,) = self._nights.prices_minor(table.columns[room], query.check_in_date, query.check_out_date)
-        terms = table.plans.terms[int(table.plans.rooms.searchsorted(room[0]))]
-        on_sale = RoomOnSale(terms, of_nights, table.hotels[hotel].currency)
-        choice = cheapest(on_sale, self._stay(), today_at(table.hotels[hotel].time_zone))
-        if choice is None:
+        terms, facts = table.plans.terms[int(table.plans.rooms.searchsorted(room[0]))], table.hotels[hotel]
+        on_sale = RoomOnSale(terms, of_nights, facts.currency, facts.check_in_time)
+        stay = StayRequest(query.check_in_date, query.check_out_date, query.rooms_count, query.people)
+        priced = cheapest(on_sale, stay, today_at(facts.time_zone))
+        if priced is None:
             return _NEVER
-        self._wholes_minor[number] = choice.whole_minor
-        self._chosen_plans[number] = on_sale, choice
-        return choice.whole_minor
-
-    def _priced(self, number: int, hotel: HotelFacts) -> PricedStay | None:
-        """Return the price of a room with its conditions; None: the room has no sale terms."""
-        if number not in self._chosen_plans:
-            return None
-        room, choice = self._chosen_plans[number]
-        return priced(room, self._stay(), choice, hotel.check_in_time)
-
-    def _stay(self) -> StayRequest:
-        query = self._query
-        return StayRequest(query.check_in_date, query.check_out_date, query.rooms_count, query.people)
+        self._wholes_minor[number] = whole_minor(priced)
+        self._chosen_plans[number] = priced
+        return whole_minor(priced)
 
     def _chargeable(self, prices_minor: _Ints) -> NDArray[np.bool]:
         """Return which rooms cost an amount for the stay that can be paid, as `pricing.charges.can_be_charged`.
@@ -290,23 +279,20 @@ class _Offers:
         rooms = of_least[of_least.searchsorted(self._begins[numbers])]
         distances_m = [None] * len(numbers) if self._distances_m is None else self._distances_m[numbers].tolist()
         hotels, described = self._table.hotels, self._table.rooms
-        offers = [
-            self._priced(number, hotels[hotel])
-            for number, hotel in zip(rooms.tolist(), self._chosen[numbers].tolist(), strict=True)
-        ]
+        offers = [self._chosen_plans.get(number) for number in rooms.tolist()]
         return [
             Hit(
                 hotels[hotel],
                 described[room].id,
                 described[room].type,
                 average_minor,
-                whole_minor if offer is None else charged_minor(offer),
+                cheapest_minor if offer is None else charged_minor(offer),
                 rooms_left,
                 distance_m,
                 key,
                 offer,
             )
-            for hotel, room, offer, average_minor, whole_minor, rooms_left, distance_m, key in zip(
+            for hotel, room, offer, average_minor, cheapest_minor, rooms_left, distance_m, key in zip(
                 self._chosen[numbers].tolist(),
                 self._rooms[rooms].tolist(),
                 offers,

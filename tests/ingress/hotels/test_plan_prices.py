@@ -15,6 +15,7 @@ from ingress.hotels.search.hotel_tables import HotelTable, HotelTables
 from ingress.hotels.search.models import HotelSearch, SortPosition, earliest_today
 from ingress.hotels.search.nights import DAYS, Nights
 from ingress.hotels.search.plan_table import plan_table
+from ingress.offers import whole_minor
 from ingress.stays import today_at
 from pricing.charges import can_be_charged, step_minor
 from pricing.conversion import RateTable, converted_minor, rate_table
@@ -186,8 +187,8 @@ def _whole(market: Market, room: RoomTypeFacts, query: HotelSearch, stay: StayRe
     if count > room.capacity * query.rooms_count:
         return None
     if terms is not None:
-        choice = cheapest(RoomOnSale(terms, prices, currency), stay, today_at("UTC"))
-        return None if choice is None else choice.whole_minor
+        choice = cheapest(RoomOnSale(terms, prices, currency, time(15)), stay, today_at("UTC"))
+        return None if choice is None else whole_minor(choice)
     whole = sum(prices) * query.rooms_count
     return whole if can_be_charged(whole, currency) else None
 
@@ -247,11 +248,11 @@ def test_a_lower_bound_is_never_above_the_price() -> None:
         terms = _terms(chance, step_minor(currency))
         prices = [chance.choice([0, 10, 9_990, 12_340]) for _ in range(chance.randint(1, 5))]
         stay = StayRequest(check_in, check_in + timedelta(days=len(prices)), chance.randint(1, 3), None)
-        choice = cheapest(RoomOnSale(terms, prices, currency), stay, today_at("UTC"))
+        choice = cheapest(RoomOnSale(terms, prices, currency, time(15)), stay, today_at("UTC"))
         table = plan_table([(0, terms, currency)])
 
         bound = table.least_minor(table.begins * 0, table.counts * 0 + sum(prices), len(prices), stay.rooms_count)
 
-        assert choice is None or bound[0] <= choice.whole_minor
+        assert choice is None or bound[0] <= whole_minor(choice)
         priced += choice is not None
     assert priced > 100

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from ingress.hotels.plans import RoomOnSale, StayRequest, cheapest, choices, priced
+from ingress.hotels.plans import RoomOnSale, StayRequest, cheapest, offers
 from ingress.offers import whole_minor
 from pricing.stays import night_price_minor
 from topics.messages.commands import ReserveStay
@@ -92,20 +92,19 @@ def test_a_plan_costs_the_same_as_in_a_decision(seed: int) -> None:
         for day in nights_of(stay.check_in, stay.check_out)
     }
     prices = [night_price_minor(night.price_minor, night.surge_milli, step) for night in nights.values()]
-    room = RoomOnSale(terms, prices, currency)
+    room = RoomOnSale(terms, prices, currency, DEFAULT_STAY_TIMES.check_in_time)
 
-    found = {choice.plan.id: choice for choice in choices(room, stay, NOW.date())}
+    found = {offer.sale.plan_id: offer for offer in offers(room, stay, NOW.date()) if offer.sale is not None}
 
     for plan in terms.plans:
         event = _decided(terms, nights, stay, plan.id)
         if isinstance(event, BookingRejected):
             assert plan.id not in found, event.reason
             continue
-        offer = priced(room, stay, found[plan.id], DEFAULT_STAY_TIMES.check_in_time)
+        offer = found[plan.id]
         assert (offer.amount_minor, offer.terms, offer.sale) == (event.amount_minor, event.terms, event.sale)
-        assert whole_minor(offer) == found[plan.id].whole_minor
     least = cheapest(room, stay, NOW.date())
-    assert (least and least.whole_minor) == min((choice.whole_minor for choice in found.values()), default=None)
+    assert (least and whole_minor(least)) == min(map(whole_minor, found.values()), default=None)
 
 
 def _decided(

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.partitioner import DefaultPartitioner
 
 from operators.explain import BookingHistory, Kind, NoSuchBooking, explain, explanation
+from operators.explain.awaiting import _FOLLOWED_BY_PAYMENTS
 from operators.explain.snapshot import Snapshot, load
 from storage.settings import DatabaseSettings
 from tests.support.locks import somebody_waits
@@ -27,6 +28,7 @@ from topics.messages.commands import (
     AddGuests,
     BookingCommand,
     CancelBooking,
+    ConfirmPayment,
     OpenInventory,
     RequestPayment,
     ReserveStay,
@@ -302,6 +304,17 @@ async def test_a_payment_that_was_asked_for_awaits_payments_and_then_stripe_and_
     close = "innkeeper refunds retry pi_1, or innkeeper refunds close pi_1 --reason ... --yes"
     given_up = f"to look at the refund of pi_1, which 0.1.0 gave up: {close}"
     assert ("an operator", given_up) in awaited(await desk.explained(booking))
+
+
+async def test_a_refund_in_full_and_one_by_policy_await_payments(desk: Desk, booking: UUID) -> None:
+    wrong = ConfirmPayment(
+        room_id=ROOM, booking_id=booking, session_id="cs_9", payment_intent="pi_9", amount_minor=1, currency="EUR"
+    )
+    await desk.log.send(wrong)
+    await desk.decide()
+
+    assert ("the payments worker", "to follow booking.refund_requested.v1") in awaited(await desk.explained(booking))
+    assert {"booking.refund_requested.v1", "booking.refund_requested.v2"} <= _FOLLOWED_BY_PAYMENTS
 
 
 async def test_money_that_must_go_back_awaits_payments_stripe_an_operator_or_the_bank(

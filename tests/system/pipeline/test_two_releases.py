@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import msgspec
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -22,8 +23,18 @@ from tests.support.waiting import wait_until
 from tests.system.pipeline import log, reckoning
 from topics.catalogue import Service
 from topics.kafka.settings import KafkaSettings
-from topics.messages.commands import CancelBooking, ChangeInventory, Command, OpenInventory, ReserveStay
-from topics.messages.values import StayTimes, Terms
+from topics.messages.commands import (
+    BlockNights,
+    CancelBooking,
+    ChangeInventory,
+    Command,
+    OpenInventory,
+    ReleaseBlock,
+    ReserveStay,
+    SetSaleTerms,
+)
+from topics.messages.sale import NO_SALE_TERMS
+from topics.messages.values import BlockReason, StayTimes, Terms
 
 ROOT = Path(__file__).parents[3]
 #: The commit of the release before, 0.1.0, whose workers must run beside this one's. Nothing older runs beside it.
@@ -87,6 +98,7 @@ async def test_a_release_is_rolled_out_under_load_and_then_writes_what_the_older
         await decided(system, *commands())
         assert await versions(system) == {CHANGED_V1}
         assert not await reasons(system) & NEW_WORDS
+        assert await newer_rows(system) == 0
         for part in ("projections-1", "reservations-1"):
             await system.stop_part(part)
             await system.start_part(part)
@@ -96,6 +108,8 @@ async def test_a_release_is_rolled_out_under_load_and_then_writes_what_the_older
         await system.start_part("reservations-2")
         await both_own_partitions(system)
         await decided(system, *commands())
+        await decided(system, *(command for room in ROOMS for command in newer_commands(room)))
+        assert await newer_rows(system) == 7 * len(ROOMS)
 
         # Then both versions are on the log, refusals have their own words, and nothing is lost, decided twice, or
         # published again with other bytes.
@@ -114,6 +128,22 @@ def commands() -> list[Command]:
     return [command for room in ROOMS for command in (change(room), stay(room), *cancelled_stays(room), share(room))]
 
 
+def newer_commands(room: int) -> list[Command]:
+    """Return commands that the release before does not know: they allow more in 2 nights, and block 2."""
+    first, second, end = date(2030, 5, 24), date(2030, 5, 25), date(2030, 5, 26)
+    terms = msgspec.structs.replace(NO_SALE_TERMS, version=1)
+    block = BlockNights(
+        room_id=room, first_night=first, end_night=end, block_id=uuid4(), rooms_count=1, reason=BlockReason.OTHER
+    )
+    return [
+        ChangeInventory(room_id=room, first_night=first, end_night=end, allowance_count=1),
+        block,
+        msgspec.structs.replace(block, block_id=uuid4(), first_night=second, end_night=date(2030, 5, 27)),
+        ReleaseBlock(room_id=room, block_id=block.block_id),
+        SetSaleTerms(room_id=room, hotel_id=1, terms=terms),
+    ]
+
+
 def nights_on_sale(room: int) -> list[OpenInventory]:
     """Return the commands that put nights of the past and to come on sale."""
     return [
@@ -122,7 +152,8 @@ def nights_on_sale(room: int) -> list[OpenInventory]:
             hotel_id=1,
             first_night=date(year, 5, 1),
             end_night=date(year, 6, 1),
-            total_count=5,
+            # The release before knows no share, and sells the stays that this one refuses for it.
+            total_count=100,
             price_minor=10_000,
             currency="EUR",
         )
@@ -167,7 +198,7 @@ def cancellation(reserved: ReserveStay) -> CancelBooking:
 
 def share(room: int) -> ReserveStay:
     """Return a request for more rooms than one account may hold unpaid."""
-    return msgspec.structs.replace(stay(room), rooms_count=3, account_share_percent=20)
+    return msgspec.structs.replace(stay(room), rooms_count=3, account_share_percent=2)
 
 
 async def both_own_partitions(system: System) -> None:
@@ -196,6 +227,19 @@ async def decided(system: System, *commands: Command) -> None:
         return not left
 
     await wait_until(nothing_is_left, 120, lambda: "; ".join(left))
+
+
+async def newer_rows(system: System) -> int:
+    """Return how many rows have something that the release before does not know."""
+    query = """
+        select (select count(*) from booking where status in ('CHECKED_IN', 'CHECKED_OUT', 'NO_SHOW')
+                                               or sale is not null or policy is not null)
+             + (select count(*) from inventory where allowance_count > 0) + (select count(*) from room_sale_terms)
+             + (select count(*) from inventory where blocked_count > 0) + (select count(*) from room_block)
+    """
+    async with await psycopg.AsyncConnection.connect(system.database_url) as connection:
+        (count,) = await (await connection.execute(query)).fetchone() or (0,)
+        return int(count)
 
 
 async def versions(system: System) -> set[str]:

@@ -70,7 +70,8 @@ def test_every_event_that_a_command_of_0_1_0_can_lead_to_is_readable_for_it() ->
     downcasts = written_as_older(1)
     checked = 0
     for one in happened():
-        if can_decide(OLDER, one.command):
+        # No booking has a policy while 0.1.0 reads the log, because no room has sale terms then.
+        if can_decide(OLDER, one.command) and not getattr(one.event, "retained_minor", 0):
             event = readable_event(OLDER, one.event)
             downcast = downcasts.get(type(event))
             assert list(unknown_to_0_1_0(event if downcast is None else downcast(event))) == []
@@ -134,7 +135,8 @@ def test_a_command_is_sent_to_0_1_0_if_it_knows_the_type(kind: type[Command]) ->
 def _has_what_0_1_0_ignores(command: Command) -> bool:
     """Return whether the command has a field that changes its meaning and that 0.1.0 does not know."""
     fields = ("by_hand", "allowance_count", "plan_id", "party", "quoted")
-    return any(getattr(command, name, None) not in {None, False} for name in fields)
+    values = [getattr(command, name, None) for name in fields]
+    return any(value is not None and value is not False for value in values)
 
 
 def test_0_1_0_would_refuse_a_refund_by_hand_that_the_present_release_records() -> None:

@@ -4,6 +4,7 @@ Shares nothing with the core but the commands. Rooms that are taken are counted 
 read off the facts on its sheet. Slow, and easy to believe.
 """
 
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -247,7 +248,7 @@ class Clerk(Desk):
         nights = [night for night in stay if night is not None]
         if command.hotel_id != nights[0]["hotel_id"]:
             return "room_of_another_hotel"
-        checks = (
+        checks: tuple[Callable[[], str | None], ...] = (
             lambda: self._why_no_offer(command, now),
             lambda: "night_closed" if True in [night["closed"] for night in nights] else None,
             lambda: self._why_no_sale(command, now),
@@ -339,7 +340,7 @@ class Clerk(Desk):
         cost, later = price["cost"], 0 if price["sale"] is None else price["sale"]["at_hotel_minor"]
         if max(cost, later) > BOOKS:
             return False
-        return price["terms"] == "at_hotel" or cost == 0 or LEAST <= cost <= MOST
+        return bool(price["terms"] == "at_hotel" or cost == 0 or LEAST <= cost <= MOST)
 
     def _stay(self, room_id: int, first: date, end: date) -> list[Fact | None]:
         nights = []

@@ -1,4 +1,4 @@
-"""What the clerk of `brute_force` does at the desk: arrivals, departures, guests who do not come, and rooms off sale.
+"""The clerk of `brute_force` at the desk: arrivals, departures, guests who do not come, and rooms off sale.
 
 Shares nothing with the core but the commands.
 """

@@ -72,7 +72,7 @@ def cents(exact: Fraction) -> int:
 
 
 def terms_on_paper(terms: Any) -> Fact:
-    """Copy terms from a command; what is not written there is left out."""
+    """Copy terms from a command."""
     return {
         "version": terms.version,
         "plans": [_fields(plan) for plan in terms.plans],
@@ -88,10 +88,11 @@ def _fields(struct: Any) -> Fact:
 
 def plan_of(terms: Fact, wanted: str | None) -> Fact | None:
     """Look a plan up; without a wish, the standard one or the first."""
-    by_id = {plan["id"]: plan for plan in terms["plans"]}
+    by_id: dict[str, Fact] = {plan["id"]: plan for plan in terms["plans"]}
     if wanted is not None:
         return by_id.get(wanted)
-    return by_id.get("standard", terms["plans"][0])
+    first: Fact = terms["plans"][0]
+    return by_id.get("standard", first)
 
 
 def people_of(terms: Fact, plan: Fact, command: Any) -> tuple[int, tuple[int, ...]]:
@@ -290,5 +291,5 @@ def cost_of_leaving(sheet: Fact, left: date) -> Fact:
 
 
 def cost_of_not_coming(sheet: Fact) -> Fact:
-    """Keep what the policy says, or all."""
+    """Keep the part of the policy, or all."""
     return {"kept_minor": sheet["cost"] if sheet["sale"] is None else sheet["sale"]["no_show_kept_minor"]}

@@ -329,7 +329,7 @@ class Hotel(RuleBasedStateMachine):
         share=st.sampled_from((2, 3, 1)),
     )
     def money_of_a_cancelled_stay_moves(self, first: date, room_id: int, order: Sequence[str], share: int) -> None:
-        """A guest pays and cancels; what is due goes back, and more of it by hand and by a dispute, in any order."""
+        """A guest pays and cancels; money goes back, also by hand and by a dispute, in any order."""
         booking_id = self.buy_by_a_policy(first, room_id, TIMES)
         about: dict[str, Any] = {"room_id": room_id, "booking_id": booking_id}
         self.scenario.now = max(self.scenario.now, datetime.combine(first - ONE_DAY, time(), UTC))

@@ -270,7 +270,7 @@ def test_taxes_that_no_ledger_could_hold_make_a_stay_unpayable() -> None:
     given(OPENED, room_with(taxes=(tax,))).when(at_hotel).then(rejected(at_hotel, Rejection.NOT_CHARGEABLE))
 
 
-def test_what_is_charged_now_must_be_chargeable_and_the_rest_need_not() -> None:
+def test_the_amount_in_advance_must_be_chargeable_and_the_rest_need_not() -> None:
     cheap = replace(STANDARD, times_milli=0, plus_minor=24)
     given(OPENED, room_with(cheap)).when(RESERVE).then(rejected(RESERVE, Rejection.NOT_CHARGEABLE))
     free = replace(STANDARD, times_milli=0)

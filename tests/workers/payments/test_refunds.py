@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from storage import payments
@@ -240,6 +241,30 @@ async def test_a_refund_that_fails_later_is_made_again(desk: Desk, monkeypatch: 
 
 async def _made(desk: Desk, count: int) -> bool:
     return len(await desk.at_stripe("refunds")) == count
+
+
+async def test_the_part_that_the_policy_keeps_stays_at_stripe_also_when_the_refund_fails(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 240.00 the policy keeps 50.00. The refund of 190.00 fails later, and is made again."""
+    monkeypatch.setattr(refunding, "MIN_REFUSED_DELAY_SECONDS", 0.1)
+    booking_id, payment = await desk.paid_booking()
+    await desk.plan({"match": REFUND, "fault": "refund_fails_later", "seconds": 60, "times": 1})
+    request = msgspec.structs.replace(refund_requested(booking_id, payment, 19_000), retained_minor=5_000)
+    await desk.read_events(request)
+    async with desk.caller():
+        first = (await desk.until_refund("succeeded", booking_id))["refund_id"]
+        assert await desk.left_stripe(payment) == 19_000
+        desk.stand_in.clock.advance(61)
+        await desk.webhooks(*await desk.events())
+        await wait_until(lambda: _made(desk, 2))
+        row = await desk.until_refund("succeeded", booking_id)
+
+    assert row["refund_id"] != first
+    assert amounts(await desk.at_stripe("refunds")) == [19_000, 19_000]
+    assert await desk.left_stripe(payment) == 19_000
+    (status,) = {each["status"] for each in await desk.refunds(booking_id)}
+    assert status == "succeeded"
 
 
 async def test_a_failure_whose_webhook_was_lost_is_found_in_the_list(desk: Desk) -> None:

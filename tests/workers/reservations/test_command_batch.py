@@ -30,6 +30,7 @@ from tests.workers.decisions.words import (
     repeated,
 )
 from tests.workers.decisions.words_at_hotel import BLOCK, BLOCKED, RELEASE, RELEASED, unchanged
+from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import Command, ReserveStay
 from topics.messages.events import (
     BlockReleased,
@@ -43,7 +44,7 @@ from topics.messages.events import (
 from topics.messages.releases import Release
 from topics.messages.values import BookingStatus, InventoryRefusal, Refusal, Rejection, Terms
 from workers.decisions import Booking, unpaid
-from workers.reservations.handler import CommandBatch
+from workers.reservations.handler import CommandBatch, Reservations
 
 
 def batch() -> CommandBatch:
@@ -117,6 +118,17 @@ async def test_absurd_numbers_and_dates_are_refused_like_others(
 
     for event in (await decide_all(connection, OPEN, block, change))[1:]:
         assert isinstance(event, InventoryUnchanged)
+
+
+def test_a_worker_forgets_the_nights_and_the_terms_that_it_read_before_a_rebalance() -> None:
+    """Another worker may have changed them since."""
+    reservations = Reservations(KafkaSettings(_env_file=None))
+    reservations._nights[ROOM, march(10)] = None
+    reservations._terms[ROOM] = None
+
+    reservations.forget()
+
+    assert (reservations._nights, reservations._terms) == ({}, {})
 
 
 # The account's share
