@@ -71,7 +71,7 @@ class KnownPayment:
     pays: UUID | None = None
 
 
-#: The events by which a stay may end early. What the policy keeps then is kept of the payment that bought the stay.
+#: The events by which a stay may end early; its policy then keeps a part of the payment that bought the stay.
 _ENDS: Final = (BookingCancelled, GuestsCheckedOut, GuestsDidNotArrive)
 #: The events that may be movements; a request of a refund is one where its payment pays no booking.
 EVENTS_WITH_MONEY: Final[tuple[type[BookingEvent], ...]] = (
