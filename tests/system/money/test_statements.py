@@ -9,9 +9,12 @@ import pytest
 from tests.ingress.house import NOON
 from tests.support.waiting import wait_until
 from tests.system.money.desk import Desk, Inn, Paid
+from topics.messages.sale import CancellationPolicy, Kept, PolicyStep, RatePlan, SaleTerms
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
+#: A quarter of the payment is kept, whenever the guest cancels.
+QUARTER = CancellationPolicy(id="quarter", steps=(PolicyStep(hours_before=24 * 365, kept=Kept(percent=25)),))
 #: Stripe's reporting category of the balance transaction of a movement.
 CATEGORIES = {
     "payment": "charge",
@@ -74,14 +77,21 @@ async def test_the_sums_of_a_statement_and_of_bookings_are_those_of_the_balance_
         await desk.happened(paid.id, "dispute_closed")
     await desk.happened(by_hand.id, "refunded")
     await desk.happened(failed.id, "refund_failed")
-    bookings = (cancelled, by_hand, failed, won, lost)
+    await desk.sell_by(inn, SaleTerms(version=1, plans=(RatePlan(id="standard", name="Standard", policy=QUARTER),)))
+    by_policy, kept_whole = [await desk.paid(inn, first=number) for number in (20, 23)]
+    await desk.refund_by_hand(kept_whole, 15_000)
+    await desk.happened(kept_whole.id, "refunded")
+    for paid in (by_policy, kept_whole):
+        assert (await paid.cancel()).status == 204
+    await desk.happened(by_policy.id, "refunded")
+    bookings = (cancelled, by_hand, failed, won, lost, by_policy, kept_whole)
     at_stripe = await transactions(desk, *bookings)
 
     async def stated() -> dict[str, Any]:
         found = await statement(inn)
-        return found if len(found["movements"]) == len(at_stripe) + 1 else {}
+        return found if len(found["movements"]) == len(at_stripe) + 3 else {}
 
-    # A dispute that is lost moves no money, because its amount left when it was opened.
+    # A dispute that is lost moves no money, because its amount left when it was opened. What a policy keeps stays.
     found = await wait_until(stated, message="the statement has every movement")
 
     by_category = Counter[str]()
@@ -91,7 +101,10 @@ async def test_the_sums_of_a_statement_and_of_bookings_are_those_of_the_balance_
     assert sums == by_category
     kept = sum(each["amount"] for each in at_stripe)
     (total,) = found["totals"]
-    assert (cents(total["kept"]), kept) == (kept, 20_000 * 5 - 20_000 - 2_500 - 20_000)
+    assert (cents(total["kept"]), kept) == (kept, 20_000 * 5 - 20_000 - 2_500 - 20_000 + 2 * 5_000)
+    lines = {each["booking_id"]: each["amount"] for each in found["movements"] if each["kind"] == "kept_by_policy"}
+    assert lines == {by_policy.id: "50.00", kept_whole.id: "50.00"}
+    assert total["kept_by_policy"] == "100.00"
     assert total["due_to_hotel"] == total["kept"]
     ours = Counter((each["booking_id"], cents(each["change"])) for each in found["movements"] if cents(each["change"]))
     assert sum(ours.values()) == len(at_stripe)
@@ -101,4 +114,7 @@ async def test_the_sums_of_a_statement_and_of_bookings_are_those_of_the_balance_
         *lines, summary = [json.loads(line) for line in out.splitlines()]
         of_booking = {each["id"]: each["amount"] for each in await transactions(desk, paid)}
         assert {id: each["change_minor"] for each in lines for id in each["transactions"]} == of_booking
-        assert summary["sums"][0]["kept_minor"] == sum(of_booking.values())
+        (sums_of_booking,) = summary["sums"]
+        assert sums_of_booking["kept_minor"] == sum(of_booking.values())
+        assert sums_of_booking["kept_by_policy_minor"] == (5_000 if paid in (by_policy, kept_whole) else 0)
+        assert summary["differences"] == []
