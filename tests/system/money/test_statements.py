@@ -91,7 +91,7 @@ async def test_the_sums_of_a_statement_and_of_bookings_are_those_of_the_balance_
         found = await statement(inn)
         return found if len(found["movements"]) == len(at_stripe) + 3 else {}
 
-    # A dispute that is lost moves no money, because its amount left when it was opened. What a policy keeps stays.
+    # A dispute that is lost moves no money, because its amount left when it was opened. An amount that a policy keeps moves none either.
     found = await wait_until(stated, message="the statement has every movement")
 
     by_category = Counter[str]()
@@ -102,8 +102,8 @@ async def test_the_sums_of_a_statement_and_of_bookings_are_those_of_the_balance_
     kept = sum(each["amount"] for each in at_stripe)
     (total,) = found["totals"]
     assert (cents(total["kept"]), kept) == (kept, 20_000 * 5 - 20_000 - 2_500 - 20_000 + 2 * 5_000)
-    lines = {each["booking_id"]: each["amount"] for each in found["movements"] if each["kind"] == "kept_by_policy"}
-    assert lines == {by_policy.id: "50.00", kept_whole.id: "50.00"}
+    by_booking = {each["booking_id"]: each["amount"] for each in found["movements"] if each["kind"] == "kept_by_policy"}
+    assert by_booking == {by_policy.id: "50.00", kept_whole.id: "50.00"}
     assert total["kept_by_policy"] == "100.00"
     assert total["due_to_hotel"] == total["kept"]
     ours = Counter((each["booking_id"], cents(each["change"])) for each in found["movements"] if cents(each["change"]))
