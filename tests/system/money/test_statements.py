@@ -91,7 +91,7 @@ async def test_the_sums_of_a_statement_and_of_bookings_are_those_of_the_balance_
         found = await statement(inn)
         return found if len(found["movements"]) == len(at_stripe) + 3 else {}
 
-    # A dispute that is lost moves no money, because its amount left when it was opened. An amount that a policy keeps moves none either.
+    # A lost dispute moves no money, because its amount left when it was opened. An amount kept by policy stays.
     found = await wait_until(stated, message="the statement has every movement")
 
     by_category = Counter[str]()
