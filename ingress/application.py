@@ -18,6 +18,7 @@ from ingress.admin.reports.handlers import Reports
 from ingress.admin.rooms.handlers import AdminRooms
 from ingress.admin.sale_terms.handlers import AdminSaleTerms
 from ingress.admin.sale_terms.sending import SaleTermsSender
+from ingress.admin.statements.handlers import Statements
 from ingress.bookings.at_hotel import StaysAtHotel
 from ingress.bookings.handlers import Bookings
 from ingress.bookings.ids import BookingIds
@@ -44,6 +45,7 @@ from ingress.log.idempotency import IdempotencyKeys
 from ingress.log.waiters import Waiters
 from ingress.operations import operations_of, routes_of
 from ingress.operators.handlers import Health, Ops
+from ingress.rates.exchange_rates import ExchangeRates
 from ingress.settings import IngressSettings
 from ingress.tokens import QuoteTokens, Tokens
 from ingress.webhooks.handlers import Webhooks
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 DATABASE: Final = web.AppKey("DATABASE", Database)
 BROKER: Final = web.AppKey("BROKER", Broker)
 FRESHNESS: Final = web.AppKey("FRESHNESS", Freshness)
+EXCHANGE_RATES: Final = web.AppKey("EXCHANGE_RATES", ExchangeRates)
 WAITERS: Final = web.AppKey("WAITERS", Waiters)
 TOKENS: Final = web.AppKey("TOKENS", Tokens)
 PASSWORDS: Final = web.AppKey("PASSWORDS", Passwords)
@@ -98,6 +101,7 @@ def create_app(
         rounds=settings.bcrypt_rounds, threads=settings.password_threads, queue=settings.password_queue
     )
     app[FRESHNESS] = Freshness(app[DATABASE], kafka.topic(BOOKING_EVENTS))
+    app[EXCHANGE_RATES] = ExchangeRates(settings.exchange_rates)
     app[BOOKING_IDS] = _booking_ids(settings)
     app[BODY_SECONDS] = settings.body_seconds
     app[ADDRESSES] = Addresses(settings.trusted_networks)
@@ -107,7 +111,7 @@ def create_app(
     _route(app, settings, kafka, database, limits)
 
     async def lifetimes(app: web.Application) -> AsyncIterator[None]:
-        running = [app[BROKER].run(), app[WAITERS].run(), app[FRESHNESS].run(), app[DATABASE].run()]
+        running = [app[part].run() for part in (BROKER, WAITERS, FRESHNESS, EXCHANGE_RATES, DATABASE)]
         if redis is not None:
             running.append(redis.run())
         parts = [asyncio.create_task(part) for part in running]
@@ -154,13 +158,20 @@ def _route(
     areas: list[object] = [
         auth,
         Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
-        Hotels(app[DATABASE]),
-        Search(app[FRESHNESS]),
-        Quotes(app[DATABASE], rooms=rooms, tokens=quote_tokens, rollout=rollout),
+        Hotels(app[DATABASE], app[EXCHANGE_RATES]),
+        Search(app[FRESHNESS], app[EXCHANGE_RATES]),
+        Quotes(
+            app[DATABASE],
+            rooms=rooms,
+            tokens=quote_tokens,
+            rollout=rollout,
+            exchange_rates=app[EXCHANGE_RATES],
+        ),
         bookings,
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         StaysAtHotel(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         Reports(app[DATABASE]),
+        Statements(app[DATABASE], settings.commission_percent),
         AdminHotels(app[DATABASE], nights, rollout),
         AdminRooms(app[DATABASE], nights, sender),
         AdminSaleTerms(app[DATABASE], sender),

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from pydantic import Field, StringConstraints
 
 from ingress.http.models import MoneyOut, OutModel
+from ingress.rates.exchange_rates import ExchangeRates
 from pricing.currencies import decimal
 from pricing.sale import PricedStay
 from topics.messages.sale import Collected, LineKind, Meals, PriceLine, Sale, WallTime
@@ -67,6 +68,19 @@ class OfferOut(OutModel, title="Offer"):
     no_show_kept: MoneyOut = Field(description="The part that the hotel keeps if nobody arrives.")
     early_departure_percent: int = Field(description="The hotel keeps this part of nights left unused.")
     time_zone: str
+
+
+class ApproximateOffer(OutModel):
+    """The amounts of an offer in the currency that the request names, for eyes only: the hotel charges its own.
+
+    They follow from exchange rates of `rate_date`, published by `rate_source`, and are rounded.
+    """
+
+    currency: str
+    total: MoneyOut
+    due_at_hotel: MoneyOut
+    rate_date: date
+    rate_source: str
 
 
 def charged_minor(priced: PricedStay) -> int:
@@ -175,6 +189,29 @@ def offer_out(priced: PricedStay, *, check_in: date, stay_times: StayTimes, now:
         early_departure_percent=sale.early_departure_percent,
         time_zone=stay_times.time_zone,
     )
+
+
+def approximation(priced: PricedStay, wanted: str | None, rates: ExchangeRates) -> dict[str, ApproximateOffer]:
+    """Return the field `approximate` of an offer; none, unless another currency than the offer's is wanted.
+
+    Raises:
+        Problem: 422 about `currency`: there is no exchange rate.
+    """
+    currency = priced.currency.upper()
+    if wanted is None or wanted == currency:
+        return {}
+    total, due_at_hotel = (
+        rates.approximate(amount_minor, currency, wanted)
+        for amount_minor in (charged_minor(priced), due_at_hotel_minor(priced))
+    )
+    shown = ApproximateOffer(
+        currency=wanted,
+        total=total.amount,
+        due_at_hotel=due_at_hotel.amount,
+        rate_date=total.rate_date,
+        rate_source=total.rate_source,
+    )
+    return {"approximate": shown}
 
 
 #: The wall time and the instant (UTC) at which a step ends, and what a cancellation before costs.

@@ -1,6 +1,7 @@
 """The settings of the ingress, read from the environment; it refuses to start with unsafe values."""
 
 import re
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, Self, TypeAlias
 from urllib.parse import urlsplit
@@ -57,6 +58,18 @@ class IngressSettings(BaseSettings):
         ge=1,
         le=100,
         description="The percentage of a night's rooms that one account may hold unpaid; two rooms are always allowed.",
+    )
+    commission_percent: Decimal = Field(
+        default=Decimal("0.00"),
+        ge=0,
+        le=100,
+        decimal_places=2,
+        description="The percentage of the money kept of a hotel's bookings that its statement deducts (two digits).",
+    )
+    exchange_rates: str = Field(
+        default="",
+        description="Exchange rates for eyes only: a path or https address of the European Central Bank's XML or CSV,"
+        " or of JSON (`base`, `date`, `rates`). Without them prices are shown in the hotel's currency alone.",
     )
     access_token_minutes: int = Field(default=30, ge=1, description="How long an access token is valid.")
     refresh_token_days: int = Field(default=7, ge=1, le=365, description="How long a login lasts without use.")
@@ -133,6 +146,12 @@ class IngressSettings(BaseSettings):
     def _prefix_is_a_path(self) -> Self:
         if self.public_prefix and not _PUBLIC_PREFIX.fullmatch(self.public_prefix):
             raise ValueError("PUBLIC_PREFIX is not a path such as /booking: a slash first, none last.")
+        return self
+
+    @model_validator(mode="after")
+    def _rates_are_read_safely(self) -> Self:
+        if "://" in self.exchange_rates and not self.exchange_rates.startswith("https://"):
+            raise ValueError("EXCHANGE_RATES is neither a path nor an https address.")
         return self
 
     @model_validator(mode="after")

@@ -766,3 +766,27 @@ class DailyReport(Table):
     revenue_minor: Mapped[int]
     currency: Mapped[str]
     fees_minor: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class MoneyMovement(Table):
+    """A movement of money: a payment that arrived, a refund, a step of a dispute, or what was kept. One row an event.
+
+    `object_id` is the payment intent, the refund or the dispute at Stripe. `change_minor` is the change of the balance
+    there; `amount_minor` is never below zero. `hotel_id` is None if the ledger does not have the booking.
+    `pays_booking`: it is the payment that bought the stay.
+    """
+
+    __tablename__ = "money_movement"
+    __table_args__ = (Index("money_movement_hotel", "hotel_id", "time", "booking_id", "sequence"),)
+
+    booking_id: Mapped[UUID] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hotel_id: Mapped[int | None]
+    time: Mapped[datetime]
+    kind: Mapped[str]
+    payment_intent: Mapped[str]
+    object_id: Mapped[str]
+    amount_minor: Mapped[int]
+    change_minor: Mapped[int]
+    currency: Mapped[str]
+    pays_booking: Mapped[bool] = mapped_column(server_default=text("false"))

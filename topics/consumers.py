@@ -22,6 +22,7 @@ CONSUMERS: Final = (
     Consumer(name="booking_timeline", role=Service.PROJECTIONS, topics=(BOOKING_EVENTS,)),
     Consumer(name="room_nights", role=Service.PROJECTIONS, topics=(BOOKING_EVENTS,)),
     Consumer(name="daily_report", role=Service.PROJECTIONS, topics=(BOOKING_EVENTS,)),
+    Consumer(name="money_movements", role=Service.PROJECTIONS, topics=(BOOKING_EVENTS,)),
 )
 
 #: The consumer, by the name of its cursor, of each topic that has only one.

@@ -12,6 +12,7 @@ from sqlalchemy import Row, TextClause, text
 from ingress.database import Database
 from ingress.hotels.search.models import EARTH_RADIUS_M, Found, Hit, HotelSearch, SortPosition
 from pricing.charges import CHARGEABLE
+from pricing.conversion import RateTable
 from pricing.currencies import CURRENCIES
 from storage.reads.search import HotelFacts
 
@@ -90,7 +91,12 @@ class Reference:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, wanted: HotelSearch, after: SortPosition | None) -> Found:
+    async def find(
+        self,
+        wanted: HotelSearch,
+        after: SortPosition | None,
+        rates: RateTable | None = None,  # noqa: ARG002 - this search compares prices as numbers
+    ) -> Found:
         """Return a page of hits; `after` is the last hit of the page before, if one is given."""
         query = _query(
             wanted.sort, by_city=wanted.city is not None, near=wanted.near is not None, after=after is not None

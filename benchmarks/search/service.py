@@ -16,6 +16,7 @@ from ingress.hotels.search.handlers import Search
 from ingress.http.connections import Runner
 from ingress.http.problems import answer_problems
 from ingress.operations import routes_of
+from ingress.rates.exchange_rates import ExchangeRates
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
@@ -32,7 +33,7 @@ async def _serve(port: int) -> None:
     settings = IngressSettings()
     pool = Database(DatabaseSettings(), pool_size=settings.database_pool_size)
     app = web.Application(middlewares=[answer_problems])
-    app.add_routes(routes_of([Search(Reference(pool))], Tokens(settings), limits=None))
+    app.add_routes(routes_of([Search(Reference(pool), ExchangeRates(""))], Tokens(settings), limits=None))
     try:
         await serve(Runner(app, drain_seconds=1.0), port, READY_LINE)
     finally:

@@ -7,9 +7,9 @@ from uuid import UUID
 import msgspec
 from pydantic import ConfigDict, Field, RootModel, StringConstraints
 
-from ingress.http.models import MAX_ID, Body, BodyDay, Day, Gender, Id, MoneyOut, OutModel, Several
+from ingress.http.models import MAX_ID, Body, BodyDay, Currency, Day, Gender, Id, MoneyOut, OutModel, Several
 from ingress.http.paging import Paged
-from ingress.offers import OfferOut
+from ingress.offers import ApproximateOffer, OfferOut
 from ingress.stays import MAX_PEOPLE, MAX_ROOMS_OF_A_BOOKING, Adults, ChildAge, RoomsCount
 from pricing.terms import MAX_ID_LENGTH
 from storage.reads.payments import RefundStatus
@@ -52,11 +52,19 @@ class StayRequest(Body):
 class QuoteRequest(StayRequest):
     """A stay whose price is asked for. Without a plan all plans are quoted that can be sold."""
 
+    currency: Currency | None = _optional(
+        "Show the prices in this currency too, if they are in another (`approximate`), by exchange rates."
+    )
+
 
 class QuotedOffer(OfferOut, title="QuotedOffer"):
-    """A price of the stay with its conditions. `token` holds it for `POST /bookings/init`."""
+    """A price of the stay with its conditions. `token` holds it for `POST /bookings/init`.
+
+    `approximate` is there if the request names another currency; nothing is charged by it.
+    """
 
     token: str
+    approximate: ApproximateOffer | None = None
 
 
 class QuoteOut(OutModel, title="Quote"):

@@ -16,8 +16,9 @@ from ingress.database import Database, snapshot
 from ingress.http.models import NoQuery, Problems, RefusedBooking
 from ingress.http.responses import Response, json_response
 from ingress.http.rollout import Rollout
-from ingress.offers import offer_out
+from ingress.offers import approximation, offer_out
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
+from ingress.rates.exchange_rates import ExchangeRates
 from ingress.stays import accept_people, accept_stay, today_at
 from ingress.tokens import Quote, QuoteTokens
 from pricing.sale import PricedStay, can_be_paid, default_party, party_rejection, price_stay, rules_rejection
@@ -29,8 +30,17 @@ from topics.messages.values import Rejection
 class Quotes:
     """The operation that quotes stays."""
 
-    def __init__(self, database: Database, *, rooms: Rooms, tokens: QuoteTokens, rollout: Rollout) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        rooms: Rooms,
+        tokens: QuoteTokens,
+        rollout: Rollout,
+        exchange_rates: ExchangeRates,
+    ) -> None:
         self._database = database
+        self._exchange_rates = exchange_rates
         self._rooms = rooms
         self._tokens = tokens
         self._rollout = rollout
@@ -105,7 +115,11 @@ class Quotes:
             ),
         )
         offer = offer_out(priced, check_in=stay.check_in_date, stay_times=facts.stay_times, now=datetime.now(UTC))
-        return QuotedOffer(**dict(offer), token=self._tokens.issue(quote))
+        return QuotedOffer(
+            **dict(offer),
+            token=self._tokens.issue(quote),
+            **approximation(priced, stay.currency, self._exchange_rates),
+        )
 
 
 class _StayPrices:

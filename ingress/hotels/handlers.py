@@ -1,7 +1,7 @@
 """`GET /hotels/{hotel_id}/info`: the public description of a hotel, and the price of a stay there."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -9,14 +9,15 @@ from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.database import Database, snapshot
-from ingress.hotels.models import Contact, HotelOut, NightOut, RoomOut, Stay
+from ingress.hotels.models import Contact, HotelOut, NightOut, PlanOffer, RoomOut, Stay
 from ingress.hotels.plans import RoomOnSale, StayRequest, offers
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
 from ingress.http.problems import existing
 from ingress.http.responses import Response, json_response
-from ingress.offers import charged_minor, offer_out
+from ingress.offers import approximation, charged_minor, offer_out
 from ingress.operations import Access, Example, RequestContext, operation
+from ingress.rates.exchange_rates import ExchangeRates
 from ingress.stays import accept_people, accept_stay, today_at
 from pricing.currencies import decimal
 from pricing.sale import PricedStay
@@ -27,13 +28,16 @@ from topics.messages.sale import NO_SALE_TERMS, SaleTerms
 from topics.messages.values import StayTimes
 
 PRICES_AHEAD: Final = timedelta(days=90)
+#: Returns the field of a price in the currency that the query names, if it names another one.
+_Approximate = Callable[[PricedStay], Mapping[str, Any]]
 
 
 class Hotels:
     """The operation that describes a hotel to everybody."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, exchange_rates: ExchangeRates) -> None:
         self._database = database
+        self._exchange_rates = exchange_rates
 
     @operation(
         "GET /hotels/{hotel_id}/info",
@@ -56,9 +60,12 @@ class Hotels:
                 if request is not None:
                     nights = await bookings.nights_on_offer(connection, hotel_id, request.check_in, request.check_out)
                     terms = await terms_of_hotel(connection, hotel_id)
-            return _hotel_out(hotel, request, nights, terms)
+            return _hotel_out(hotel, request, nights, terms, lambda priced: self._approximation(stay, priced))
 
         return json_response(200, await self._database.read(describe))
+
+    def _approximation(self, stay: Stay, priced: PricedStay) -> Mapping[str, Any]:
+        return approximation(priced, stay.currency, self._exchange_rates)
 
 
 def _stay_request(stay: Stay, hotel: HotelOffer) -> StayRequest | None:
@@ -80,7 +87,11 @@ def _stay_request(stay: Stay, hotel: HotelOffer) -> StayRequest | None:
 
 
 def _hotel_out(
-    hotel: HotelOffer, stay: StayRequest | None, nights: Sequence[NightOffer], terms: Mapping[int, SaleTerms]
+    hotel: HotelOffer,
+    stay: StayRequest | None,
+    nights: Sequence[NightOffer],
+    terms: Mapping[int, SaleTerms],
+    approximate: _Approximate,
 ) -> HotelOut:
     by_room: defaultdict[int, list[NightOffer]] = defaultdict(list)
     for night in nights:
@@ -89,7 +100,9 @@ def _hotel_out(
         _room_out(
             room,
             hotel.currency,
-            {} if stay is None else _stay_fields(by_room[room.id], stay, hotel, terms.get(room.id) or _standard(room)),
+            {}
+            if stay is None
+            else _stay_fields(by_room[room.id], stay, hotel, terms.get(room.id) or _standard(room), approximate),
         )
         for room in hotel.rooms
     ]
@@ -134,7 +147,11 @@ def _standard(room: RoomOffer) -> SaleTerms:
 
 
 def _stay_fields(
-    nights: Sequence[NightOffer], stay: StayRequest, hotel: HotelOffer, terms: SaleTerms
+    nights: Sequence[NightOffer],
+    stay: StayRequest,
+    hotel: HotelOffer,
+    terms: SaleTerms,
+    approximate: _Approximate,
 ) -> dict[str, Any]:
     """Return the fields of a room type that depend on a stay."""
     nights_count = (stay.check_out - stay.check_in).days
@@ -155,7 +172,11 @@ def _stay_fields(
         "available": available,
         "total": None if chosen is None else decimal(charged_minor(chosen), hotel.currency),
         "plans": [
-            offer_out(priced, check_in=stay.check_in, stay_times=_stay_times(hotel), now=now) for priced in found
+            PlanOffer(
+                **dict(offer_out(priced, check_in=stay.check_in, stay_times=_stay_times(hotel), now=now)),
+                **approximate(priced),
+            )
+            for priced in found
         ],
     }
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ingress.http.models import Day, MoneyOut, OutModel, Query, Several
-from ingress.offers import OfferOut
+from ingress.http.models import Currency, Day, MoneyOut, OutModel, Query, Several
+from ingress.offers import ApproximateOffer, OfferOut
 from ingress.stays import MAX_PEOPLE, Adults, ChildAge, RoomsCount
 
 Children = Annotated[Several[ChildAge], Field(max_length=MAX_PEOPLE)]
@@ -18,6 +18,12 @@ class NightOut(OutModel, title="NightShown"):
     date: date
     price: MoneyOut
     available: int
+
+
+class PlanOffer(OfferOut, title="PlanOffer"):
+    """A price of the stay by one rate plan. `approximate` is there if the request names another currency."""
+
+    approximate: ApproximateOffer | None = None
 
 
 class RoomOut(OutModel, title="RoomShown"):
@@ -40,7 +46,7 @@ class RoomOut(OutModel, title="RoomShown"):
     nights: list[NightOut] | None = None
     available: int | None = None
     total: MoneyOut | None = None
-    plans: list[OfferOut] | None = None
+    plans: list[PlanOffer] | None = None
 
 
 class Contact(OutModel):
@@ -82,3 +88,8 @@ class Stay(Query):
         default=None, description="In all rooms together; without, those that a plan's price covers."
     )
     children: Children = Field(default_factory=list, description="The ages of the children in all rooms.")
+    currency: Currency | None = Field(
+        default=None,
+        description="Show the prices of plans in this one too, if they are in another (`approximate`), by exchange"
+        " rates.",
+    )

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from operators.audit.amounts import rounded
+from operators.audit.expected_movements import ExpectedMovements
 from operators.audit.read_models import Reads, content
 
 _Event = dict[str, Any]
@@ -111,6 +112,7 @@ class ExpectedReadModels:
         self._nights: dict[tuple[int, str], dict[str, Any]] = {}
         self._stays: dict[str, _Stay] = {}
         self._sold: dict[str, _Sale] = {}
+        self._movements = ExpectedMovements()
         self._appliers: dict[str, Callable[[_Event], Iterable[str]]] = {
             "inventory.opened.v1": self._open,
             "inventory.changed.v1": lambda event: self._change(event, event["nights"]),
@@ -158,6 +160,7 @@ class ExpectedReadModels:
                 for id_, sale in self._sold.items()
             },
             "daily_report": self._report(),
+            "money_movement": self._movements.rows,
         }
 
     def _apply(self, record: Record) -> None:
@@ -167,6 +170,8 @@ class ExpectedReadModels:
         event = _parse(record.value)
         if record.kind == "booking.reserved.v1":
             self._stays[event["booking_id"]] = _stay(event)
+        if record.kind in {"booking.reserved.v1", "booking.rejected.v1"}:
+            self._movements.note_hotel(event)
         if "booking_timeline" in applied_by and "booking_id" in event:
             self._append(record, event)
         if "room_nights" in applied_by and record.kind in self._appliers:
@@ -176,13 +181,14 @@ class ExpectedReadModels:
                 self._changes[change] = (event["room_id"], days[0], _after(days[-1]))
         if "daily_report" in applied_by:
             self._sell(record.kind, event)
+        if "money_movements" in applied_by:
+            self._movements.apply(record.kind, record.sequence, _milliseconds(record), event)
 
     def _append(self, record: Record, event: _Event) -> None:
-        milliseconds = round(datetime.fromisoformat(record.time).timestamp() * 1000)
         self._timeline[f"booking {event['booking_id']}, sequence {record.sequence}"] = (
             record.id,
             record.kind,
-            milliseconds,
+            _milliseconds(record),
             record.causation,
             content(event),
         )
@@ -284,6 +290,10 @@ class ExpectedReadModels:
             )
             for night, shares in sold.items()
         }
+
+
+def _milliseconds(record: Record) -> int:
+    return round(datetime.fromisoformat(record.time).timestamp() * 1000)
 
 
 def _stay(event: _Event) -> _Stay:

@@ -53,6 +53,17 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "freed_from",
     ),
     "daily_report": ("arrivals", "staying", "nights", "revenue_minor", "fees_minor", "currency"),
+    "money_movement": (
+        "hotel_id",
+        "time",
+        "kind",
+        "payment_intent",
+        "object_id",
+        "amount_minor",
+        "change_minor",
+        "currency",
+        "pays_booking",
+    ),
 }
 _KEYS: Final[Mapping[str, str]] = {
     "booking_timeline": "'booking ' || booking_id || ', sequence ' || sequence",
@@ -61,6 +72,7 @@ _KEYS: Final[Mapping[str, str]] = {
     "hotel_min_price": "'hotel ' || hotel_id || ', night ' || date",
     "reported_stay": "'booking ' || booking_id",
     "daily_report": "'hotel ' || hotel_id || ', night ' || date",
+    "money_movement": "'booking ' || booking_id || ', sequence ' || sequence",
 }
 _EXPRESSIONS: Final = {
     "time": "round(extract(epoch from time) * 1000)::bigint",

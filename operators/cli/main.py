@@ -58,6 +58,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "restore": Entry(_of("restore"), "Restore an empty database from the log."),
     "reconcile": Entry(_of("reconcile"), "Compare the money at Stripe with the bookings."),
     "refunds": Entry(_of("refunds"), "List refunds that are not back yet; try or close one.", is_group=True),
+    "money": Entry(_of("money"), "Show every movement of a booking's money."),
     "new-generation": Entry(_of("new_generation"), "Continue with a log that was cut or replaced."),
     "actions": Entry(_of("actions"), "List what operators changed."),
     "accounts": Entry(_of("accounts"), "Give an account a role.", is_group=True),

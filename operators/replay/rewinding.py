@@ -42,6 +42,9 @@ REWIND_EFFECTS: Final[Mapping[str, RewindEffect]] = {
         description="a booking that is counted is not counted twice; until the end is reached again, one that was"
         " cancelled or ended early since counts in full",
     ),
+    "money_movements": RewindEffect(
+        description="rows of money_movement that exist are not changed; missing rows are written again",
+    ),
     "payments": RewindEffect(
         description="sessions and refunds that are recorded are not changed, and nothing is charged or refunded twice;"
         " missing ones are due again, and Stripe is called for them",

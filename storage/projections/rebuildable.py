@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 from sqlalchemy import Table as SqlTable
 
 from storage import models
-from storage.projections import daily_report, room_nights, timeline
+from storage.projections import daily_report, money_movements, room_nights, timeline
 from storage.projections.positioned_event import PositionedEvent
 from topics.envelope import message_types
 
@@ -62,6 +62,12 @@ PROJECTIONS: Final[Mapping[str, Projection]] = {
             _tables(models.ReportedStay, models.DailyReport),
             message_types(daily_report.EVENTS_APPLIED),
             daily_report.apply,
+        ),
+        Projection(
+            "money_movements",
+            _tables(models.MoneyMovement),
+            message_types(money_movements.EVENTS_APPLIED),
+            money_movements.apply,
         ),
     )
 }

@@ -52,6 +52,10 @@ class RefundRequestedV1(BookingEvent, frozen=True, kw_only=True):
     ] = None
 
 
+#: Reasons of refunds that version 1 has no word for.
+_NEW_REASONS: Final = frozenset({RefundReason.EARLY_DEPARTURE, RefundReason.NO_SHOW})
+
+
 def _with_ranges(old: InventoryChangedV1) -> InventoryChanged:
     return InventoryChanged(
         room_id=old.room_id,
@@ -117,8 +121,8 @@ OLDER: Final = (
 
 
 def _in_full_if_so(new: RefundRequested) -> Event:
-    """Return the older version, whose meaning is the same, of a refund of which the hotel retains nothing."""
-    return new if new.retained_minor else _in_full(new)
+    """Return the older version, whose meaning is the same, of a refund in full for a reason that it has a word for."""
+    return new if new.retained_minor or new.reason in _NEW_REASONS else _in_full(new)
 
 
 def _with_every_night_if_known(new: InventoryChanged) -> Event:
@@ -130,7 +134,7 @@ def written_as_older(inventory_changed_version: int) -> Mapping[type[Event], Cal
     """Return for each event that can be written as an older version the function that gives the version to write.
 
     A refund in full is written as `booking.refund_requested.v1`, so that subscribers meet version 2 only once a hotel
-    keeps a part of a payment.
+    keeps a part of a payment, or guests leave early or do not arrive.
     """
     written: dict[type[Event], Callable[[Any], Event]] = {RefundRequested: _in_full_if_so}
     if inventory_changed_version == 1:

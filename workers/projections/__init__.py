@@ -10,6 +10,7 @@ All workers take their locks in the order of the consumers, which is the same in
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
 from workers.projections.daily_report import DailyReport
+from workers.projections.money_movements import MoneyMovements
 from workers.projections.room_nights import RoomNights
 from workers.projections.timeline import BookingTimeline
 from workers.runtime.role import Role
@@ -17,4 +18,4 @@ from workers.runtime.role import Role
 
 def build(kafka: KafkaSettings, database: DatabaseSettings) -> Role:  # noqa: ARG001 - every role is built like this
     """Return the role; it needs no settings of its own."""
-    return Role(name="projections", consumers=(BookingTimeline(), RoomNights(), DailyReport()))
+    return Role(name="projections", consumers=(BookingTimeline(), RoomNights(), DailyReport(), MoneyMovements()))

@@ -121,6 +121,19 @@ class Event:
     body: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Transaction:
+    """A balance transaction at Stripe, in minor units of `currency` (capitals); below zero where money left.
+
+    `category` is Stripe's reporting category. `currency` is the one in which the account is settled.
+    """
+
+    id: str
+    amount_minor: int
+    currency: str
+    category: str
+
+
 class StripeClient:
     """Reads Stripe's lists, at most so many pages a second."""
 
@@ -155,6 +168,23 @@ class StripeClient:
         async for found in self._list("disputes", {"payment_intent": payment}):
             if (dispute := _dispute(found)) is not None:
                 yield dispute
+
+    async def charge_of(self, payment: str) -> str | None:
+        """Return the charge of a payment intent; None where it has none. Raises StripeUnavailable."""
+        found = await self._get(f"/v1/payment_intents/{payment}", {})
+        charge: str | None = found["latest_charge"]
+        return charge
+
+    async def transactions_of(self, source: str) -> AsyncIterator[Transaction]:
+        """Yield the balance transactions of a charge, a refund or a dispute, newest first. Raises StripeUnavailable."""
+        async for found in self._list("balance_transactions", {"source": source}):
+            currency = found["currency"].upper()
+            yield Transaction(
+                id=found["id"],
+                amount_minor=from_stripe(found["amount"], currency),
+                currency=currency,
+                category=found["reporting_category"],
+            )
 
     async def events(self, types: Sequence[str], since: datetime) -> AsyncIterator[Event]:
         """Yield the events of these types (20 at most) that were made since then, the newest first.

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingress.hotels.plans import RoomOnSale, StayRequest, cheapest
+from ingress.hotels.search.comparing import comparison
 from ingress.hotels.search.hotel_tables import HotelTable, amenity_keys
 from ingress.hotels.search.models import (
     EARTH_RADIUS_M,
@@ -22,6 +23,7 @@ from ingress.hotels.search.nights import Nights
 from ingress.hotels.search.plan_table import NEVER
 from ingress.offers import charged_minor, whole_minor
 from ingress.stays import HORIZON, today_at
+from pricing.conversion import RateTable
 from pricing.sale import PricedStay
 from pricing.stays import average_minor
 
@@ -34,12 +36,25 @@ _Ints = NDArray[np.int64]
 _Indices = NDArray[np.intp]
 
 
-async def find(table: HotelTable, nights: Nights, query: HotelSearch, after: SortPosition | None) -> Found:
-    """Return a page of the hotels in the table that match; `after` is the last hit before the page, if given.
+async def find(
+    table: HotelTable,
+    nights: Nights,
+    query: HotelSearch,
+    after: SortPosition | None,
+    rates: RateTable | None = None,
+) -> Found:
+    """Return a page of the hotels in the table that match.
 
     All numbers are read before anything else has a turn: a change of the nights meanwhile does not count.
+
+    Args:
+        table: the hotels of the query's city, or all.
+        nights: the nights of their rooms.
+        query: the search.
+        after: the last hit before the page, if given.
+        rates: exchange rates, by which prices are compared across currencies; without, they are compared as numbers.
     """
-    chosen = _chosen(table, query)
+    chosen = _chosen(table, query, rates)
     distances_m = None
     if query.near is not None:
         distances_m = _distances_m(table, chosen, query.near)
@@ -47,16 +62,18 @@ async def find(table: HotelTable, nights: Nights, query: HotelSearch, after: Sor
         chosen, distances_m = chosen[inside], distances_m[inside]
     if not len(chosen):
         return Found([], more=False)
-    return await _Offers(table, nights, query, chosen, distances_m).page(after)
+    return await _Offers(table, nights, query, chosen, distances_m, rates=rates).page(after)
 
 
-def _chosen(table: HotelTable, query: HotelSearch) -> _Indices:
+def _chosen(table: HotelTable, query: HotelSearch, rates: RateTable | None) -> _Indices:
     """Return the hotels whose own facts match, whether they have free rooms or not."""
     fit = np.ones(len(table.hotels), np.bool)
     if query.stars is not None:
         fit &= table.stars >= query.stars
     if query.currency is not None:
-        fit &= table.currencies == query.currency
+        fit &= _shown_in(table, query.currency, rates)
+    if query.charged_in is not None:
+        fit &= table.currencies == query.charged_in
     if query.amenities:
         needed = amenity_keys(query.amenities)
         fit &= np.fromiter((needed <= there for there in table.amenities), np.bool, len(table.amenities))
@@ -66,6 +83,14 @@ def _chosen(table: HotelTable, query: HotelSearch) -> _Indices:
         open_days = (today <= query.check_in_date < today + HORIZON for today in todays)
         fit &= np.fromiter(open_days, np.bool, len(table.hotels))
     return fit.nonzero()[0]
+
+
+def _shown_in(table: HotelTable, currency: str, rates: RateTable | None) -> NDArray[np.bool]:
+    """Return which hotels' prices can be shown in a currency: their own, and others by the rates."""
+    own: NDArray[np.bool] = table.currencies == currency
+    if rates is None or currency not in rates:
+        return own
+    return own | comparison(rates).has_rates(table.currency_numbers)
 
 
 def _distances_m(table: HotelTable, chosen: _Indices, near: Near) -> _Ints:
@@ -84,9 +109,17 @@ class _Offers:
     """The rooms of the chosen hotels for the stay, the rooms of a hotel beside each other, the hotels by id."""
 
     def __init__(
-        self, table: HotelTable, nights: Nights, query: HotelSearch, chosen: _Indices, distances_m: _Ints | None
+        self,
+        table: HotelTable,
+        nights: Nights,
+        query: HotelSearch,
+        chosen: _Indices,
+        distances_m: _Ints | None,
+        *,
+        rates: RateTable | None,
     ) -> None:
         self._table = table
+        self._rates = rates
         self._nights = nights
         self._query = query
         self._chosen = chosen
@@ -123,6 +156,7 @@ class _Offers:
         self._averages_minor = average_minor(self._cheapest_minor, query.nights * query.rooms_count)
         # Numbers in major units can be compared, if not added; all currencies have whole thousandths.
         self._prices_milli = self._averages_minor * self._table.scales[self._chosen]
+        self._price_keys = self._compared_prices()
         self._keys = self._sort_keys()
 
     def _bound_plans(self, prices_minor: _Ints) -> None:
@@ -219,15 +253,40 @@ class _Offers:
             return -self._table.stars[self._chosen]
         if self._query.sort == "distance" and self._distances_m is not None:
             return self._distances_m
-        return self._prices_milli
+        return self._price_keys
+
+    def _compared_prices(self) -> _Ints:
+        """Return numbers in the order of the prices: by the exchange rates, or as they are without any."""
+        if self._rates is None:
+            return self._prices_milli
+        numbers = self._table.currency_numbers[self._chosen]
+        return comparison(self._rates).keys(self._averages_minor, self._prices_milli, numbers)
+
+    def _within_prices(self) -> NDArray[np.bool]:
+        """Return which hotels cost what the query allows: in the currency that it names, else as numbers.
+
+        A price that is a lower bound so far may be more, but not less.
+        """
+        query, rates = self._query, self._rates
+        fit = np.ones(len(self._chosen), np.bool)
+        if rates is not None and query.currency is not None and query.currency in rates:
+            compared = comparison(rates)
+            if query.min_price is not None:
+                fit &= (self._price_keys >= compared.least_key(query.min_price, query.currency)) | self._is_open
+            if query.max_price is not None:
+                fit &= self._price_keys < compared.end_key(query.max_price, query.currency)
+            return fit
+        if query.min_price is not None:
+            fit &= (self._prices_milli >= int(query.min_price * 1000)) | self._is_open
+        if query.max_price is not None:
+            fit &= self._prices_milli <= int(query.max_price * 1000)
+        return fit
 
     def _matching(self, after: SortPosition | None) -> NDArray[np.bool]:
         query, keys = self._query, self._keys
         matching = self._cheapest_minor < NEVER
-        if query.min_price is not None:
-            matching &= (self._prices_milli >= int(query.min_price * 1000)) | self._is_open
-        if query.max_price is not None:
-            matching &= self._prices_milli <= int(query.max_price * 1000)
+        if query.min_price is not None or query.max_price is not None:
+            matching &= self._within_prices()
         if after is not None:
             ids = self._table.ids[self._chosen]
             behind = (keys > after.key) | ((keys == after.key) & (ids > after.hotel_id))

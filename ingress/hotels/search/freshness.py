@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingress.database import Database, snapshot
 from ingress.hotels.search.models import Found, HotelSearch, IndexOutdated, SortPosition
 from ingress.http.problems import Problem
+from pricing.conversion import RateTable
 from telemetry import metrics
 from topics.backoff import Backoff
 
@@ -75,9 +76,9 @@ class Freshness:
             except (SQLAlchemyError, OSError) as error:
                 await backoff.wait(error)
 
-    async def find(self, query: HotelSearch, after: SortPosition | None) -> Found:
+    async def find(self, query: HotelSearch, after: SortPosition | None, rates: RateTable | None = None) -> Found:
         """Return a page of hits from the index. Raises as `index`."""
-        return await (await self.index()).find(query, after)
+        return await (await self.index()).find(query, after, rates)
 
     async def index(self) -> "SearchIndex":
         """Return the index with everything that was committed until `FRESH_SECONDS` ago.

@@ -13,7 +13,9 @@ from ingress.http.paging import NEXT_PAGE, Cursors, link_to_next
 from ingress.http.responses import Response, json_response
 from ingress.offers import due_at_hotel_minor, free_until, is_refundable
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
+from ingress.rates.exchange_rates import ExchangeRates
 from ingress.stays import HORIZON, accept_people, accept_stay
+from pricing.conversion import RateTable, converted_minor
 from pricing.currencies import decimal
 from pricing.sale import PricedStay
 from topics.messages.sale import NO_SALE_TERMS, Sale
@@ -34,16 +36,20 @@ _order: Final = Cursors(tuple[_Number, _Number])
 class Finder(Protocol):
     """Finds hotels, such as the search index."""
 
-    async def find(self, query: HotelSearch, after: SortPosition | None, /) -> Found:
-        """Return a page of hits; `after` is the last hit of the page before, if one is given."""
+    async def find(self, query: HotelSearch, after: SortPosition | None, rates: RateTable | None = None, /) -> Found:
+        """Return a page of hits; `after` is the last hit of the page before, if one is given.
+
+        `rates` compare prices across currencies.
+        """
         ...
 
 
 class Search:
     """The operation that searches for hotels."""
 
-    def __init__(self, finder: Finder) -> None:
+    def __init__(self, finder: Finder, exchange_rates: ExchangeRates) -> None:
         self._finder = finder
+        self._exchange_rates = exchange_rates
 
     @operation(
         "GET /hotels/search",
@@ -73,20 +79,27 @@ class Search:
         """Find active hotels with a room type that is free in every night of a stay.
 
         `city` is the whole name, in any case; `near` (latitude, longitude, kilometres) may replace it or be
-        beside it. All of `amenities` must be there, and `stars` at least. Prices in different currencies are compared
-        as numbers, in major units: `currency` restricts them to one. A room whose price for the stay is less or more
-        than can be charged is left out; `init` refuses it as `not_chargeable`. A hit shows the rate plan that is the
-        cheapest for the party, with all taxes and fees; `init` charges the same if it names that plan and party. Plans
-        that their rules exclude, and rooms that are too small for the party, are left out; without `adults`, a plan's
-        price is for the adults that it covers. The next page is named in `Link`: by
-        `page` if the request has one, else by `cursor`, which new hotels do not shift.
+        beside it. All of `amenities` must be there, and `stars` at least. Where the installation has a table of
+        exchange rates, prices in different currencies are compared by it, and `currency` shows each price in that
+        currency too, as `approximate`: a booking is charged in the hotel's own. Without a table they are compared as
+        numbers, in major units, and only the hotels that charge `currency` are found. A room whose price for the stay
+        is less or more than can be charged is left out; `init` refuses it as `not_chargeable`. A hit shows the rate
+        plan that is the cheapest for the party, with all taxes and fees; `init` charges the same if it names that plan
+        and party. Plans that their rules exclude, and rooms that are too small for the party, are left out; without
+        `adults`, a plan's price is for the adults that it covers. The next page is named in `Link`: by `page` if the
+        request has one, else by `cursor`, which new hotels do not shift.
         """
         query = context.query
         _accept(query)
         position = _order.read(query.cursor)
-        found = await self._finder.find(query, None if position is None else SortPosition(*position))
+        rates = self._exchange_rates.table
+        found = await self._finder.find(query, None if position is None else SortPosition(*position), rates)
         now = datetime.now(UTC)
         hits = [_hit(hit, query.check_in_date, now) for hit in found.hits]
+        if rates is not None and query.currency is not None:
+            for shown, hit in zip(hits, found.hits, strict=True):
+                if hit.hotel.currency.upper() != query.currency:
+                    shown["approximate"] = _approximate(hit, query.currency, rates)
         return json_response(200, hits, _next(context, found), keep=_CACHE_CONTROL)
 
 
@@ -117,6 +130,23 @@ def _next(context: RequestContext[NoBody, HotelSearch], found: Found) -> Mapping
 
 def _cursor(hit: Hit) -> str:
     return _order.write((hit.key, hit.hotel.id))
+
+
+def _approximate(hit: Hit, currency: str, rates: RateTable) -> dict[str, Any]:
+    """Return the prices of a hit in another currency, as an `ApproximatePrice`."""
+    due_minor = 0 if hit.priced is None else due_at_hotel_minor(hit.priced)
+    average, total, due_at_hotel = (
+        decimal(converted_minor(rates, amount_minor, hit.hotel.currency.upper(), currency), currency)
+        for amount_minor in (hit.average_minor, hit.total_minor, due_minor)
+    )
+    return {
+        "currency": currency,
+        "min_price": average,
+        "total": total,
+        "due_at_hotel": due_at_hotel,
+        "rate_date": rates.on,
+        "rate_source": rates.source,
+    }
 
 
 def _hit(hit: Hit, check_in: date, now: datetime) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ingress.hotels.search.comparing import currency_number
 from ingress.hotels.search.models import written_alike
 from ingress.hotels.search.nights import Nights
 from ingress.hotels.search.plan_table import PlanTable, RoomPlans, plan_table
@@ -25,10 +26,10 @@ _EVERYWHERE: Final = ""
 class HotelTable:
     """Hotels by id, and their rooms by hotel and id; a hotel without rooms is left out.
 
-    `begins` and `counts` index each hotel's rooms, `columns` the nights of each room. `plans` has the rooms
-    with sale terms. `stars` 0 and coordinates
-    (radians) that are not a number are unknown. `scales`: thousandths of a major unit in one minor unit. A stay in a
-    room can be charged if it costs from `leasts_minor` to `mosts_minor`.
+    `begins` and `counts` index each hotel's rooms, `columns` the nights of each room. `plans` has the rooms with sale
+    terms. `stars` 0 and coordinates (radians) that are not a number are unknown. `currency_numbers` are those of
+    `Comparison`. `scales`: thousandths of a major unit in one minor unit. A stay in a room can be charged if it costs
+    from `leasts_minor` to `mosts_minor`.
     """
 
     hotels: Sequence[HotelFacts]
@@ -45,6 +46,7 @@ class HotelTable:
     latitudes: NDArray[np.float64]
     longitudes: NDArray[np.float64]
     currencies: NDArray[np.str_]
+    currency_numbers: NDArray[np.intp]
     scales: NDArray[np.int64]
     amenities: Sequence[frozenset[str]]
 
@@ -143,6 +145,7 @@ class HotelTables:
             latitudes=_radians([hotel.latitude for hotel in hotels]),
             longitudes=_radians([hotel.longitude for hotel in hotels]),
             currencies=np.array([hotel.currency.upper() for hotel in hotels], np.str_),
+            currency_numbers=np.array([currency_number(hotel.currency) for hotel in hotels], np.intp),
             scales=np.array([10 ** (3 - digits_of(hotel.currency)) for hotel in hotels], np.int64),
             amenities=[amenity_keys(hotel.amenities) for hotel in hotels],
         )

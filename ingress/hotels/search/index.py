@@ -11,6 +11,7 @@ from ingress.hotels.search.hotel_tables import HotelTables
 from ingress.hotels.search.models import Found, HotelSearch, IndexOutdated, SortPosition, earliest_today, latest_today
 from ingress.hotels.search.nights import Nights
 from ingress.stays import HORIZON, MAX_STAY_NIGHTS
+from pricing.conversion import RateTable
 from storage.reads import search
 from storage.reads.search import IndexPosition, RoomTypeFacts
 
@@ -38,9 +39,9 @@ class SearchIndex:
         self._positions: Mapping[int, IndexPosition] = {}
         self._facts_as_of = datetime(1970, 1, 1, tzinfo=UTC)
 
-    async def find(self, query: HotelSearch, after: SortPosition | None) -> Found:
+    async def find(self, query: HotelSearch, after: SortPosition | None, rates: RateTable | None = None) -> Found:
         """Return a page of hits; `after` is the last hit of the page before, if one is given."""
-        return await find(self._tables.of(query.city), self._nights, query, after)
+        return await find(self._tables.of(query.city), self._nights, query, after, rates)
 
     @property
     def covers_today(self) -> bool:

@@ -68,7 +68,12 @@ class HotelSearch(Query):
     near: Annotated[Near, BeforeValidator(_near, json_schema_input_type=_NearText)] | None = Field(
         default=None, description="Latitude, longitude and kilometres around, such as 38.72,-9.14,5."
     )
-    currency: Currency | None = Field(default=None, description="Only hotels with prices in this one.")
+    currency: Currency | None = Field(
+        default=None,
+        description="Show prices in this one too, if they are in another (`approximate`), by exchange rates; hotels"
+        " whose prices cannot be shown in it are left out. min_price and max_price are in it.",
+    )
+    charged_in: Currency | None = Field(default=None, description="Only hotels that charge this currency.")
     sort: Literal["price", "stars", "distance"] = "price"
     limit: Limit = 20
     page: Annotated[int, Field(ge=1, le=MAX_PAGES)] | None = Field(default=None, description="Counted from 1.")
@@ -118,11 +123,26 @@ class Found(NamedTuple):
     more: bool
 
 
+class ApproximatePrice(OutModel):
+    """A hit's prices in the currency that the search names, for eyes only: the hotel charges its own currency.
+
+    They follow from exchange rates of `rate_date`, published by `rate_source`, and are rounded.
+    """
+
+    currency: str
+    min_price: MoneyOut
+    total: MoneyOut
+    due_at_hotel: MoneyOut
+    rate_date: date
+    rate_source: str
+
+
 class HotelHit(OutModel):
     """A hotel with the cheapest room type that is free for the whole stay, by its cheapest rate plan.
 
     `min_price` is the average of a night in one room: all that the stay costs, with taxes, now and at the hotel.
-    `total` is charged with a booking of all nights and rooms, and `due_at_hotel` is paid there.
+    `total` is charged with a booking of all nights and rooms, and `due_at_hotel` is paid there. `approximate` is there
+    if the search names another currency than the hotel's.
     """
 
     id: int
@@ -149,6 +169,7 @@ class HotelHit(OutModel):
     free_until: datetime | None = Field(
         description="Until when a cancellation costs nothing, with the hotel's offset; null: it always costs something."
     )
+    approximate: ApproximatePrice | None = None
 
 
 def written_alike(name: str) -> str:

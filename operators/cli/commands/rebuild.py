@@ -16,6 +16,7 @@ class ReadModel(StrEnum):
     BOOKING_TIMELINE = "booking_timeline"
     ROOM_NIGHTS = "room_nights"
     DAILY_REPORT = "daily_report"
+    MONEY_MOVEMENTS = "money_movements"
     ALL = "all"
 
 

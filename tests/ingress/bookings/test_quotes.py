@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from ingress.bookings import handlers
 from ingress.bookings.models import MAX_QUOTE_LENGTH
 from ingress.tokens import Quote, QuoteTokens
 from storage.settings import DatabaseSettings
-from tests.ingress.conftest import ingress_settings
+from tests.ingress.conftest import ingress_settings, run_ingress
 from tests.ingress.house import STAY, STAY_TIMES, TODAY, WAIT, House
 from tests.ingress.managers import Worker, open_worker
 from tests.support.client import Answer
@@ -174,6 +175,32 @@ async def test_a_room_without_sale_terms_is_quoted_at_its_price_and_refundable_u
     # A plain request means what it meant before.
     plain = await init(house)
     assert (plain.status, plain.body["amount"], "sale" in plain.body) == (201, "345.02", False)
+
+
+async def test_a_quote_shows_its_amounts_in_the_wanted_currency_too_and_charges_its_own(
+    kafka_settings: KafkaSettings, database: DatabaseSettings, house: House, worker: Worker, tmp_path: Path
+) -> None:
+    await set_terms(worker)
+    rates = tmp_path / "rates.json"
+    rates.write_text('{"base": "EUR", "date": "2026-11-27", "source": "a bank", "rates": {"USD": 2}}')
+    async with run_ingress(ingress_settings(exchange_rates=str(rates)), kafka_settings, database) as with_rates:
+        standard, later = (await quoted(with_rates, currency="USD"))["offers"]
+        (own, _) = (await quoted(with_rates, currency="EUR"))["offers"]
+        booked = await init(with_rates, quote=standard["token"])
+    refused = await house.post("/v1/quotes", STAY | {"currency": "USD"}, user=1)
+
+    assert (standard["currency"], standard["total"], standard["due_at_hotel"]) == ("EUR", "355.02", "8.00")
+    assert standard["approximate"] == {
+        "currency": "USD",
+        "total": "710.04",
+        "due_at_hotel": "16.00",
+        "rate_date": "2026-11-27",
+        "rate_source": "a bank",
+    }
+    assert (later["approximate"]["total"], later["approximate"]["due_at_hotel"]) == ("0.00", "786.04")
+    assert "approximate" not in own
+    assert (booked.status, booked.body["amount"]) == (201, "355.02")
+    assert (refused.status, "has no exchange rates" in refused.body["detail"]) == (422, True)
 
 
 REFUSED: list[tuple[dict[str, Any], int, str, str]] = [

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import date, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from random import Random
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from ingress.hotels.search.rule_table import packed_rules
 from ingress.offers import whole_minor
 from ingress.stays import today_at
 from pricing.charges import can_be_charged, step_minor
+from pricing.conversion import RateTable, converted_minor, rate_table
 from pricing.stays import average_minor
 from storage.reads.search import HotelFacts, PackedNights, RoomTypeFacts
 from topics.messages.sale import AgeBand, ArrivalRule, Collected, RatePlan, SaleTerms, Tax
@@ -25,6 +28,8 @@ from topics.messages.values import Terms
 HOTELS = 40
 CHECK_IN = 40
 CURRENCIES = ("EUR", "EUR", "KWD")
+#: By this rate some of the prices are less and some more than others in the other currency.
+RATES = rate_table(base="EUR", on=date(2026, 11, 27), rates={"KWD": Decimal("0.0997")}, source="x")
 
 
 class Market(NamedTuple):
@@ -139,23 +144,34 @@ def _search(chance: Random) -> HotelSearch:
     return HotelSearch.model_validate({name: value for name, value in query.items() if value is not None})
 
 
-def _offers(market: Market, query: HotelSearch) -> list[tuple[int, int, int, int]]:
-    """Return the key, the hotel, the room and the whole price of each hotel that is found, in order."""
+def _offers(
+    market: Market, query: HotelSearch, rates: RateTable | None = None
+) -> list[tuple[int | Fraction, int, int, int]]:
+    """Return the key, the hotel, the room and the whole price of each hotel that is found, in order.
+
+    With rates the key of a price is its worth in their base.
+    """
     stay = StayRequest(query.check_in_date, query.check_out_date, query.rooms_count, query.people)
     best: dict[int, tuple[int, int]] = {}
     for room in market.rooms:
         whole = _whole(market, room, query, stay)
         if whole is not None:
             best[room.hotel_id] = min(best.get(room.hotel_id, (whole, room.id)), (whole, room.id))
-    found = []
+    found: list[tuple[int | Fraction, int, int, int]] = []
     for hotel_id, (whole, room_id) in best.items():
         hotel = market.hotels[hotel_id]
-        milli = average_minor(whole, query.nights * query.rooms_count) * (1 if hotel.currency == "KWD" else 10)
+        average = average_minor(whole, query.nights * query.rooms_count)
+        milli = average * (1 if hotel.currency == "KWD" else 10)
+        price: int | Fraction = milli
+        if rates is not None:
+            price = Fraction(milli) / Fraction(rates.units_for_base(hotel.currency))
+        if rates is not None and query.currency is not None:
+            milli = converted_minor(rates, average, hotel.currency, query.currency) * 10
         if query.min_price is not None and milli < query.min_price * 1000:
             continue
         if query.max_price is not None and milli > query.max_price * 1000:
             continue
-        found.append((milli if query.sort == "price" else -(hotel.stars or 0), hotel_id, room_id, whole))
+        found.append((price if query.sort == "price" else -(hotel.stars or 0), hotel_id, room_id, whole))
     return sorted(found)
 
 
@@ -187,10 +203,9 @@ async def test_every_page_is_the_same_as_if_all_plans_were_priced(seed: int) -> 
         query = _search(chance)
         expected = _offers(market, query)
         for begin in range(0, len(expected) + 1, query.limit):
-            page = await find(
-                market.table, market.nights, query.model_copy(update={"page": begin // query.limit + 1}), None
-            )
-            after = SortPosition(*expected[begin - 1][:2]) if begin else None
+            by_page = query.model_copy(update={"page": begin // query.limit + 1})
+            page = await find(market.table, market.nights, by_page, None)
+            after = SortPosition(int(expected[begin - 1][0]), expected[begin - 1][1]) if begin else None
             by_cursor = await find(market.table, market.nights, query, after)
 
             assert page == by_cursor, query
@@ -200,6 +215,30 @@ async def test_every_page_is_the_same_as_if_all_plans_were_priced(seed: int) -> 
             ], query
             hits += len(page.hits)
     assert hits > 100
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_every_page_across_currencies_is_the_same_as_if_all_plans_were_priced_and_converted(seed: int) -> None:
+    chance = Random(seed)
+    market = _market(chance)
+    currencies = set()
+    for _ in range(25):
+        query = _search(chance).model_copy(update={"currency": chance.choice([None, "EUR"])})
+        expected, after = _offers(market, query, RATES), None
+        for begin in range(0, len(expected) + 1, query.limit):
+            number = begin // query.limit + 1
+            page = await find(market.table, market.nights, query.model_copy(update={"page": number}), None, RATES)
+            by_cursor = await find(market.table, market.nights, query, after, RATES)
+
+            assert page == by_cursor, query
+            assert page.more is (begin + query.limit < len(expected))
+            assert [(hit.hotel.id, hit.room_id) for hit in page.hits] == [
+                offer[1:3] for offer in expected[begin : begin + query.limit]
+            ], query
+            if page.hits:
+                after = SortPosition(page.hits[-1].key, page.hits[-1].hotel.id)
+            currencies |= {hit.hotel.currency for hit in page.hits}
+    assert currencies == set(CURRENCIES)
 
 
 def test_a_lower_bound_is_never_above_the_price() -> None:

@@ -116,6 +116,9 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
             f"select min(booking_id::text) from reported_stay where booking_id <> '{sold}' and deductions is null"
         )
         [(day, staying)] = await load.rows("select date::text, staying from daily_report where hotel_id = 2 limit 1")
+        [(moved, sequence, money)] = await load.rows(
+            "select booking_id, sequence, amount_minor from money_movement where kind = 'payment' limit 1"
+        )
         await load.change(
             "update booking_timeline set event = '{}'"
             f" where booking_id = '{booking}' and type = 'booking.reserved.v1'",
@@ -125,6 +128,7 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
             f"update reported_stay set amount_minor = 1 where booking_id = '{sold}'",
             f"""update reported_stay set deductions = '{{"re": 5}}' where booking_id = '{deducted}'""",
             f"update daily_report set staying = 77 where (hotel_id, date) = (2, '{day}')",
+            f"update money_movement set amount_minor = 7 where (booking_id, sequence) = ('{moved}', {sequence})",
         )
         [(price,)] = await load.rows(f"select price_minor from inventory where (room_id, date) = (1, '{FIRST}')")
         damaged = await audit(kafka_settings, database)
@@ -135,6 +139,7 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
     others[3:5] = sorted(others[3:5], key=lambda problem: "deductions" in problem)
     assert timeline.startswith(f"{READS}: booking_timeline, booking {booking}, sequence ")
     assert timeline.endswith(": event is another one")
+    at = f"booking {moved}, sequence {sequence}"
     assert others == [
         f"{READS}: room_night, room 1, night {FIRST}: price_minor is 1 in the read model and {price} by the log",
         f"{READS}: room_night_change, partition {partition}, position {position}: on the log but not in the read model",
@@ -142,4 +147,5 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
         f"{READS}: reported_stay, booking {sold}: amount_minor is 1 in the read model and {amount} by the log",
         f"{READS}: reported_stay, booking {deducted}: deductions is {{'re': 5}} in the read model and None by the log",
         f"{READS}: daily_report, hotel 2, night {day}: staying is 77 in the read model and {staying} by the log",
+        f"{READS}: money_movement, {at}: amount_minor is 7 in the read model and {money} by the log",
     ]

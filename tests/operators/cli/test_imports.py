@@ -38,6 +38,7 @@ NEEDED = {
     "explain": _BOTH,
     "export": _BOTH,
     "lag": _BOTH,
+    "money": _BOTH | {"stripe"},
     "new_generation": _BOTH,
     "pause": _BOTH,
     "rebuild": _BOTH | {"sqlalchemy"},

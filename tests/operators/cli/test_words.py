@@ -145,7 +145,7 @@ def test_every_command_that_code_and_manifests_name_exists() -> None:
         for word in re.findall(r"(?:[:;(`] ?|&& |\")innkeeper ([a-z][a-z-]+)", (root / path).read_text())
     }
     # Names of connections to the database, and what an identifier is made from.
-    others = {"operators", "payments", "start", "booking", "refresh", "ops"}
+    others = {"operators", "payments", "start", "booking", "refresh", "ops", "quotes"}
     named -= {(path, word) for path, word in named if word in others}
 
     assert {word for _, word in named} >= {"audit", "migrate", "topics", "lag", "restore", "new-generation"}

@@ -28,6 +28,7 @@ from topics.envelope import decode_value
 from topics.messages.events import (
     EVENTS,
     BlockReleased,
+    BookingCancelled,
     BookingConfirmed,
     BookingEvent,
     BookingRefunded,
@@ -45,7 +46,7 @@ from topics.messages.events import (
     SaleTermsChanged,
 )
 from topics.messages.sale import NO_SALE_TERMS, AppliedPolicy
-from topics.messages.values import BlockReason, DisputeResult, RefundClosing, RefundReason
+from topics.messages.values import BlockReason, CancelReason, DisputeResult, RefundClosing, RefundReason
 from workers.projections.positioned_events import positioned_events
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
@@ -105,14 +106,15 @@ EVENTS_THAT_COUNT: tuple[Event, ...] = (
         room_id=1,
         booking_id=COUNTED,
         session_id="cs",
-        payment_intent="pi",
+        payment_intent="pi_2",
         amount_minor=1,
         currency="EUR",
         reason=RefundReason.NO_SHOW,
     ),
+    BookingCancelled(room_id=1, booking_id=COUNTED, reason=CancelReason.BY_GUEST, policy=AppliedPolicy(kept_minor=1)),
     GuestsCheckedIn(room_id=1, booking_id=COUNTED),
-    GuestsCheckedOut(room_id=1, booking_id=COUNTED, freed_from=night(1), policy=AppliedPolicy(kept_minor=0)),
-    GuestsDidNotArrive(room_id=1, booking_id=COUNTED, freed_from=night(0), policy=AppliedPolicy(kept_minor=0)),
+    GuestsCheckedOut(room_id=1, booking_id=COUNTED, freed_from=night(1), policy=AppliedPolicy(kept_minor=1)),
+    GuestsDidNotArrive(room_id=1, booking_id=COUNTED, freed_from=night(0), policy=AppliedPolicy(kept_minor=1)),
     NightsBlocked(**BLOCKED, reason=BlockReason.MAINTENANCE),
     BlockReleased(**BLOCKED),
     SaleTermsChanged(room_id=1, hotel_id=10, terms=NO_SALE_TERMS),

@@ -128,6 +128,15 @@ def test_a_refund_is_written_in_the_newer_version_if_the_hotel_keeps_a_part(vers
         assert decode_value(written.message_type, encode_value(written)) == refund
 
 
+@pytest.mark.parametrize("reason", [RefundReason.NO_SHOW, RefundReason.EARLY_DEPARTURE])
+def test_a_refund_for_a_reason_that_the_older_version_has_no_word_for_is_written_in_the_newer(
+    reason: RefundReason,
+) -> None:
+    refund = replace(REFUND, reason=reason)
+
+    assert written_as_older(1)[RefundRequested](refund) is refund
+
+
 def test_a_refund_from_before_policies_is_one_of_which_nothing_is_retained() -> None:
     long_ago = json.dumps(frozen()["booking.refund_requested.v1"]["value"]).encode()
     refund = decode_value("booking.refund_requested.v1", long_ago)

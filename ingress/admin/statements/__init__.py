@@ -1,0 +1,1 @@
+"""Statements of a hotel: the money that its bookings brought and lost, month by month."""

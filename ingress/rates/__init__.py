@@ -1,0 +1,1 @@
+"""Exchange rates for eyes only: prices are shown in other currencies and compared across them, never charged so."""

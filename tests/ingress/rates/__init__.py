@@ -1,0 +1,1 @@
+"""Tests of the exchange rates by which prices are shown and compared."""
