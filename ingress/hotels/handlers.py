@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,7 +15,7 @@ from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
 from ingress.http.problems import existing
 from ingress.http.responses import Response, json_response
-from ingress.offers import approximation, charged_minor, offer_out
+from ingress.offers import approximation, charged_minor, offer_out, whole_minor
 from ingress.operations import Access, Example, RequestContext, operation
 from ingress.rates.exchange_rates import ExchangeRates
 from ingress.stays import accept_people, accept_stay, today_at
@@ -28,8 +28,17 @@ from topics.messages.sale import NO_SALE_TERMS, SaleTerms
 from topics.messages.values import StayTimes
 
 PRICES_AHEAD: Final = timedelta(days=90)
-#: Returns the field of a price in the currency that the query names, if it names another one.
-_Approximate = Callable[[PricedStay], Mapping[str, Any]]
+
+
+class _Shown(NamedTuple):
+    """The parts of a response that depend on the request, as functions of a price.
+
+    `total_minor` is the `total` of a room: clients without a version know no `due_at_hotel`, and get the whole price.
+    `approximate` has the field of a price in the currency that the query names, if it names another one.
+    """
+
+    total_minor: Callable[[PricedStay], int]
+    approximate: Callable[[PricedStay], Mapping[str, Any]]
 
 
 class Hotels:
@@ -51,6 +60,10 @@ class Hotels:
         """Read an active hotel with its rooms, and the price of a stay in each of them by each rate plan."""
         stay, hotel_id = context.query, context.path["hotel_id"]
         first_night = today_at("UTC")
+        shown = _Shown(
+            whole_minor if context.mount.unversioned else charged_minor,
+            lambda priced: approximation(priced, stay.currency, self._exchange_rates),
+        )
 
         async def describe(connection: AsyncConnection) -> HotelOut:
             async with snapshot(connection):
@@ -60,12 +73,9 @@ class Hotels:
                 if request is not None:
                     nights = await bookings.nights_on_offer(connection, hotel_id, request.check_in, request.check_out)
                     terms = await terms_of_hotel(connection, hotel_id)
-            return _hotel_out(hotel, request, nights, terms, lambda priced: self._approximation(stay, priced))
+            return _hotel_out(hotel, request, nights, terms, shown)
 
         return json_response(200, await self._database.read(describe))
-
-    def _approximation(self, stay: Stay, priced: PricedStay) -> Mapping[str, Any]:
-        return approximation(priced, stay.currency, self._exchange_rates)
 
 
 def _stay_request(stay: Stay, hotel: HotelOffer) -> StayRequest | None:
@@ -91,7 +101,7 @@ def _hotel_out(
     stay: StayRequest | None,
     nights: Sequence[NightOffer],
     terms: Mapping[int, SaleTerms],
-    approximate: _Approximate,
+    shown: _Shown,
 ) -> HotelOut:
     by_room: defaultdict[int, list[NightOffer]] = defaultdict(list)
     for night in nights:
@@ -102,7 +112,7 @@ def _hotel_out(
             hotel.currency,
             {}
             if stay is None
-            else _stay_fields(by_room[room.id], stay, hotel, terms.get(room.id) or _standard(room), approximate),
+            else _stay_fields(by_room[room.id], stay, hotel, terms.get(room.id) or _standard(room), shown),
         )
         for room in hotel.rooms
     ]
@@ -151,7 +161,7 @@ def _stay_fields(
     stay: StayRequest,
     hotel: HotelOffer,
     terms: SaleTerms,
-    approximate: _Approximate,
+    shown: _Shown,
 ) -> dict[str, Any]:
     """Return the fields of a room type that depend on a stay."""
     nights_count = (stay.check_out - stay.check_in).days
@@ -170,11 +180,11 @@ def _stay_fields(
             for night in nights
         ],
         "available": available,
-        "total": None if chosen is None else decimal(charged_minor(chosen), hotel.currency),
+        "total": None if chosen is None else decimal(shown.total_minor(chosen), hotel.currency),
         "plans": [
             PlanOffer(
                 **dict(offer_out(priced, check_in=stay.check_in, stay_times=_stay_times(hotel), now=now)),
-                **approximate(priced),
+                **shown.approximate(priced),
             )
             for priced in found
         ],

@@ -55,8 +55,16 @@ def offers(room: RoomOnSale, stay: StayRequest, today: date) -> Iterator[PricedS
 
 
 def cheapest(room: RoomOnSale, stay: StayRequest, today: date) -> PricedStay | None:
-    """Return the price by the plan that costs the least in all, the first of equal ones; None: there is none."""
-    return min(offers(room, stay, today), key=whole_minor, default=None)
+    """Return the price by the plan that costs the least in all, the first of equal ones; None: there is none.
+
+    Without people it is the price by the plan of a booking that names none: a client that knows no plans is charged
+    what it was shown.
+    """
+    found = offers(room, stay, today)
+    if stay.people is None:
+        standard = room.terms.plan(None)
+        found = (each for each in found if standard and each.sale and each.sale.plan_id == standard.id)
+    return min(found, key=whole_minor, default=None)
 
 
 def _can_be_paid(priced: PricedStay) -> bool:

@@ -11,7 +11,7 @@ from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
 from ingress.http.paging import NEXT_PAGE, Cursors, link_to_next
 from ingress.http.responses import Response, json_response
-from ingress.offers import due_at_hotel_minor, free_until, is_refundable
+from ingress.offers import due_at_hotel_minor, free_until, is_refundable, whole_minor
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from ingress.rates.exchange_rates import ExchangeRates
 from ingress.stays import HORIZON, accept_people, accept_stay
@@ -85,9 +85,9 @@ class Search:
         numbers, in major units, and only the hotels that charge `currency` are found. A room whose price for the stay
         is less or more than can be charged is left out; `init` refuses it as `not_chargeable`. A hit shows the rate
         plan that is the cheapest for the party, with all taxes and fees; `init` charges the same if it names that plan
-        and party. Plans that their rules exclude, and rooms that are too small for the party, are left out; without
-        `adults`, a plan's price is for the adults that it covers. The next page is named in `Link`: by `page` if the
-        request has one, else by `cursor`, which new hotels do not shift.
+        and party. Plans that their rules exclude, and rooms that are too small for the party, are left out. Without
+        `adults`, a hit shows the plan of an `init` that names none, for the adults that its price covers. The next page
+        is named in `Link`: by `page` if the request has one, else by `cursor`, which new hotels do not shift.
         """
         query = context.query
         _accept(query)
@@ -95,7 +95,8 @@ class Search:
         rates = self._exchange_rates.table
         found = await self._finder.find(query, None if position is None else SortPosition(*position), rates)
         now = datetime.now(UTC)
-        hits = [_hit(hit, query.check_in_date, now) for hit in found.hits]
+        unversioned = context.mount.unversioned
+        hits = [_hit(hit, query.check_in_date, now, unversioned=unversioned) for hit in found.hits]
         if rates is not None and query.currency is not None:
             for shown, hit in zip(hits, found.hits, strict=True):
                 if hit.hotel.currency.upper() != query.currency:
@@ -149,8 +150,11 @@ def _approximate(hit: Hit, currency: str, rates: RateTable) -> dict[str, Any]:
     }
 
 
-def _hit(hit: Hit, check_in: date, now: datetime) -> dict[str, Any]:
-    """Return a `HotelHit`; made directly, as a page of them costs more than finding it."""
+def _hit(hit: Hit, check_in: date, now: datetime, *, unversioned: bool) -> dict[str, Any]:
+    """Return a `HotelHit`; made directly, as a page of them costs more than finding it.
+
+    Clients without a version know no `due_at_hotel`: their `total` is the whole price.
+    """
     hotel = hit.hotel
     priced = hit.priced or PricedStay(hotel.currency, Terms.PREPAID, hit.total_minor, (), None)
     times = hotel.stay_times
@@ -166,7 +170,7 @@ def _hit(hit: Hit, check_in: date, now: datetime) -> dict[str, Any]:
         "distance_km": None if hit.distance_m is None else hit.distance_m / 1000,
         "currency": hotel.currency,
         "min_price": decimal(hit.average_minor, hotel.currency),
-        "total": decimal(hit.total_minor, hotel.currency),
+        "total": decimal(whole_minor(priced) if unversioned else hit.total_minor, hotel.currency),
         "room_id": hit.room_id,
         "room_type": hit.room_type,
         "rooms_left": hit.rooms_left,

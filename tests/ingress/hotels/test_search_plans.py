@@ -182,7 +182,30 @@ async def test_an_amount_that_cannot_be_charged_is_no_hit_unless_it_is_paid_at_t
     assert await found(house) == []
 
     await town.sell_by(room, STANDARD, RatePlan(id="there", name="There", terms=Terms.AT_HOTEL), version=2)
-    assert [(hit["plan_id"], hit["due_at_hotel"]) for hit in await search(house)] == [("there", "0.40")]
+    assert [(hit["plan_id"], hit["due_at_hotel"]) for hit in await search(house, adults=2)] == [("there", "0.40")]
+
+
+async def test_a_search_without_people_shows_the_plan_and_the_price_of_a_booking_that_names_none(
+    house: House, town: Town
+) -> None:
+    room = await town.rooms(await town.hotel(), 10_000)
+    await town.sell_by(room, SAVER, STANDARD)
+    assert [hit["plan_id"] for hit in await search(house, adults=2)] == [SAVER.id]
+    assert [hit["plan_id"] for hit in await search(house)] == [STANDARD.id]
+
+    await town.sell_by(room, SAVER, RatePlan(id="standard", name="There", terms=Terms.AT_HOTEL), version=2)
+    (hit,) = await search(house)
+    assert (hit["total"], hit["due_at_hotel"]) == ("0.00", "200.00")
+
+
+async def test_clients_without_a_version_get_the_whole_price_as_the_total(house: House, town: Town) -> None:
+    hotel = await town.hotel()
+    room = await town.rooms(hotel, 10_000)
+    await town.sell_by(room, SAVER, RatePlan(id="standard", name="There", terms=Terms.AT_HOTEL))
+    stay = {"check_in_date": str(day(0)), "check_out_date": str(day(2))}
+
+    (hit,) = (await house.get("/hotels/search", params={**stay, "city": "Porto"})).body
+    assert (hit["total"], hit["due_at_hotel"]) == ("200.00", "200.00")
 
 
 async def test_blocked_rooms_are_not_free_and_an_allowance_is(house: House, town: Town) -> None:
