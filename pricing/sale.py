@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date, time
 from functools import lru_cache
 from typing import Final, NamedTuple
+from weakref import ref
 
 from pricing.charges import can_be_charged, step_minor
 from pricing.policy import cancellation_steps, no_show_kept_minor
@@ -23,7 +24,7 @@ from topics.messages.values import MAX_AMOUNT_MINOR, Rejection, Terms
 
 _MILLI: Final = 1000
 _WHOLE_PERCENT_MILLI: Final = 100_000
-#: The number of prices that a process remembers: the same stays are asked for again and again.
+#: The number of prices that a process remembers: the same stays are asked for again and again. A price holds no terms.
 _MAX_CACHED_PRICES: Final = 4_096
 
 
@@ -83,25 +84,34 @@ class _Stay(NamedTuple):
 class _Same:
     """Sale terms and a plan of theirs as a key of a cache: equal are those that are the same objects.
 
-    To compare long terms by their values would cost more than to price a stay.
+    To compare long terms by their values would cost more than to price a stay. The references are weak, so that the
+    cache keeps no terms in memory. An object has one weak reference, and later ones get another, so that the key of
+    terms that are gone equals no other.
     """
 
-    __slots__ = ("plan", "terms")
+    __slots__ = ("_plan", "_terms")
 
     def __init__(self, terms: SaleTerms, plan: RatePlan) -> None:
-        self.terms = terms
-        self.plan = plan
+        self._terms = ref(terms)
+        self._plan = ref(plan)
+
+    def objects(self) -> tuple[SaleTerms, RatePlan]:
+        """Return both, which the caller holds."""
+        terms, plan = self._terms(), self._plan()
+        assert terms is not None
+        assert plan is not None
+        return terms, plan
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.terms is other.terms and self.plan is other.plan
+        return isinstance(other, _Same) and self._terms is other._terms and self._plan is other._plan
 
     def __hash__(self) -> int:
-        return id(self.plan)
+        return id(self._plan)
 
 
 @lru_cache(maxsize=_MAX_CACHED_PRICES)
 def _price(same: _Same, stay: _Stay) -> PricedStay:
-    terms, plan, step = same.terms, same.plan, step_minor(stay.currency)
+    (terms, plan), step = same.objects(), step_minor(stay.currency)
     people_minor = half_up(_people_minor(plan, stay.party, stay.rooms_count), 1, step)
     nights_minor = [
         _night_minor(plan, price_minor, step) * stay.rooms_count + people_minor

@@ -1,7 +1,10 @@
 """Checks of sale terms: those that pass can be priced for every stay."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final
+
+import msgspec
 
 from pricing.charges import step_minor
 from topics.messages.sale import MAX_CHILD_AGE, ArrivalRule, Kept, LineKind, RatePlan, SaleTerms, Tax
@@ -9,7 +12,7 @@ from topics.messages.values import MAX_NIGHTS, MAX_PRICE_MINOR
 
 MAX_PLANS: Final = 50
 MAX_TAXES: Final = 30
-MAX_RULES: Final = 400
+MAX_RULES: Final = 200
 MAX_STEPS: Final = 10
 MAX_NAME_LENGTH: Final = 100
 MAX_ID_LENGTH: Final = 40
@@ -18,6 +21,8 @@ MAX_ADVANCE_DAYS: Final = 1_000
 #: The largest factor of a plan on the night's price, and the largest percentage of a tax, in thousandths.
 MAX_TIMES_MILLI: Final = 100_000
 MAX_PERCENT_MILLI: Final = 100_000
+#: The size of the terms of one room as JSON: they are a record of the log, and workers and search keep them in memory.
+MAX_TERMS_BYTES: Final = 64 * 1024
 _WHOLE_PERCENT: Final = 100
 _HOURS_OF_A_YEAR: Final = 24 * 366
 
@@ -27,7 +32,8 @@ def fault_of(terms: SaleTerms, currency: str | None = None) -> str | None:
 
     With a currency (ISO 4217) amounts must be multiples of its chargeable step, too.
     """
-    return next(_faults(terms, 1 if currency is None else step_minor(currency)), None)
+    step = 1 if currency is None else step_minor(currency)
+    return next(chain(_faults(terms, step), _faults_of_size(terms)), None)
 
 
 def _faults(terms: SaleTerms, step: int) -> Iterator[str]:
@@ -49,6 +55,11 @@ def _faults(terms: SaleTerms, step: int) -> Iterator[str]:
     for tax in terms.taxes:
         for fault in _tax_faults(tax, step):
             yield f"tax {tax.id}: {fault}"
+
+
+def _faults_of_size(terms: SaleTerms) -> Iterator[str]:
+    if len(msgspec.json.encode(terms)) > MAX_TERMS_BYTES:
+        yield f"plans, taxes and policies have more than {MAX_TERMS_BYTES // 1024} KB together, use fewer rules"
 
 
 def _faults_of_ids(kind: str, ids: list[str]) -> Iterator[str]:

@@ -187,7 +187,7 @@ class HotelSaleTerms(Table):
     __tablename__ = "hotel_sale_terms"
 
     hotel_id: Mapped[int] = mapped_column(ForeignKey("hotel.id"), primary_key=True, autoincrement=False)
-    version: Mapped[int] = counted()
+    version: Mapped[int] = mapped_column(server_default=text("1"))
     taxes: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     policies: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     infant_max_age: Mapped[int | None] = mapped_column(Integer)

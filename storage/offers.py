@@ -106,7 +106,8 @@ async def hotel_terms(connection: AsyncConnection, hotel_id: int) -> HotelTerms:
 async def raise_version(connection: AsyncConnection, hotel_id: int, fields: HotelTerms | None = None) -> HotelTerms:
     """Count a change of the hotel's sale terms or of its rooms' plans, and return them; the hotel's row is locked.
 
-    With `fields` the hotel's own terms become these.
+    With `fields` the hotel's own terms become these. The version is above those in force in the hotel's rooms, too:
+    after a restore from an older backup of these tables they may be ahead.
     """
     changed: dict[str, Any] = {}
     if fields is not None:
@@ -115,12 +116,18 @@ async def raise_version(connection: AsyncConnection, hotel_id: int, fields: Hote
             "policies": msgspec.to_builtins(fields.policies),
             "infant_max_age": fields.infant_max_age,
         }
+    in_force = (
+        select(func.coalesce(func.max(RoomSaleTerms.version), 0))
+        .join(Room, Room.id == RoomSaleTerms.room_id)
+        .where(Room.hotel_id == hotel_id)
+        .scalar_subquery()
+    )
+    version = func.greatest(HotelSaleTerms.version, in_force) + 1
     rows = await connection.execute(
         insert(HotelSaleTerms)
-        .values(hotel_id=hotel_id, **changed)
+        .values(hotel_id=hotel_id, version=in_force + 1, **changed)
         .on_conflict_do_update(
-            index_elements=["hotel_id"],
-            set_={**changed, "version": HotelSaleTerms.version + 1, "updated_at": func.now()},
+            index_elements=["hotel_id"], set_={**changed, "version": version, "updated_at": func.now()}
         )
         .returning(*_TERMS_COLUMNS)
     )

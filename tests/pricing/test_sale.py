@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from weakref import ref
 
 import pytest
 from hypothesis import given, settings
@@ -319,6 +320,35 @@ def test_a_stay_in_the_first_year_has_a_policy_too() -> None:
     )
     assert price.sale is not None
     assert len(price.sale.steps) == 1
+
+
+# Prices that are remembered.
+
+
+def test_a_price_is_computed_once_for_the_same_terms() -> None:
+    case = stay(100_00)
+    assert case.price() is case.price()
+
+
+def test_prices_that_are_remembered_keep_no_terms_in_memory() -> None:
+    case = stay(100_00, plan=replace(PLAN, name="Gone"))
+    kept = case.price()
+    terms, plan = ref(case.terms), ref(case.plan)
+    del case
+
+    assert (terms(), plan()) == (None, None)
+    assert kept.amount_minor == 100_00
+
+
+def test_terms_in_the_place_of_others_that_are_gone_have_prices_of_their_own() -> None:
+    """Terms that were decoded for one request are freed after it, and the next ones get their address."""
+    addresses = set()
+    for number in range(100):
+        case = stay(100_00, plan=replace(PLAN, times_milli=1000 + number))
+        addresses.add(id(case.plan))
+        assert case.price().amount_minor == 100_00 + number * 10
+
+    assert len(addresses) < 100
 
 
 # The people.

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from pricing.terms import MAX_PLANS, MAX_RULES, MAX_STEPS, MAX_TAXES, fault_of
+from pricing.terms import MAX_PLANS, MAX_RULES, MAX_STEPS, MAX_TAXES, MAX_TERMS_BYTES, fault_of
 from topics.messages.sale import (
     AgeBand,
     ArrivalRule,
@@ -163,6 +163,16 @@ def test_amounts_are_multiples_of_the_step_of_the_currency(terms: SaleTerms) -> 
     assert fault_of(terms) is None
     assert fault_of(terms, "EUR") is None
     assert "in steps of 10" in (fault_of(terms, "KWD") or "")
+
+
+def test_the_terms_of_a_room_have_a_largest_size() -> None:
+    plans = tuple(replace(PLAN, id=f"plan {number}", rules=(RULE,) * MAX_RULES) for number in range(MAX_PLANS))
+    sizes = [len(msgspec.json.encode(replace(TERMS, plans=plans[:count]))) for count in range(1, MAX_PLANS)]
+    fitting = sum(1 for size in sizes if size <= MAX_TERMS_BYTES)
+
+    assert 0 < fitting < MAX_PLANS - 1
+    assert fault_of(replace(TERMS, plans=plans[:fitting])) is None
+    assert "have more than 64 KB together" in (fault_of(replace(TERMS, plans=plans[: fitting + 1])) or "")
 
 
 def test_numbers_that_no_column_can_hold_are_not_read_at_all() -> None:

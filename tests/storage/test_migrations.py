@@ -137,6 +137,20 @@ def test_rate_plans_give_up_where_somebody_keeps_a_table(
     assert before_sale_terms.execute("select to_regclass('room_sale_terms')").fetchone() == (None,)
 
 
+@pytest.mark.parametrize("table", ["hotel", "room"])
+def test_rate_plans_give_up_where_somebody_writes_a_table_that_they_refer_to(
+    table: str, before_sale_terms: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    before_sale_terms.execute(f"update {table} set id = id".encode())
+
+    with pytest.raises(OperationalError, match="lock timeout"):
+        upgrade(max_seconds_for_locks=0)
+    before_sale_terms.rollback()
+
+    assert schema(before_sale_terms) == "0008"
+    assert upgrade().was == "0008"
+
+
 def test_the_release_before_writes_nights_and_bookings_beside_rate_plans(
     before_sale_terms: psycopg.Connection[tuple[object, ...]],
 ) -> None:

@@ -121,7 +121,7 @@ class ArrivalRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     stop_sell: bool = False
 
 
-class RatePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RatePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, weakref=True):
     """One way to buy a room: its price by a rule on the night's price, its meals, payment and cancellation policy.
 
     The price of a room's night is `times_milli` thousandths of the night's price with its surge, plus `plus_minor`, and
@@ -168,7 +168,7 @@ class Tax(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end_night: date | None = None
 
 
-class SaleTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SaleTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, weakref=True):
     """All that a room is sold by, beside the prices of its nights.
 
     `version` grows with every change of the hotel's. `capacity` is the number of people that one room has space for

@@ -22,11 +22,14 @@ from workers.decisions.state import DEFAULT_STAY_TIMES, Night, State
 
 
 def set_sale_terms(state: State, command: SetSaleTerms, now: datetime) -> tuple[Event, ...]:
-    """Sell the room by other terms; those of an older version arrive late and change nothing."""
+    """Sell the room by other terms.
+
+    Those of an older version arrive late, and others of the present version come from a hotel whose own version was
+    restored from an older backup: both are refused.
+    """
     present = state.sale_terms
     if present is not None and present.version >= command.terms.version:
-        newer = present.version > command.terms.version
-        return (_unchanged(command, InventoryRefusal.NEWER_TERMS if newer else None),)
+        return (_unchanged(command, None if present == command.terms else InventoryRefusal.NEWER_TERMS),)
     if fault_of(command.terms) is not None:
         return (_unchanged(command, InventoryRefusal.TERMS_INVALID),)
     return (SaleTermsChanged(room_id=command.room_id, hotel_id=command.hotel_id, terms=command.terms),)

@@ -44,8 +44,11 @@ from workers.runtime.role import PartitionBatch, Received, Role, Unreadable
 RESERVATIONS_SOURCE = "innkeeper/reservations"
 #: The number of nights that a process remembers between batches.
 MAX_CACHED_NIGHTS = 100_000
-#: The number of rooms whose sale terms it remembers.
-MAX_CACHED_TERMS = 10_000
+#: The number of rooms of which it remembers whether they have sale terms.
+MAX_CACHED_ROOMS = 10_000
+#: The number of rooms whose sale terms it remembers. The largest terms (`pricing.terms.MAX_TERMS_BYTES`) take about a
+#: quarter of a megabyte in memory, all together half a gigabyte.
+MAX_CACHED_TERMS = 2_000
 
 
 def build(kafka: KafkaSettings, _: DatabaseSettings) -> Role:
@@ -85,9 +88,15 @@ class Reservations:
         await commands.write(connection)
         if len(self._nights) > MAX_CACHED_NIGHTS:
             self._nights.clear()
-        if len(self._terms) > MAX_CACHED_TERMS:
+        if self._has_too_many_terms():
             self._terms.clear()
         return outgoing
+
+    def _has_too_many_terms(self) -> bool:
+        rooms = len(self._terms)
+        if rooms <= MAX_CACHED_TERMS:
+            return False
+        return rooms > MAX_CACHED_ROOMS or rooms - list(self._terms.values()).count(None) > MAX_CACHED_TERMS
 
     def _command(self, batch: PartitionBatch, received: Received) -> Command:
         command = received.message

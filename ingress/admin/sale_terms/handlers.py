@@ -46,6 +46,8 @@ _WAITING: Final = {"Prefer": "wait=5"}
 _STEERING: Final = (IF_MATCH, PREFER)
 _IN_FORCE: Final = {**ETAG_HEADER, **WAITED_HEADERS}
 _NOT_YET: Final = {**ETAG_HEADER, **ACCEPTED_HEADERS}
+_NEWER: Final = "A room is sold by newer terms, after a restore from a backup: the same request again goes on."
+_OR_NEWER: Final = f"or {_NEWER[0].lower()}{_NEWER[1:]}"
 _EXAMPLE_TERMS: Final = {
     "taxes": [
         {"id": "vat", "name": "VAT", "percent": "7", "included": True},
@@ -114,7 +116,7 @@ class AdminSaleTerms:
         responses={
             200: ResponseSpec(SaleTermsOut, "In force in all rooms: the request waited for it.", _IN_FORCE),
             202: ResponseSpec(SaleTermsOut, ACCEPTED, _NOT_YET),
-            409: ResponseSpec(Problems, "A rate plan names a policy that would be gone."),
+            409: ResponseSpec(Problems, f"A rate plan names a policy that would be gone; {_OR_NEWER}"),
         },
         example=Example(path=_HOTEL_PATH, headers=_WAITING, body=_EXAMPLE_TERMS),
         headers=_STEERING,
@@ -132,12 +134,12 @@ class AdminSaleTerms:
             await _must_have_policies_in_use(connection, hotel, wanted)
             if not _are_same(terms, wanted):
                 terms = await offers.raise_version(connection, hotel.id, wanted)
-            commands = await self._sender.commands(connection, hotel, terms)
-        await self._sender.send(commands, context.wait_seconds, terms.version)
+            terms, commands = await self._sender.commands(connection, hotel, terms)
+        refused = await self._sender.send(commands, context.wait_seconds, terms.version)
         async with self._database.reading() as connection, snapshot(connection):
             now = await offers.hotel_terms(connection, hotel.id)
             body = await _terms_out(connection, hotel, now)
-        return _answer(context, commands, body)
+        return _answer(context, commands, body, refused)
 
     @operation(
         f"GET {_PLANS}",
@@ -161,6 +163,7 @@ class AdminSaleTerms:
         responses={
             200: ResponseSpec(ChangedPlan, "In force: the request waited for it.", _IN_FORCE),
             202: ResponseSpec(ChangedPlan, ACCEPTED, _NOT_YET),
+            409: ResponseSpec(Problems, _NEWER),
         },
         example=Example(path=_PLAN_PATH, headers=_WAITING, body=_EXAMPLE_PLAN),
         headers=_STEERING,
@@ -184,11 +187,11 @@ class AdminSaleTerms:
                 others = [each for each in before if each.id != plan_id] if len(before) == 1 else []
                 await offers.save_plans(connection, [*others, row])
                 terms = await offers.raise_version(connection, hotel.id)
-            commands = await self._sender.commands(connection, hotel, terms)
-        await self._sender.send(commands, context.wait_seconds, terms.version)
+            terms, commands = await self._sender.commands(connection, hotel, terms)
+        refused = await self._sender.send(commands, context.wait_seconds, terms.version)
         now = await self._version(hotel.id)
         body = ChangedPlan(version=now.version, rooms=now.rooms, plan=plan_out(row, room.currency))
-        return _answer(context, commands, body)
+        return _answer(context, commands, body, refused)
 
     @operation(
         f"DELETE {_PLANS}/{{plan_id}}",
@@ -197,31 +200,35 @@ class AdminSaleTerms:
         responses={
             202: ResponseSpec(TermsVersion, ACCEPTED, _NOT_YET),
             204: ResponseSpec(None, "No longer sold: the request waited for it.", _IN_FORCE),
-            409: ResponseSpec(Problems, "It is the only plan of the room."),
+            409: ResponseSpec(Problems, f"It is the only plan of the room; {_OR_NEWER}"),
         },
         example=Example(status=204, path=_PLAN_PATH, headers=_WAITING),
         headers=_STEERING,
     )
     async def delete_plan(self, context: RequestContext[NoBody, NoQuery]) -> Response:
-        """Sell a room no longer by a rate plan; bookings by it stay. The last plan of a room stays, too."""
+        """Sell a room no longer by a rate plan; bookings by it stay. The last plan of a room stays, too.
+
+        The same request again is answered 404, or goes on where the first one did not reach all rooms.
+        """
         plan_id = context.path["plan_id"]
         self._sender.must_be_decidable(context.path["hotel_id"])
         async with self._database.writing() as connection:
             hotel, terms = await _lock_to_change(connection, context)
             room = await _own_room(connection, context)
             plans = (await offers.plans_of(connection, [room.id]))[room.id]
-            if plan_id not in [row.id for row in plans]:
+            if plan_id in [row.id for row in plans]:
+                if len(plans) == 1:
+                    raise Problem(
+                        409, "it is the only rate plan of the room: add another one first", more={"reason": "only_plan"}
+                    )
+                await offers.delete_plan(connection, room.id, plan_id)
+                terms = await offers.raise_version(connection, hotel.id)
+            elif not await _some_room_lags(connection, terms, hotel.id):
                 raise no_such("rate plan")
-            if len(plans) == 1:
-                raise Problem(
-                    409, "it is the only rate plan of the room: add another one first", more={"reason": "only_plan"}
-                )
-            await offers.delete_plan(connection, room.id, plan_id)
-            terms = await offers.raise_version(connection, hotel.id)
-            commands = await self._sender.commands(connection, hotel, terms)
-        await self._sender.send(commands, context.wait_seconds, terms.version)
+            terms, commands = await self._sender.commands(connection, hotel, terms)
+        refused = await self._sender.send(commands, context.wait_seconds, terms.version)
         body = await self._version(hotel.id)
-        answer = _answer(context, commands, body)
+        answer = _answer(context, commands, body, refused)
         return answer if answer.status == 202 else no_content({**etag(body.version), **waited_headers(context)})
 
     async def _version(self, hotel_id: int) -> TermsVersion:
@@ -230,13 +237,37 @@ class AdminSaleTerms:
             return TermsVersion(version=terms.version, rooms=await _rooms_out(connection, hotel_id))
 
 
-def _answer(context: AnyContext, commands: Sequence[SetSaleTerms], body: TermsVersion) -> Response:
-    """Return 200 if the hotel's terms are in force in all its rooms by now, 202 if not or if nobody waited for it."""
+def _answer(
+    context: AnyContext, commands: Sequence[SetSaleTerms], body: TermsVersion, refused: Sequence[int]
+) -> Response:
+    """Return 200 if the hotel's terms are in force in all its rooms by now, 202 if not or if nobody waited for it.
+
+    Raises:
+        Problem: 409, rooms have refused the terms, and those that they are sold by are not of a later change.
+    """
     headers = etag(body.version)
+    if refused and body.version == commands[0].terms.version:
+        raise _newer_in_force(refused, headers)
     is_pending = bool(commands) and not context.wait_seconds
     if is_pending or any(room.version < body.version for room in body.rooms):
         return accepted(context, body, f"/admin/hotels/{context.path['hotel_id']}/sale-terms", headers)
     return json_response(200, body, {**headers, **waited_headers(context)})
+
+
+def _newer_in_force(room_ids: Sequence[int], headers: dict[str, str]) -> Problem:
+    rooms = ", ".join(map(str, room_ids))
+    return Problem(
+        409,
+        f"the change is stored, and rooms are sold by newer terms ({rooms}): send the same request again, it goes on",
+        headers=headers,
+        more={"reason": "newer_terms"},
+    )
+
+
+async def _some_room_lags(connection: AsyncConnection, terms: HotelTerms, hotel_id: int) -> bool:
+    """Return whether a room of the hotel is not sold by the present terms, if the hotel has any."""
+    rooms = await offers.versions_in_force(connection, hotel_id)
+    return bool(terms.version) and any(room.version != terms.version for room in rooms)
 
 
 async def _terms_out(connection: AsyncConnection, hotel: HotelRow, terms: HotelTerms) -> SaleTermsOut:

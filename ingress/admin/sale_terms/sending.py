@@ -2,12 +2,13 @@
 
 Every change of taxes, policies, plans or a room's capacity raises the version, in the transaction that reads what all
 rooms are sold by. So for one room a version has one content: the worker takes the higher version, whichever process
-sent it and in whatever order, and to send one again changes nothing.
+sent it and in whatever order, and to send one again changes nothing. Only after a restore of the describing tables from
+a backup that is older than the log may rooms have a higher version, or another content of the same one: the hotel's
+version is raised above them.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,17 +18,13 @@ from ingress.http.versions import etag
 from ingress.log.commands import Commands
 from pricing.terms import fault_of
 from storage import hotels, offers
-from storage.hotels import HotelRow
-from storage.offers import HotelTerms
-from topics.envelope import encode_value
+from storage.hotels import HotelRow, RoomRow
+from storage.offers import HotelTerms, PlanRow
+from storage.reads.terms import terms_of_hotel
 from topics.messages.commands import SetSaleTerms
 from topics.messages.events import InventoryUnchanged
-from topics.messages.message import Message
-from topics.messages.sale import NO_SALE_TERMS
+from topics.messages.sale import NO_SALE_TERMS, SaleTerms
 from topics.messages.values import InventoryRefusal
-
-#: A command is one record of the log, and so is the event that answers it.
-MAX_TERMS_BYTES: Final = 512 * 1024
 
 
 class SaleTermsSender:
@@ -43,25 +40,24 @@ class SaleTermsSender:
 
     async def commands(
         self, connection: AsyncConnection, hotel: HotelRow, terms: HotelTerms
-    ) -> tuple[SetSaleTerms, ...]:
-        """Return the commands that bring the hotel's terms to all its rooms; the hotel's row is locked.
+    ) -> tuple[HotelTerms, tuple[SetSaleTerms, ...]]:
+        """Return the hotel's terms and the commands that bring them to all its rooms; the hotel's row is locked.
+
+        The version of the terms is raised if a room would refuse them for those that it is sold by.
 
         Raises:
             Problem: 422 for a room that could not be sold by them.
         """
         rooms = await hotels.rooms_to_close(connection, hotel.id)
         plans = await offers.plans_of(connection, [room.id for room in rooms])
-        commands = tuple(
-            SetSaleTerms(
-                room_id=room.id,
-                hotel_id=hotel.id,
-                terms=offers.sale_terms(terms, plans[room.id], room.capacity),
-            )
-            for room in rooms
-        )
+        in_force = await terms_of_hotel(connection, hotel.id)
+        commands = _commands(hotel, terms, rooms, plans)
         for command in commands:
             _must_be_sellable(command, hotel.currency)
-        return commands
+        if any(_is_refused(command.terms, in_force.get(command.room_id)) for command in commands):
+            terms = await offers.raise_version(connection, hotel.id)
+            commands = _commands(hotel, terms, rooms, plans)
+        return terms, commands
 
     async def commands_after_change(
         self, connection: AsyncConnection, hotel: HotelRow, *, changed: bool
@@ -79,10 +75,12 @@ class SaleTermsSender:
         self.must_be_decidable(hotel.id)
         if changed:
             terms = await offers.raise_version(connection, hotel.id)
-        return await self.commands(connection, hotel, terms)
+        return (await self.commands(connection, hotel, terms))[1]
 
-    async def send(self, commands: Sequence[SetSaleTerms], wait: float, version: int) -> None:
+    async def send(self, commands: Sequence[SetSaleTerms], wait: float, version: int) -> list[int]:
         """Send the commands of a change that is stored, and wait for their decisions for so many seconds.
+
+        Return the ids of rooms that refuse the terms, because they are sold by newer ones.
 
         Args:
             commands: the commands.
@@ -93,26 +91,42 @@ class SaleTermsSender:
             Problem: 503, the broker did not take all commands; the same request sends them again.
         """
         sending = [self._commands.send_command(command, wait) for command in commands]
+        refused: list[int] = []
         for answer in await asyncio.gather(*sending, return_exceptions=True):
             if isinstance(answer, Problem):
                 raise _not_sent(version) from answer
             if isinstance(answer, BaseException):
                 raise answer
-            _must_be_taken(answer)
+            if isinstance(answer, InventoryUnchanged) and not _is_taken(answer):
+                refused.append(answer.room_id)
+        return refused
+
+
+def _commands(
+    hotel: HotelRow, terms: HotelTerms, rooms: Sequence[RoomRow], plans: Mapping[int, Sequence[PlanRow]]
+) -> tuple[SetSaleTerms, ...]:
+    return tuple(
+        SetSaleTerms(room_id=room.id, hotel_id=hotel.id, terms=offers.sale_terms(terms, plans[room.id], room.capacity))
+        for room in rooms
+    )
+
+
+def _is_refused(terms: SaleTerms, in_force: SaleTerms | None) -> bool:
+    """Return whether a room that is sold by other terms refuses these."""
+    return in_force is not None and in_force.version >= terms.version and in_force != terms
 
 
 def _must_be_sellable(command: SetSaleTerms, currency: str) -> None:
     fault = fault_of(command.terms, currency)
-    if fault is None and len(encode_value(command)) > MAX_TERMS_BYTES:
-        fault = f"its plans, taxes and policies together have more than {MAX_TERMS_BYTES // 1024} KB: use fewer rules"
     if fault is not None:
         raise Problem(422, f"room {command.room_id}: {fault}")
 
 
-def _must_be_taken(event: Message | None) -> None:
-    """Check the answer of a room; terms that are newer than those that were sent are no failure."""
-    if isinstance(event, InventoryUnchanged) and event.reason is InventoryRefusal.TERMS_INVALID:
+def _is_taken(event: InventoryUnchanged) -> bool:
+    """Return whether a room that changes nothing is sold by the terms that were sent."""
+    if event.reason is InventoryRefusal.TERMS_INVALID:
         raise TypeError(f"room {event.room_id} refuses sale terms that were valid here")
+    return event.reason is not InventoryRefusal.NEWER_TERMS
 
 
 def _not_sent(version: int) -> Problem:

@@ -34,10 +34,11 @@ _COUNTS = (
 
 def upgrade() -> None:
     """Apply."""
+    # A statement that waits for a table makes all later ones wait, too (see 0007). That of a new table waits for
+    # writers of the tables that its foreign keys name.
+    op.execute("set local lock_timeout = '500ms'")
     # New tables come first, because the locks on the others last until the end.
     _create_tables()
-    # A statement that waits for a table makes all later ones wait, too (see 0007).
-    op.execute("set local lock_timeout = '500ms'")
     for table, name, kind in _NULLABLE:
         op.add_column(table, sa.Column(name, kind, nullable=True))
     for table, name, kind in _COUNTS:
@@ -90,7 +91,7 @@ def _create_tables() -> None:
         sa.Column(
             'hotel_id', sa.BigInteger(), sa.ForeignKey('hotel.id'), primary_key=True, autoincrement=False
         ),
-        sa.Column('version', sa.Integer(), server_default=sa.text('1'), nullable=False),
+        sa.Column('version', sa.BigInteger(), server_default=sa.text('1'), nullable=False),
         sa.Column('taxes', postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column('policies', postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column('infant_max_age', sa.Integer(), nullable=True),

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from ingress.admin.sale_terms import sending
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import broker_away, ingress_settings, run_ingress
 from tests.ingress.house import TODAY, WAIT, House, StandInWorker
@@ -271,7 +270,7 @@ async def test_a_plan_that_makes_no_sense_is_refused_and_the_field_is_named(offe
 async def test_terms_that_are_too_large_for_a_record_of_the_log_are_refused(
     offer: Offer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "MAX_TERMS_BYTES", 512)
+    monkeypatch.setattr("pricing.terms.MAX_TERMS_BYTES", 512)
     rules = [{"start_date": f"2027-{month:02}-01", "end_date": f"2027-{month:02}-02"} for month in range(1, 13)]
 
     refused = await offer.set_plan("saver", {"name": "Saver", "rules": rules})
@@ -354,6 +353,86 @@ async def test_while_the_broker_is_away_the_change_is_stored_and_sent_by_the_sam
     command = (await stand_in.next_command()).message
     assert isinstance(command, SetSaleTerms)
     assert (command.terms.version, len(command.terms.taxes)) == (1, 2)
+
+
+async def test_a_deletion_that_did_not_reach_all_rooms_is_repeated(
+    offer: Offer, worker: Worker, kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    await offer.set_plan("saver", PLAN | {"policy_id": None})
+    async with run_ingress(ingress_settings(), broker_away(), database, ready=False) as without_broker:
+        for _ in range(2):
+            away = await offer.on(without_broker).delete_plan("saver", Prefer="wait=0")
+            assert (away.status, away.headers["ETag"]) == (503, '"v2"'), away
+    assert len((await in_force(worker, offer.room_id))["plans"]) == 2
+
+    again = await offer.delete_plan("saver")
+
+    assert (again.status, again.headers["ETag"]) == (204, '"v2"')
+    assert [plan["id"] for plan in (await in_force(worker, offer.room_id))["plans"]] == ["standard"]
+    assert (await offer.delete_plan("saver")).status == 404
+
+
+# A restore of the describing tables from a backup that is older than the log.
+
+BACKUP = "update hotel_sale_terms set version = 1, taxes = '[]', policies = '[]', infant_max_age = null"
+
+
+async def test_after_a_restore_from_an_older_backup_the_next_change_is_above_the_versions_in_force(
+    offer: Offer, worker: Worker
+) -> None:
+    second = await Manager(offer.house).room(offer.hotel_id, type="single")
+    await offer.set_terms({})
+    for infant_max_age in range(3):
+        await offer.set_terms(TERMS | {"infant_max_age": infant_max_age})
+    await worker.connection.execute(BACKUP)
+
+    # The hotel has these terms by its own account, and its rooms are sold by others.
+    same = await offer.set_terms({})
+
+    assert (same.status, same.body["version"], {room["version"] for room in same.body["rooms"]}) == (200, 5, {5})
+    for room_id in (offer.room_id, second):
+        assert "taxes" not in await in_force(worker, room_id)
+    # So may a plan be, and a deletion of one that the backup does not have.
+    for change in (offer.set_plan("saver", {"name": "Saver"}), offer.delete_plan("strict"), offer.set_terms({})):
+        await worker.connection.execute(BACKUP)
+        assert (await change).status in {200, 204}
+    terms = (await offer.terms()).body
+    assert (terms["version"], {room["version"] for room in terms["rooms"]}) == (8, {8})
+    assert [plan["id"] for plan in (await in_force(worker, offer.room_id))["plans"]] == ["standard", "saver"]
+
+
+async def test_without_any_describing_rows_the_next_version_is_above_those_in_force(
+    offer: Offer, worker: Worker
+) -> None:
+    await offer.set_terms()
+    await worker.connection.execute("delete from hotel_sale_terms")
+
+    changed = await offer.set_terms({})
+
+    assert (changed.status, changed.body["version"]) == (200, 2)
+    assert "taxes" not in await in_force(worker, offer.room_id)
+
+
+async def test_rooms_whose_newer_terms_the_ledger_does_not_have_yet_refuse_a_change_until_it_is_repeated(
+    offer: Offer, worker: Worker
+) -> None:
+    await offer.set_terms({})
+    ((first,),) = await worker.rows("select terms::text from room_sale_terms")
+    await offer.set_terms()
+    ((second,),) = await worker.rows("select terms::text from room_sale_terms")
+    ledger = b"update room_sale_terms set version = %s, terms = %s::jsonb"
+    await worker.connection.execute(BACKUP)
+    await worker.connection.execute(ledger, (1, first))
+    other = {"infant_max_age": 9}
+
+    refused = await offer.set_terms(other)
+
+    assert (refused.status, refused.body["reason"], refused.headers["ETag"]) == (409, "newer_terms", '"v2"')
+    assert f"({offer.room_id}): send the same request again" in refused.body["detail"]
+    await worker.connection.execute(ledger, (2, second))
+    again = await offer.set_terms(other)
+    assert (again.status, again.body["version"]) == (200, 3)
+    assert (await in_force(worker, offer.room_id))["infant_max_age"] == 9
 
 
 async def test_during_a_rollout_nothing_is_stored(

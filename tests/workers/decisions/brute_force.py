@@ -308,7 +308,7 @@ class Clerk(Desk):
         """Hang new terms on the wall, unless newer ones hang there, or these make no sense."""
         terms, known = command.terms, self.terms.get(command.room_id, BARE)
         if command.room_id in self.terms and terms.version <= known["version"]:
-            return [_unchanged(command, None if terms.version == known["version"] else "newer_terms")]
+            return [_unchanged(command, None if terms_on_paper(terms) == known else "newer_terms")]
         if not terms.plans:
             return [_unchanged(command, "terms_invalid")]
         self.terms[command.room_id] = terms_on_paper(terms)

@@ -57,14 +57,22 @@ def room_with(*plans: RatePlan, **changes: Any) -> SaleTermsChanged:
 
 # Setting the terms of a room.
 
+RULES = (ArrivalRule(first_day=march(1), end_day=march(2), min_nights=2),) * 200
+
 
 def test_terms_are_set_and_replaced_by_newer_ones() -> None:
     given(OPENED).when(SET_TERMS).then(TERMS_SET).when(but(SET_TERMS, terms=NEWER)).then(but(TERMS_SET, terms=NEWER))
 
 
-def test_terms_of_the_same_version_change_nothing() -> None:
+def test_the_same_terms_again_change_nothing() -> None:
     given(*FOR_SALE).when(SET_TERMS).then(terms_unchanged(None))
-    given(*FOR_SALE).when(but(SET_TERMS, terms=replace(NEWER, version=1))).then(terms_unchanged(None))
+
+
+def test_other_terms_of_the_same_version_are_refused() -> None:
+    """The hotel's own version is behind, as after a restore from an older backup."""
+    others = but(SET_TERMS, terms=replace(NEWER, version=1))
+    scenario = given(*FOR_SALE).when(others).then(terms_unchanged(InventoryRefusal.NEWER_TERMS))
+    assert scenario.sale_terms == {ROOM: TERMS}
 
 
 def test_terms_of_an_older_version_arrive_late_and_are_refused() -> None:
@@ -78,6 +86,7 @@ def test_terms_of_an_older_version_arrive_late_and_are_refused() -> None:
         replace(TERMS, version=0),
         replace(TERMS, capacity=-1),
         replace(TERMS, plans=(replace(STANDARD, plus_minor=2**63 - 1),)),
+        replace(TERMS, plans=tuple(replace(STANDARD, id=f"plan {n}", rules=RULES) for n in range(10))),
     ],
 )
 def test_terms_that_cannot_be_priced_are_refused(terms: SaleTerms) -> None:

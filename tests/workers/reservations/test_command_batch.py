@@ -30,6 +30,7 @@ from tests.workers.decisions.words import (
     repeated,
 )
 from tests.workers.decisions.words_at_hotel import BLOCK, BLOCKED, RELEASE, RELEASED, unchanged
+from tests.workers.decisions.words_of_sale import TERMS
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import Command, ReserveStay
 from topics.messages.events import (
@@ -44,7 +45,7 @@ from topics.messages.events import (
 from topics.messages.releases import Release
 from topics.messages.values import BookingStatus, InventoryRefusal, Refusal, Rejection, Terms
 from workers.decisions import Booking, unpaid
-from workers.reservations.handler import CommandBatch, Reservations
+from workers.reservations.handler import MAX_CACHED_ROOMS, MAX_CACHED_TERMS, CommandBatch, Reservations
 
 
 def batch() -> CommandBatch:
@@ -129,6 +130,27 @@ def test_a_worker_forgets_the_nights_and_the_terms_that_it_read_before_a_rebalan
     reservations.forget()
 
     assert (reservations._nights, reservations._terms) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("with_terms", "without", "kept"),
+    [
+        (MAX_CACHED_TERMS, MAX_CACHED_ROOMS - MAX_CACHED_TERMS, MAX_CACHED_ROOMS),
+        (MAX_CACHED_TERMS + 1, 0, 0),
+        (0, MAX_CACHED_ROOMS, MAX_CACHED_ROOMS),
+        (1, MAX_CACHED_ROOMS, 0),
+    ],
+)
+async def test_a_worker_remembers_the_terms_of_so_many_rooms(
+    with_terms: int, without: int, kept: int, connection: AsyncConnection
+) -> None:
+    reservations = Reservations(KafkaSettings(_env_file=None))
+    reservations._terms.update(dict.fromkeys(range(with_terms), TERMS))
+    reservations._terms.update(dict.fromkeys(range(with_terms, with_terms + without)))
+
+    await reservations.handle(connection, [])
+
+    assert len(reservations._terms) == kept
 
 
 # The account's share
