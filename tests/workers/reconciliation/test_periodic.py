@@ -23,6 +23,7 @@ from workers.decisions.state import Payment, PaymentState
 from workers.reconciliation import periodic
 from workers.reconciliation.bookings import Booking, RefundRow
 from workers.reconciliation.differences import Difference, Kind, RefundCorrection
+from workers.reconciliation.money import Found
 from workers.reconciliation.periodic import PeriodicComparison
 from workers.reconciliation.settings import ReconciliationSettings
 from workers.reconciliation.stripe_client import StripeClient
@@ -95,8 +96,8 @@ class Scripted(PeriodicComparison):
         monkeypatch.setattr(periodic, "correct", correct)
         monkeypatch.setattr(periodic, "connect", connect)
 
-    async def _compare(self) -> Sequence[Difference]:
-        return self._found
+    async def _compare(self, found: Found) -> None:
+        await found(self._found)
 
     async def finds(self, *differences: Difference, turns: int = 2) -> None:
         """Let so many turns find these differences."""
