@@ -173,8 +173,8 @@ class _Reading:
 
     async def _add_disputes(self, disputes: Sequence[Dispute]) -> None:
         found = await self._staging.bookings_of(dispute.payment for dispute in disputes)
-        owners = [(found.get(each.payment), each) for each in disputes]
-        ours = [(booking_id, each) for booking_id, each in owners if booking_id is not None]
+        found_for = [(found.get(each.payment), each) for each in disputes]
+        ours = [(booking_id, each) for booking_id, each in found_for if booking_id is not None]
         await self._staging.add_objects(ours)
         self._compared.disputes += len(ours)
 
