@@ -528,8 +528,8 @@ RECONCILIATION_LEADS: Final = _register(
 UNRECONCILED_SECONDS: Final = _register(
     Gauge(
         "innkeeper_unreconciled_seconds",
-        "Time since the process that leads last read Stripe's list of events, and compared if it was due; 0 for those"
-        " that wait.",
+        "Time since the process that leads last read Stripe's list of events, or since it last compared if it cannot"
+        " compare because Stripe is away; 0 for those that wait.",
         unit="seconds",
         services=RECONCILIATION,
     )

@@ -1,7 +1,8 @@
 """The operator's reconciliation: the comparison of the role `reconciliation`, mended under the operator's name."""
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -22,10 +23,11 @@ from workers.stripe.settings import StripeSettings
 _CLIENT: Final = "innkeeper-reconcile"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Reconciled(Compared):
     """The outcome of a comparison; `corrected` has the indexes of the differences that were corrected."""
 
+    differences: tuple[Difference, ...]
     corrected: frozenset[int]
 
     @property
@@ -63,8 +65,13 @@ async def reconcile(
         storage.installation.NoInstallation: the database has lost the installation's id.
         psycopg.Error, aiokafka.errors.KafkaError: the database or the broker cannot be used.
     """
+    found: list[Difference] = []
+
+    async def note(some: Sequence[Difference]) -> None:
+        found.extend(some)
+
     async with await connect(database, _CLIENT) as connection, open_stripe(settings) as client:
-        found = await compare_money(
+        compared = await compare_money(
             connection,
             client,
             settings,
@@ -72,17 +79,11 @@ async def reconcile(
             since=since,
             booking=booking,
             progress=progress,
+            found=note,
         )
-        corrected = await _correct(kafka, connection, found.differences, operator) if correcting else frozenset()
-    return Reconciled(
-        bookings=found.bookings,
-        sessions=found.sessions,
-        refunds=found.refunds,
-        disputes=found.disputes,
-        foreign=found.foreign,
-        differences=found.differences,
-        corrected=corrected,
-    )
+        differences = tuple(sorted(found, key=lambda each: each.booking_id))
+        corrected = await _correct(kafka, connection, differences, operator) if correcting else frozenset()
+    return Reconciled(**asdict(compared), differences=differences, corrected=corrected)
 
 
 async def _correct(

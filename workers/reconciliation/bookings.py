@@ -4,7 +4,7 @@ Those are rows of `checkout_session`, `refund`, `payment_refund` and `payment_di
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -92,21 +92,20 @@ class Booking:
         return min(left - payment.due_minor, payment.closed_minor + payment.policy_minor)
 
 
+_COMPARED_IDS: Final = """
+select b.id from booking b
+where (%(named)s::uuid is null or b.id = %(named)s) and (%(since)s::timestamptz is null or b.created_at >= %(since)s)
+  and (%(named)s::uuid is not null or b.payment_attempt > 0 or b.status = 'CONFIRMED')
+order by b.created_at, b.id
+"""
 _BOOKINGS: Final = """
 select b.id, b.room_id, b.status, b.terms, b.amount_minor, b.currency, b.payment_attempt as attempt, b.session_id,
        b.created_at, b.payments, (b.policy->>'kept_minor')::int8 as policy_minor,
        coalesce(h.on_full_refund, 'cancel') = 'cancel' as cancels_if_full
 from booking b left join hotel h on h.id = b.hotel_id
-where (%(ids)s::uuid[] is null or b.id = any(%(ids)s))
-  and (%(since)s::timestamptz is null or b.created_at >= %(since)s)
-  and (%(ids)s::uuid[] is not null or b.payment_attempt > 0 or b.status = 'CONFIRMED')
+where b.id = any(%(ids)s)
 """
-#: The rows of the same bookings: a comparison of a few days reads no table as a whole into memory.
-_OF_THESE: Final = """
-where (%(ids)s::uuid[] is null or r.booking_id = any(%(ids)s))
-  and (%(since)s::timestamptz is null
-       or exists (select from booking b where b.id = r.booking_id and b.created_at >= %(since)s))
-"""
+_OF_THESE: Final = "where r.booking_id = any(%(ids)s)"
 _SESSIONS: Final = """
 select r.booking_id, r.attempt, r.status, r.session_id, r.url, r.payment_intent, r.next_attempt_at is not null as is_due
 from checkout_session r
@@ -125,8 +124,10 @@ from payment_dispute r
 """
 _CLOSED_WITHOUT_BOOKING: Final = """
 select r.payment_intent from refund r
-where r.status = 'closed' and not exists (select from booking b where b.id = r.booking_id)
+where r.booking_id = any(%(ids)s) and r.status = 'closed'
+  and not exists (select from booking b where b.id = r.booking_id)
 """
+_ONE_MOMENT: Final = "set transaction isolation level repeatable read read only"
 _NAMED_IN_ROWS: Final = """
 select session_id as id from checkout_session where booking_id = any(%(ids)s)
 union all select payment_intent from checkout_session where booking_id = any(%(ids)s)
@@ -138,14 +139,32 @@ from booking cross join lateral jsonb_array_elements(payments) as paid where id 
 """
 
 
-async def read(
-    connection: AsyncConnection, *, since: datetime | None = None, ids: Iterable[UUID] | None = None
-) -> dict[UUID, Booking]:
-    """Return the bookings that payments may be about: those made since a time, or those with these ids."""
-    parameters = {"ids": None if ids is None else list(ids), "since": since}
+async def ranges(
+    connection: AsyncConnection, size: int, *, since: datetime | None = None, named: UUID | None = None
+) -> AsyncGenerator[Mapping[UUID, Booking]]:
+    """Yield the bookings that payments may be about, at most so many at a time, by `created_at`.
+
+    Those are the ones made since a time; or the named one. All are of one moment, since one transaction reads them.
+    """
+    async with connection.transaction():
+        await connection.execute(_ONE_MOMENT)
+        async with connection.cursor("compared_ids") as cursor:
+            await cursor.execute(_COMPARED_IDS, {"since": since, "named": named})
+            while found := await cursor.fetchmany(size):
+                yield await _read(connection, [id for (id,) in found])
+
+
+async def read(connection: AsyncConnection, ids: Sequence[UUID]) -> Mapping[UUID, Booking]:
+    """Return the bookings with these ids, all of one moment."""
+    async with connection.transaction():
+        await connection.execute(_ONE_MOMENT)
+        return await _read(connection, ids)
+
+
+async def _read(connection: AsyncConnection, ids: Sequence[UUID]) -> Mapping[UUID, Booking]:
+    parameters = {"ids": ids}
     rows: dict[UUID, _Rows] = defaultdict(_Rows)
-    async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute("set transaction isolation level repeatable read read only")
+    async with connection.cursor(row_factory=dict_row) as cursor:
         for row in await (await cursor.execute(_SESSIONS + _OF_THESE, parameters)).fetchall():
             booking_id, attempt = row.pop("booking_id"), row.pop("attempt")
             rows[booking_id].sessions[attempt] = SessionRow(**row)
@@ -159,12 +178,13 @@ async def read(
             booking_id, id = row.pop("booking_id"), row.pop("id")
             rows[booking_id].dispute_rows[id] = ObjectRow(**row)
         found = await (await cursor.execute(_BOOKINGS, parameters)).fetchall()
-    return {row["id"]: _booking(row, rows.get(row["id"]) or _Rows()) for row in found}
+    made = {row["id"]: _booking(row, rows.get(row["id"]) or _Rows()) for row in found}
+    return {id: made[id] for id in ids if id in made}
 
 
-async def closed_without_booking(connection: AsyncConnection) -> frozenset[str]:
-    """Return the payments of which an operator closed the refund, and whose bookings the ledger does not have."""
-    found = await connection.execute(_CLOSED_WITHOUT_BOOKING)
+async def closed_without_booking(connection: AsyncConnection, ids: Sequence[UUID]) -> frozenset[str]:
+    """Return the payments of which an operator closed the refund, of those of these ids that the ledger has not."""
+    found = await connection.execute(_CLOSED_WITHOUT_BOOKING, {"ids": ids})
     return frozenset(payment for (payment,) in await found.fetchall())
 
 

@@ -10,7 +10,7 @@ Reads Stripe's list and `stripe.webhooks`; writes `stripe.webhooks` and `stripe_
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -38,6 +38,8 @@ LISTED_DAYS: Final = 30
 OVERLAP: Final = MAX_STRIPE_CLOCK_SKEW
 """The list is read again from so long before the position: an event may show up in it after younger ones."""
 _MAX_SENT_TOGETHER: Final = 100
+MAX_LOST_TOGETHER: Final = 1_000
+"""So many lost events are kept in memory at a time, and put on the topic in one turn; the next turn has the rest."""
 _MAX_NAMED: Final = 5
 
 log = logging.getLogger(__name__)
@@ -114,17 +116,20 @@ class LostWebhooks:
         """
         await self._read_topic()
         now = asyncio.get_running_loop().time()
-        newest, missing = self._until, dict[str, Event]()
+        newest, missing = self._until, dict[str, datetime]()
+        # The list has the newest event first: those that stay are the oldest.
+        lost: deque[Event] = deque(maxlen=MAX_LOST_TOGETHER)
         async for event in self._client.events(EVENT_TYPES, self._until - OVERLAP):
             newest = max(newest, event.created)
             if event.id not in self._arrived:
-                missing[event.id] = event
+                missing[event.id] = event.created
+                if now - self._listed_at.get(event.id, now) >= self._arrival_seconds:
+                    lost.append(event)
         self._listed_at = {id: self._listed_at.get(id, now) for id in missing}
-        lost = [each for each in missing.values() if now - self._listed_at[each.id] >= self._arrival_seconds]
-        # The list has the newest event first; a webhook comes after those before it.
-        await self._put_on_topic(lost[::-1])
+        # A webhook comes after those before it.
+        await self._put_on_topic(list(reversed(lost)))
         if saving:
-            waited_for = [each.created for each in missing.values() if each.id not in self._arrived]
+            waited_for = [created for id, created in missing.items() if id not in self._arrived]
             # Where nothing happens at Stripe for a month, the position moves all the same.
             newest = max(newest, datetime.now(UTC) - OVERLAP)
             self._until = max(self._until, min(waited_for, default=newest))

@@ -2,13 +2,14 @@
 
 A difference counts if it is there at two comparisons in a row: a webhook that is on its way must not look like one that
 is lost. A difference that mending did not end is left to an operator, as is every one that only a person can judge;
-`innkeeper reconcile` shows them with their corrections.
+`innkeeper reconcile` shows them with their corrections. Each range of bookings is mended before the next one is
+compared; from one comparison to the next only the keys of differences are kept.
 """
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -22,11 +23,13 @@ from topics.messages.releases import Release
 from workers.reconciliation.corrections import Sender, correct
 from workers.reconciliation.differences import Difference, Kind, RefundCorrection
 from workers.reconciliation.lost_webhooks import RECONCILIATION_SOURCE
-from workers.reconciliation.money import compare_money
+from workers.reconciliation.money import Found, compare_money
 from workers.reconciliation.settings import ReconciliationSettings
 from workers.reconciliation.stripe_client import StripeClient
 
 _SENDER: Final = Sender(source=RECONCILIATION_SOURCE)
+_READINGS_BEFORE: Final = 5
+"""So many readings of Stripe's list come before the first comparison: first the lost webhooks are made good."""
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +62,11 @@ class PeriodicComparison:
         self._client = client
         self._producer = producer
         self._application = f"innkeeper-reconciliation-{name}-comparison"
-        self._next_at = 0.0
+        first = min(_READINGS_BEFORE * settings.reconciliation_events_seconds, settings.reconciliation_compare_seconds)
+        self._next_at = asyncio.get_running_loop().time() + first
         self._seen_once: frozenset[_Key] | None = None
         self._mended: set[_Key] = set()
-        self._reported: set[_Key] = set()
+        self._reported: frozenset[_Key] = frozenset()
         #: The list of events has a gap: bookings of any age may differ.
         self.in_full = False
 
@@ -75,44 +79,52 @@ class PeriodicComparison:
             psycopg.Error, aiokafka.errors.KafkaError: the database or the broker cannot be used.
         """
         now = asyncio.get_running_loop().time()
-        if now < self._next_at and self._seen_once is None:
+        if now < self._next_at and self._seen_once is None and not self.in_full:
             return
-        found = await self._compare()
-        if found and self._seen_once is None:
-            self._seen_once = frozenset(map(_key, found))
+        before, seen = self._seen_once, set[_Key]()
+        left: dict[_Key, str] = {}
+
+        async def note(differences: Sequence[Difference]) -> None:
+            seen.update(map(_key, differences))
+            lasting = [each for each in differences if _key(each) in (before or ())]
+            left.update((_key(each), each.correction) for each in await self._mend(lasting))
+
+        await self._compare(note)
+        if seen and before is None:
+            self._seen_once = frozenset(seen)
             return
-        lasting = [each for each in found if _key(each) in (self._seen_once or ())]
-        await self._mend_and_report(lasting)
+        # A difference that was mended before and is there again is for an operator until it is gone.
+        self._mended &= seen & (before or frozenset())
+        self._report(left)
         self._seen_once, self.in_full = None, False
         self._next_at = now + self._settings.reconciliation_compare_seconds
 
-    async def _compare(self) -> Sequence[Difference]:
+    async def _compare(self, found: Found) -> None:
         since = datetime.now(UTC) - timedelta(days=self._settings.reconciliation_compare_days)
         async with await connect(self._database, self._application) as connection:
-            compared = await compare_money(
+            await compare_money(
                 connection,
                 self._client,
                 self._settings,
                 readable_by=self._kafka.log_readable_by,
                 since=None if self.in_full else since,
+                found=found,
             )
-        return compared.differences
 
-    async def _mend_and_report(self, differences: Iterable[Difference]) -> None:
-        left, mended = list[Difference](), set[_Key]()
-        # A difference that was mended before and is there again is for an operator until it is gone.
+    async def _mend(self, differences: Sequence[Difference]) -> Sequence[Difference]:
+        """Mend what is certain; return the rest."""
+        if not differences:
+            return ()
+        left: list[Difference] = []
         async with await connect(self._database, self._application) as connection:
             for each in differences:
                 if self._may_mend(each) and await correct(self._kafka, connection, self._producer, each, _SENDER):
-                    mended.add(_key(each))
+                    self._mended.add(_key(each))
                     metrics.MONEY_MENDED.add(1, each.kind)
                     log.warning("booking %s: %s; %s", each.booking_id, each.description, each.correction)
                 else:
                     left.append(each)
-                    if _key(each) in self._mended:
-                        mended.add(_key(each))
-        self._mended = mended
-        self._report(left)
+        return left
 
     def _may_mend(self, difference: Difference) -> bool:
         if not difference.is_certain or _key(difference) in self._mended:
@@ -121,17 +133,15 @@ class PeriodicComparison:
         # refunds that 0.1.0 gave up.
         return self._kafka.log_readable_by is not Release.V0_1_0 and not _was_given_up(difference)
 
-    def _report(self, left: Sequence[Difference]) -> None:
-        """Export the differences that are left, and log those that are new."""
-        counts = Counter(each.kind for each in left)
+    def _report(self, left: Mapping[_Key, str]) -> None:
+        """Export the differences that are left, and log those that are new; `left` has their corrections."""
+        counts = Counter(key.kind for key in left)
         for kind in Kind:
             metrics.MONEY_DIFFERENCES.set(counts[kind], kind)
-        for each in left:
-            if _key(each) not in self._reported:
-                log.error(
-                    "an operator must look at booking %s: %s; %s", each.booking_id, each.description, each.correction
-                )
-        self._reported = set(map(_key, left))
+        for key, correction in left.items():
+            if key not in self._reported:
+                log.error("an operator must look at booking %s: %s; %s", key.booking_id, key.description, correction)
+        self._reported = frozenset(left)
 
 
 def _key(difference: Difference) -> _Key:

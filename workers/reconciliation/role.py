@@ -1,5 +1,7 @@
 """The role's process: one of several leads, reads Stripe's events and compares, until an operator pauses it.
 
+The list is read and the money compared in two tasks: however long a comparison takes, no lost webhook waits for it.
+
 The leader keeps an advisory lock of its session. Its work can end at any point: events on the topic are read
 back, a command that was sent twice has the same id, and a row is changed only if it is as it was when it was compared.
 So a pause and the end of the process cancel the work at once.
@@ -8,6 +10,7 @@ So a pause and the end of the process cancel the work at once.
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final, NoReturn
 
@@ -120,13 +123,12 @@ class Leader:
         self._connection = connection
         self._webhooks = webhooks
         self._comparison = comparison
-        self._turn_seconds = turn_seconds
-        self._worked_at = time.monotonic()
-        self._is_waiting = False
+        self._reading = _Repeated("reconciliation", turn_seconds)
+        self._comparing = _Repeated("the comparison of the money", turn_seconds)
 
     def __enter__(self) -> None:
         metrics.RECONCILIATION_LEADS.set(1)
-        metrics.UNRECONCILED_SECONDS.set_function(lambda: [((), time.monotonic() - self._worked_at)])
+        metrics.UNRECONCILED_SECONDS.set_function(lambda: [((), self._unreconciled_seconds())])
         for type in EVENT_TYPES:
             metrics.LOST_WEBHOOKS.add(0, type)
 
@@ -136,7 +138,10 @@ class Leader:
         metrics.MONEY_DIFFERENCES.clear()
 
     async def work(self) -> NoReturn:
-        """Read the list and compare, again and again. Raises as the turns do; while Stripe is away, it waits."""
+        """Read the list, and beside it compare, again and again.
+
+        Raises as the turns do; while Stripe is away, it waits.
+        """
         if not await self._webhooks.start():
             self._comparison.in_full = True
             log.warning(
@@ -144,22 +149,62 @@ class Leader:
                 " compared once",
                 LISTED_DAYS,
             )
-        while True:
-            await self._turn()
-            await asyncio.sleep(self._turn_seconds)
-
-    async def _turn(self) -> None:
+        tasks = [
+            asyncio.create_task(self._reading.run(self._read)),
+            asyncio.create_task(self._comparing.run(self._compare)),
+        ]
         try:
-            # All before a saved position is known. Behind a gap that is not so until all bookings were compared.
-            await self._webhooks.turn(saving=not self._comparison.in_full)
-            if not any([await pauses.of(self._connection, role) for role in _COMPARED_WITH]):
-                await self._comparison.turn()
-        except (StripeUnavailable, NoInstallation) as error:
-            if not self._is_waiting:
-                log.warning("reconciliation waits, and tries every %g s: %s", self._turn_seconds, error)
-            self._is_waiting = True
-        else:
-            if self._is_waiting:
-                log.warning("reconciliation works again")
-            self._is_waiting = False
-            self._worked_at = time.monotonic()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            if not isinstance(end, asyncio.CancelledError):
+                raise end
+        raise asyncio.CancelledError
+
+    async def _read(self) -> None:
+        # All before a saved position is known. Behind a gap that is not so until all bookings were compared.
+        await self._webhooks.turn(saving=not self._comparison.in_full)
+
+    async def _compare(self) -> None:
+        if not any([await pauses.of(self._connection, role) for role in _COMPARED_WITH]):
+            await self._comparison.turn()
+
+    def _unreconciled_seconds(self) -> float:
+        """Return the time since the list was read, or since the comparison waits for Stripe, if that is longer."""
+        waiting = self._comparing.seconds if self._comparing.is_waiting else 0.0
+        return max(self._reading.seconds, waiting)
+
+
+class _Repeated:
+    """Work that is repeated, and that waits while Stripe is away."""
+
+    def __init__(self, name: str, turn_seconds: float) -> None:
+        """`name` begins its log lines; `turn_seconds` is the pause between two turns."""
+        self._name = name
+        self._turn_seconds = turn_seconds
+        self._worked_at = time.monotonic()
+        self.is_waiting = False
+
+    @property
+    def seconds(self) -> float:
+        """The time since a turn ended well."""
+        return time.monotonic() - self._worked_at
+
+    async def run(self, turn: Callable[[], Awaitable[None]]) -> NoReturn:
+        """Take turns until one raises anything else than that Stripe is away."""
+        while True:
+            try:
+                await turn()
+            except (StripeUnavailable, NoInstallation) as error:
+                if not self.is_waiting:
+                    log.warning("%s waits, and tries every %g s: %s", self._name, self._turn_seconds, error)
+                self.is_waiting = True
+            else:
+                if self.is_waiting:
+                    log.warning("%s works again", self._name)
+                self.is_waiting = False
+                self._worked_at = time.monotonic()
+            await asyncio.sleep(self._turn_seconds)

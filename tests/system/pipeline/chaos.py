@@ -36,7 +36,13 @@ from tests.system.pipeline import log, reckoning
 from tests.system.pipeline.faults import RESERVATIONS, Fault, all_run, inject_all, say, schedule
 from tests.system.pipeline.load import Guest, Room, Town
 
-WORKERS: Final = {"reservations": len(RESERVATIONS), "payments": 1, "expiry": 1, "projections": 1}
+WORKERS: Final = {
+    "reservations": len(RESERVATIONS),
+    "payments": 1,
+    "expiry": 1,
+    "reconciliation": 1,
+    "projections": 1,
+}
 GUESTS_A_SECOND: Final = 10.0
 HOLD_SECONDS: Final = 15
 ACCOUNTS: Final = 12
@@ -145,6 +151,9 @@ async def run(seed: int, seconds: float, folder: Path, faults: Sequence[Fault] |
             "HOLD_SECONDS": str(HOLD_SECONDS),
             "BCRYPT_ROUNDS": "4",
             "STRIPE_CALLS_PER_SECOND": "100",
+            # So often that webhooks count as lost which come later, and bookings as wrong which will be right.
+            "RECONCILIATION_EVENTS_SECONDS": "2",
+            "RECONCILIATION_COMPARE_SECONDS": "4",
             "INNKEEPER_FAILPOINT": "",
             # A dozen accounts do what hundreds of people would.
             "RATE_LIMITS": "false",

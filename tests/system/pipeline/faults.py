@@ -1,7 +1,7 @@
 """Faults of a running system, and their timetable, which follows from a seed.
 
 The names are those of the design's table: F1 ingress, F2 reservations, F3 payments, F4 expiry, F5 projections,
-F6 workers that come, go and freeze, F7 broker, F8 database.
+F6 workers that come, go and freeze, F7 broker, F8 database; and reconciliation.
 """
 
 import asyncio
@@ -91,6 +91,13 @@ MENU: Final = (
     Dish(family="F8", kind="sessions", parts=["postgres"]),
     Dish(family="F8", kind="restart", parts=["postgres"], seconds=(0.0, 2.0)),
     Dish(family="F8", kind="away", parts=["postgres"], seconds=(0.0, 2.0)),
+    Dish(family="reconciliation", kind="kill", parts=["reconciliation-1"]),
+    Dish(
+        family="reconciliation",
+        kind="failpoint",
+        parts=["reconciliation-1"],
+        failpoints=["reconciliation.after_produce"],
+    ),
 )
 #: How long after a fault of a family the next fault comes, at least: broker and database need a moment.
 _PAUSE_SECONDS: Final = {"F7": 5.0, "F8": 2.5}

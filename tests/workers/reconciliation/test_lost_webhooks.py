@@ -21,6 +21,7 @@ from topics.envelope import Outgoing, header
 from topics.messages.commands import CancelBooking
 from topics.messages.events import BookingRefunded, CommandRepeated, DisputeOpened, RefundFailed
 from workers.payments.webhooks import _KINDS
+from workers.reconciliation import lost_webhooks as lost_webhooks_module
 from workers.reconciliation.lost_webhooks import OVERLAP, LostWebhooks
 from workers.reconciliation.stripe_client import Event, StripeClient, open_stripe
 from workers.stripe.event_types import EVENT_TYPES
@@ -168,6 +169,24 @@ async def test_an_event_waits_for_its_webhook_and_the_position_waits_with_it(
         await lost.turn()
 
     assert await on_topic(log) == {"evt_1": 1, "evt_2": 1}
+
+
+async def test_many_lost_events_come_in_turns_the_oldest_first(
+    log: Log, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost_webhooks_module, "MAX_LOST_TOGETHER", 2)
+    stripe = Stripe()
+    events = [stripe.lists(f"evt_{number}", seconds_ago=50 - 10 * number) for number in range(5)]
+
+    async with lost_webhooks(log, database, stripe.client) as lost:
+        await lost.start()
+        for count in (2, 4):
+            await lost.turn()
+            assert await on_topic(log) == {event.id: 1 for event in events[:count]}
+            assert await position(database) == events[count].created
+        await lost.turn()
+
+    assert await on_topic(log) == {event.id: 1 for event in events}
 
 
 async def test_an_event_written_before_a_process_ended_is_not_written_again(

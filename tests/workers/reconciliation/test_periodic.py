@@ -23,6 +23,7 @@ from workers.decisions.state import Payment, PaymentState
 from workers.reconciliation import periodic
 from workers.reconciliation.bookings import Booking, RefundRow
 from workers.reconciliation.differences import Difference, Kind, RefundCorrection
+from workers.reconciliation.money import Found
 from workers.reconciliation.periodic import PeriodicComparison
 from workers.reconciliation.settings import ReconciliationSettings
 from workers.reconciliation.stripe_client import StripeClient
@@ -67,9 +68,15 @@ WRONG_SUM = Difference(booking_id=BOOKING.id, kind=Kind.WRONG_SUM, description="
 class Scripted(PeriodicComparison):
     """A role that finds given differences, one list a turn, and notes what it mends."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, readable_by: Release = Release.V0_2_0) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        readable_by: Release = Release.V0_2_0,
+        *,
+        compare_seconds: float = 0.000_001,
+    ) -> None:
         kafka = KafkaSettings(_env_file=None, log_readable_by=readable_by)
-        settings = ReconciliationSettings(_env_file=None, reconciliation_compare_seconds=0.000_001)
+        settings = ReconciliationSettings(_env_file=None, reconciliation_compare_seconds=compare_seconds)
         super().__init__(
             kafka,
             DatabaseSettings(_env_file=None),
@@ -79,6 +86,7 @@ class Scripted(PeriodicComparison):
             name="one",
         )
         self.mended: list[Difference] = []
+        self.compared = 0
         self._found: Sequence[Difference] = ()
 
         async def correct(*arguments: Any) -> bool:
@@ -95,8 +103,11 @@ class Scripted(PeriodicComparison):
         monkeypatch.setattr(periodic, "correct", correct)
         monkeypatch.setattr(periodic, "connect", connect)
 
-    async def _compare(self) -> Sequence[Difference]:
-        return self._found
+    async def _compare(self, found: Found) -> None:
+        self.compared += 1
+        # Each is in a range of its own.
+        for each in self._found:
+            await found([each])
 
     async def finds(self, *differences: Difference, turns: int = 2) -> None:
         """Let so many turns find these differences."""
@@ -155,6 +166,19 @@ async def test_a_difference_that_passes_by_itself_is_none(monkeypatch: pytest.Mo
     await role.finds(WRONG_SUM, turns=1)
 
     assert (role.mended, left()) == ([], {})
+
+
+async def test_the_first_comparison_comes_a_while_after_the_start_unless_the_list_has_a_gap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    role = Scripted(monkeypatch, compare_seconds=3_600)
+
+    await role.finds(turns=3)
+    assert role.compared == 0
+    role.in_full = True
+    await role.finds(turns=3)
+
+    assert role.compared == 1
 
 
 async def test_a_difference_that_stays_although_it_was_mended_is_for_an_operator(

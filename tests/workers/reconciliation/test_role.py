@@ -15,6 +15,7 @@ from tests.operators.decided_log import HELD, PAID
 from tests.operators.reconcile.paid_bookings import PaidBookings
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from tests.workers.reconciliation.reconciler import on_topic, reconciling
+from workers.reconciliation.stripe_client import StripeClient
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -130,6 +131,31 @@ async def test_stripe_may_be_away_for_a_while(paid: PaidBookings, caplog: pytest
 
     assert caplog.text.count("reconciliation waits") == 1
     assert "reconciliation works again" in caplog.text
+
+
+async def test_a_comparison_that_hangs_at_stripe_delays_no_lost_webhook(
+    paid: PaidBookings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    began, sessions = asyncio.Event(), StripeClient.sessions
+
+    def asked(client: StripeClient, *times: Any) -> Any:
+        began.set()
+        return sessions(client, *times)
+
+    monkeypatch.setattr(StripeClient, "sessions", asked)
+    await paid.checkout(PAID)
+    hangs = {"match": "GET /v1/checkout/sessions", "fault": "hang", "times": None}
+    async with paid.http.post(f"{paid.stand_in.url}/_sandbox/faults", json=hangs) as answer:
+        assert answer.status == 201
+    async with reconciling(paid) as role:
+        await asyncio.wait_for(began.wait(), MAX_WAIT_SECONDS)
+        await paid.pay(PAID)
+        await has_arrived(paid, 1)
+        await turns(paid)
+
+        assert not role.done()
+        # The comparison has not given up: it still hangs.
+        assert "tries every" not in caplog.text
 
 
 async def test_a_gap_in_stripes_list_lets_all_bookings_be_compared(
