@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.database import Database, snapshot
@@ -19,11 +18,11 @@ from ingress.offers import charged_minor, offer_out
 from ingress.operations import Access, Example, RequestContext, operation
 from ingress.stays import accept_people, accept_stay, today_at
 from pricing.currencies import decimal
-from pricing.sale import PricedStay
+from pricing.sale import PricedStay, standard_terms
 from storage.reads import bookings
 from storage.reads.bookings import HotelOffer, NightOffer, RoomOffer
 from storage.reads.terms import terms_of_hotel
-from topics.messages.sale import NO_SALE_TERMS, SaleTerms
+from topics.messages.sale import SaleTerms
 from topics.messages.values import StayTimes
 
 PRICES_AHEAD: Final = timedelta(days=90)
@@ -89,7 +88,9 @@ def _hotel_out(
         _room_out(
             room,
             hotel.currency,
-            {} if stay is None else _stay_fields(by_room[room.id], stay, hotel, terms.get(room.id) or _standard(room)),
+            {}
+            if stay is None
+            else _stay_fields(by_room[room.id], stay, hotel, terms.get(room.id) or standard_terms(room.capacity)),
         )
         for room in hotel.rooms
     ]
@@ -126,11 +127,6 @@ def _room_out(room: RoomOffer, currency: str, stay: Mapping[str, Any]) -> RoomOu
         amenities=room.amenities,
         **stay,
     )
-
-
-def _standard(room: RoomOffer) -> SaleTerms:
-    """Return the terms of a room whose hotel has set none: a party must fit into it all the same."""
-    return replace(NO_SALE_TERMS, capacity=room.capacity)
 
 
 def _stay_fields(
