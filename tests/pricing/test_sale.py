@@ -364,9 +364,7 @@ def test_a_request_without_people_is_for_those_whom_the_price_covers(
 
 @given(stays(), st.integers(1, 6), st.lists(st.integers(0, 17), max_size=3))
 @settings(max_examples=50)
-def test_where_people_whom_nobody_named_do_not_bind_all_people_pay_the_same(
-    case: Stay, adults: int, ages: list[int]
-) -> None:
+def test_all_people_pay_the_same_unless_those_whom_nobody_named_bind(case: Stay, adults: int, ages: list[int]) -> None:
     plan = replace(case.plan, extra_adult_minor=0, child_bands=())
     flat = case._replace(terms=replace(case.terms, plans=(plan,)), party=None)
     unnamed, named = flat.price(), flat._replace(party=Party(adults=adults, child_ages=tuple(ages))).price()

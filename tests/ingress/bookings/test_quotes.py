@@ -456,9 +456,10 @@ async def test_as_many_guests_are_named_as_were_sold_a_place_with_infants(
 ) -> None:
     await set_terms(worker)
     guests = await people(house, 5)
-    for party in ({"adults": 3, "children": [1]}, {"adults": 1}):
-        booked = await init(house, plan_id=plan_id, **party)
-        count = party["adults"] + len(party.get("children", ()))
+    parties: list[tuple[int, list[int]]] = [(3, [1]), (1, [])]
+    for adults, children in parties:
+        booked = await init(house, plan_id=plan_id, adults=adults, children=children)
+        count = adults + len(children)
 
         refused = await guests_named(house, booked, guests[: count + 1])
         named = await guests_named(house, booked, guests[:count])
