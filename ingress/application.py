@@ -24,6 +24,8 @@ from ingress.bookings.handlers import Bookings
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.lists import BookingLists
 from ingress.bookings.quotes import Quotes
+from ingress.bookings.rejections import Rejections
+from ingress.bookings.reserving import NewBookings
 from ingress.bookings.rooms import Rooms
 from ingress.bookings.unpaid import UnpaidCap
 from ingress.database import Database
@@ -68,6 +70,8 @@ AREAS: Final[web.AppKey[list[object]]] = web.AppKey("AREAS")
 BOOKING_IDS: Final = web.AppKey("BOOKING_IDS", BookingIds)
 ADDRESSES: Final = web.AppKey("ADDRESSES", Addresses)
 LOGIN_DELAYS: Final = web.AppKey("LOGIN_DELAYS", LoginDelays)
+#: A percentage at which the share of an account is not limited.
+_WHOLE_PERCENT: Final = 100
 
 
 def create_app(
@@ -142,7 +146,7 @@ def _route(
     commands = Commands(kafka, app[BROKER], app[WAITERS], rollout)
     rooms = Rooms(app[DATABASE], seconds=settings.room_facts_seconds)
     keys = IdempotencyKeys(app[DATABASE])
-    quote_tokens = QuoteTokens(settings)
+    quote_tokens = QuoteTokens(settings, app[DATABASE].installation_id)
     bookings = _bookings(
         app, settings, rooms=rooms, keys=keys, commands=commands, rollout=rollout, quote_tokens=quote_tokens
     )
@@ -167,7 +171,7 @@ def _route(
             rollout=rollout,
             exchange_rates=app[EXCHANGE_RATES],
         ),
-        bookings,
+        *bookings,
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         StaysAtHotel(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         Reports(app[DATABASE]),
@@ -196,8 +200,11 @@ def _bookings(
     commands: Commands,
     rollout: Rollout,
     quote_tokens: QuoteTokens,
-) -> Bookings:
-    return Bookings(
+) -> tuple[NewBookings, Bookings]:
+    percent = settings.max_account_share_percent
+    account_share_percent = percent if percent < _WHOLE_PERCENT else None
+    rejections = Rejections(app[DATABASE], rooms, account_share_percent=account_share_percent)
+    new = NewBookings(
         database=app[DATABASE],
         rooms=rooms,
         booking_ids=app[BOOKING_IDS],
@@ -211,9 +218,20 @@ def _bookings(
             undecided_seconds=settings.hold_seconds,
         ),
         quote_tokens=quote_tokens,
+        rejections=rejections,
         hold_seconds=settings.hold_seconds,
-        max_account_share_percent=settings.max_account_share_percent,
+        account_share_percent=account_share_percent,
     )
+    existing = Bookings(
+        database=app[DATABASE],
+        rooms=rooms,
+        booking_ids=app[BOOKING_IDS],
+        keys=keys,
+        commands=commands,
+        rollout=rollout,
+        rejections=rejections,
+    )
+    return new, existing
 
 
 def _redis(settings: IngressSettings) -> "RedisLink | None":

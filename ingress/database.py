@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final, TypeVar, cast
+from uuid import UUID
 
 import psycopg
 from sqlalchemy import QueuePool, text
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from ingress.metrics import measure_statements
 from ingress.replicas import LeftOut, Replicas, Work
+from storage import installation
 from storage.settings import DatabaseSettings, sqlalchemy_url
 
 _POOL_CONNECT_SECONDS: Final = 3
@@ -32,6 +34,7 @@ class Database:
             [_engine(address, settings, pool_size) for address in settings.read_addresses],
             limit_seconds=settings.database_read_lag_ms / 1000,
         )
+        self._installation_id: UUID | None = None
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Lend a connection for reading."""
@@ -50,6 +53,18 @@ class Database:
             return await self._replicas.read(work)
         async with self.reading() as connection:
             return await work(connection)
+
+    async def installation_id(self) -> UUID:
+        """Return the id of this installation, which is read once.
+
+        Raises:
+            NoInstallation: a restore left it out.
+        """
+        if self._installation_id is None:
+            async with self.reading() as connection:
+                raw = (await connection.get_raw_connection()).driver_connection
+                self._installation_id = await installation.read(cast("psycopg.AsyncConnection", raw))
+        return self._installation_id
 
     @property
     def replicas(self) -> str | None:

@@ -6,10 +6,11 @@ A quote's token carries the quoted price, so that no process has to remember it.
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import jwt
 import msgspec
@@ -18,6 +19,7 @@ from aiohttp import web
 from ingress.http.problems import Problem
 from ingress.settings import IngressSettings
 from topics.messages.sale import Quoted
+from topics.messages.values import StayTimes
 
 _REQUIRED_CLAIMS: Final = ["exp", "iat", "sub", "type", "iss", "aud", "roles"]
 _MAX_TOKENS_REMEMBERED: Final = 10_000
@@ -102,7 +104,10 @@ class Tokens:
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
-    """A price that an account was quoted for a stay. The plan and the people are those of its sale."""
+    """A price that an account was quoted for a stay. The plan and the people are those of its sale.
+
+    `stay_times` are the hotel's, as the quote shows them.
+    """
 
     user_id: int
     hotel_id: int
@@ -110,47 +115,56 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     check_in: date
     check_out: date
     rooms_count: int
+    stay_times: StayTimes
     quoted: Quoted
 
 
 class QuoteTokens:
-    """Signs quotes, and reads them back. The key is derived from that of access tokens; neither passes as the other."""
+    """Signs quotes, and reads them back. The key is derived from that of access tokens; neither passes as the other.
 
-    def __init__(self, settings: IngressSettings) -> None:
+    Quotes count in their installation alone: a copy of it with the same key has other hotels under the same ids.
+    """
+
+    def __init__(self, settings: IngressSettings, installation_id: Callable[[], Awaitable[UUID]]) -> None:
         self._key = hmac.digest(settings.jwt_secret_key.get_secret_value().encode(), b"innkeeper quotes", "sha256")
         self._issuer = settings.jwt_issuer
         self._audience = f"{settings.jwt_audience} quotes"
+        self._installation_id = installation_id
         self._lifetime = timedelta(seconds=settings.quote_seconds)
 
     def good_until(self) -> datetime:
         """Return until when a quote of now is good, in whole seconds (UTC)."""
         return datetime.now(UTC).replace(microsecond=0) + self._lifetime
 
-    def issue(self, quote: Quote) -> str:
+    async def issue(self, quote: Quote) -> str:
         """Return the token of a quote."""
         claims = {
             "sub": str(quote.user_id),
             "iss": self._issuer,
-            "aud": self._audience,
+            "aud": await self._audience_here(),
             "exp": int(quote.quoted.good_until.timestamp()),
             "quote": msgspec.to_builtins(quote),
         }
         return jwt.encode(claims, self._key, algorithm="HS256")
 
-    def read(self, token: str) -> Quote | None:
+    async def read(self, token: str) -> Quote | None:
         """Return the quote of a token of ours, also one that has expired; None for any other text."""
+        audience = await self._audience_here()
         try:
             claims = jwt.decode(
                 token,
                 self._key,
                 algorithms=["HS256"],
                 issuer=self._issuer,
-                audience=self._audience,
+                audience=audience,
                 options={"require": ["exp", "sub", "iss", "aud", "quote"], "verify_exp": False},
             )
             return msgspec.convert(claims["quote"], Quote)
         except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError):
             return None
+
+    async def _audience_here(self) -> str:
+        return f"{self._audience} of {await self._installation_id()}"
 
 
 def _caller_of(claims: dict[str, Any]) -> Caller:

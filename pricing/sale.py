@@ -6,11 +6,14 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from weakref import ref
 
+from msgspec.structs import replace
+
 from pricing.charges import can_be_charged, step_minor
 from pricing.policy import cancellation_steps, no_show_kept_minor
 from pricing.rounding import half_up
 from pricing.shares import shares_minor
 from topics.messages.sale import (
+    NO_SALE_TERMS,
     Collected,
     LineKind,
     Party,
@@ -26,6 +29,7 @@ _MILLI: Final = 1000
 _WHOLE_PERCENT_MILLI: Final = 100_000
 #: The number of prices that a process remembers: the same stays are asked for again and again. A price holds no terms.
 _MAX_CACHED_PRICES: Final = 4_096
+_MAX_CACHED_CAPACITIES: Final = 128
 
 
 class PricedStay(NamedTuple):
@@ -46,7 +50,7 @@ class PricedStay(NamedTuple):
 def price_stay(
     terms: SaleTerms,
     plan: RatePlan,
-    party: Party,
+    party: Party | None,
     night_prices_minor: Sequence[int],
     *,
     check_in: date,
@@ -59,7 +63,7 @@ def price_stay(
     Args:
         terms: those of the room.
         plan: one of them.
-        party: the people of the stay, in all rooms together.
+        party: the people of the stay, in all rooms together; None: nobody is named, and they are the default party.
         night_prices_minor: the price of each night in one room, with its surge (`pricing.stays.night_price_minor`).
         check_in: the first night.
         check_in_time: the hotel's, from which the hours of its policy are counted back.
@@ -73,7 +77,7 @@ def price_stay(
 class _Stay(NamedTuple):
     """All that the price of a stay depends on beside the terms; see `price_stay`."""
 
-    party: Party
+    party: Party | None
     night_prices_minor: tuple[int, ...]
     check_in: date
     check_in_time: time
@@ -112,13 +116,14 @@ class _Same:
 @lru_cache(maxsize=_MAX_CACHED_PRICES)
 def _price(same: _Same, stay: _Stay) -> PricedStay:
     (terms, plan), step = same.objects(), step_minor(stay.currency)
-    people_minor = half_up(_people_minor(plan, stay.party, stay.rooms_count), 1, step)
+    party = stay.party or default_party(terms, plan, stay.rooms_count)
+    people_minor = half_up(_people_minor(plan, party, stay.rooms_count), 1, step)
     nights_minor = [
         _night_minor(plan, price_minor, step) * stay.rooms_count + people_minor
         for price_minor in stay.night_prices_minor
     ]
     line = PriceLine(kind=LineKind.STAY, id=plan.id, name=plan.name, amount_minor=sum(nights_minor))
-    taxes = (_tax_line(tax, stay, nights_minor, step) for tax in terms.taxes)
+    taxes = (_tax_line(tax, stay, party, nights_minor, step) for tax in terms.taxes)
     lines = (line, *(tax for tax in taxes if tax.amount_minor))
     total_minor = sum(line.amount_minor for line in lines if not line.included)
     later_minor = sum(line.amount_minor for line in lines if line.collected is Collected.AT_HOTEL)
@@ -130,7 +135,7 @@ def _price(same: _Same, stay: _Stay) -> PricedStay:
         plan_id=plan.id,
         plan_name=plan.name,
         meals=plan.meals,
-        party=stay.party,
+        party=party,
         lines=lines,
         at_hotel_minor=later_minor if prepaid else total_minor,
         steps=cancellation_steps(
@@ -143,6 +148,7 @@ def _price(same: _Same, stay: _Stay) -> PricedStay:
         ),
         no_show_kept_minor=no_show_kept_minor(plan, amount_minor, amounts_minor, stay.currency),
         early_departure_percent=plan.policy.early_departure_percent if plan.refundable else 100,
+        party_binding=stay.party is not None or _depends_on_people(terms, plan, lines),
     )
     return PricedStay(stay.currency, plan.terms, amount_minor, amounts_minor, sale)
 
@@ -162,7 +168,15 @@ def _child_minor(plan: RatePlan, age: int) -> int:
     return next((band.nightly_minor for band in plan.child_bands if age <= band.up_to_age), 0)
 
 
-def _tax_line(tax: Tax, stay: _Stay, nights_minor: Sequence[int], step: int) -> PriceLine:
+def _depends_on_people(terms: SaleTerms, plan: RatePlan, lines: Sequence[PriceLine]) -> bool:
+    """Return whether more people in the same rooms would pay a higher price."""
+    if plan.extra_adult_minor or any(band.nightly_minor for band in plan.child_bands):
+        return True
+    by_person = {tax.id for tax in terms.taxes if tax.per_person and tax.amount_minor}
+    return any(line.kind is not LineKind.STAY and line.id in by_person for line in lines)
+
+
+def _tax_line(tax: Tax, stay: _Stay, party: Party, nights_minor: Sequence[int], step: int) -> PriceLine:
     """Return the line of a tax, which may be of nothing."""
     counted = _counted(tax, stay.check_in, len(nights_minor))
     if tax.percent_milli is not None:
@@ -172,7 +186,7 @@ def _tax_line(tax: Tax, stay: _Stay, nights_minor: Sequence[int], step: int) -> 
     else:
         units = sum(counted) if tax.per_night else int(counted[0])
         if tax.per_person:
-            units *= stay.party.adults + sum(1 for age in stay.party.child_ages if age >= tax.min_age)
+            units *= party.adults + sum(1 for age in party.child_ages if age >= tax.min_age)
         if tax.per_room:
             units *= stay.rooms_count
         amount_minor = half_up(units * (tax.amount_minor or 0), 1, step)
@@ -201,6 +215,12 @@ def can_be_paid(price: PricedStay) -> bool:
     if max(price.amount_minor, at_hotel_minor) > MAX_AMOUNT_MINOR:
         return False
     return price.terms is not Terms.PREPAID or can_be_charged(price.amount_minor, price.currency)
+
+
+@lru_cache(maxsize=_MAX_CACHED_CAPACITIES)
+def standard_terms(capacity: int) -> SaleTerms:
+    """Return the terms of a room whose hotel has set none: a party must fit into it all the same."""
+    return replace(NO_SALE_TERMS, capacity=capacity)
 
 
 def default_party(terms: SaleTerms, plan: RatePlan, rooms_count: int) -> Party:

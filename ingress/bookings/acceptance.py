@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ingress.bookings.models import InitBooking, StayRequest
+from ingress.bookings.representation import refusal
 from ingress.http.bodies import refused_field
 from ingress.http.problems import Problem
 from ingress.stays import accept_people
 from ingress.tokens import QuoteTokens
-from storage.reads.bookings import RoomFacts
+from pricing.sale import party_rejection, standard_terms
+from storage.reads.bookings import BookingRow, RoomFacts
+from topics.messages.sale import Party
 
 
 def accept_room(stay: StayRequest, facts: RoomFacts | None) -> RoomFacts:
@@ -24,8 +27,23 @@ def accept_room(stay: StayRequest, facts: RoomFacts | None) -> RoomFacts:
     return facts
 
 
-def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens) -> dict[str, Any]:
+def accept_party(party: Party | None, rooms_count: int, facts: RoomFacts) -> None:
+    """Check that the people fit into rooms without sale terms, whose capacity their decision does not know.
+
+    Raises:
+        Problem: 409, with the reason.
+    """
+    if party is None or facts.has_sale_terms:
+        return
+    reason = party_rejection(standard_terms(facts.capacity), party, rooms_count)
+    if reason is not None:
+        raise refusal(reason)
+
+
+async def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens) -> dict[str, Any]:
     """Return the fields of `ReserveStay` for the plan, the people and the quote of a request; none for a plain stay.
+
+    The times of a stay that was quoted are those of its quote, whose policy counts back from them.
 
     Raises:
         Problem: 422 for people who cannot book, for a text that is no quote of ours, and for a quote of another stay;
@@ -35,7 +53,7 @@ def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens) -> dict[s
     if stay.quote is None:
         named = {"plan_id": stay.plan_id, "party": people}
         return {name: value for name, value in named.items() if value is not None}
-    quote = tokens.read(stay.quote)
+    quote = await tokens.read(stay.quote)
     if quote is None:
         raise refused_field("quote", "is no quote of ours, or was altered")
     if quote.user_id != user_id:
@@ -53,11 +71,14 @@ def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens) -> dict[s
     for field, given, quoted in agreements:
         if given != quoted:
             raise refused_field(field, "is not that of the quote")
-    return {"quoted": quote.quoted}
+    return {"quoted": quote.quoted, "stay_times": quote.stay_times}
 
 
-def accept_guests(guest_ids: Sequence[int], facts: RoomFacts | None, rooms_count: int) -> None:
-    """Check that each guest is named once and that they fit into the rooms.
+def accept_guests(guest_ids: Sequence[int], booking: BookingRow, facts: RoomFacts | None) -> None:
+    """Check that each guest is named once and that there is place for all of them.
+
+    A booking whose party is binding has a place for each of its people, infants too, and for nobody else. Any other one
+    has as many places as its rooms.
 
     Raises:
         Problem: 422, with the rule that is broken; 404 when the room is no longer described.
@@ -66,6 +87,11 @@ def accept_guests(guest_ids: Sequence[int], facts: RoomFacts | None, rooms_count
         raise Problem(422, "a guest is named twice")
     if facts is None:
         raise Problem(404, "the booking's room is no longer described")
-    beds = facts.capacity * rooms_count
+    if booking.sale is not None and booking.sale.party_binding:
+        people = booking.sale.party.people_count
+        if len(guest_ids) > people:
+            raise Problem(422, f"{len(guest_ids)} guests are too many: the stay was sold for {people} in all")
+        return
+    beds = facts.capacity * booking.rooms_count
     if len(guest_ids) > beds:
         raise Problem(422, f"{len(guest_ids)} guests do not fit: there is place for {beds}")

@@ -21,9 +21,9 @@ from ingress.operations import Access, Example, RequestContext, ResponseSpec, op
 from ingress.rates.exchange_rates import ExchangeRates
 from ingress.stays import accept_people, accept_stay, today_at
 from ingress.tokens import Quote, QuoteTokens
-from pricing.sale import PricedStay, can_be_paid, default_party, party_rejection, price_stay, rules_rejection
+from pricing.sale import PricedStay, can_be_paid, party_rejection, price_stay, rules_rejection, standard_terms
 from storage.reads.bookings import RoomFacts, RoomForSale, room_for_sale
-from topics.messages.sale import NO_SALE_TERMS, Party, Quoted, RatePlan
+from topics.messages.sale import Party, Quoted, RatePlan
 from topics.messages.values import Rejection
 
 
@@ -79,9 +79,11 @@ class Quotes:
         async with self._database.reading() as connection, snapshot(connection):
             room = await room_for_sale(connection, stay.room_id, stay.check_in_date, stay.check_out_date)
         found = _StayPrices(stay, people, facts, room, today).offers()
-        return json_response(200, self._quote_out(stay, found, facts, user_id))
+        return json_response(200, await self._quote_out(stay, found, facts, user_id))
 
-    def _quote_out(self, stay: QuoteRequest, found: Sequence[PricedStay], facts: RoomFacts, user_id: int) -> QuoteOut:
+    async def _quote_out(
+        self, stay: QuoteRequest, found: Sequence[PricedStay], facts: RoomFacts, user_id: int
+    ) -> QuoteOut:
         good_until = self._tokens.good_until()
         return QuoteOut(
             hotel_id=stay.hotel_id,
@@ -91,10 +93,10 @@ class Quotes:
             rooms_count=stay.rooms_count,
             currency=found[0].currency,
             good_until=good_until,
-            offers=[self._offer_out(stay, priced, facts, user_id, good_until) for priced in found],
+            offers=[await self._offer_out(stay, priced, facts, user_id, good_until) for priced in found],
         )
 
-    def _offer_out(
+    async def _offer_out(
         self, stay: QuoteRequest, priced: PricedStay, facts: RoomFacts, user_id: int, good_until: datetime
     ) -> QuotedOffer:
         assert priced.sale is not None
@@ -105,6 +107,7 @@ class Quotes:
             check_in=stay.check_in_date,
             check_out=stay.check_out_date,
             rooms_count=stay.rooms_count,
+            stay_times=facts.stay_times,
             quoted=Quoted(
                 good_until=good_until,
                 terms=priced.terms,
@@ -117,7 +120,7 @@ class Quotes:
         offer = offer_out(priced, check_in=stay.check_in_date, stay_times=facts.stay_times, now=datetime.now(UTC))
         return QuotedOffer(
             **dict(offer),
-            token=self._tokens.issue(quote),
+            token=await self._tokens.issue(quote),
             **approximation(priced, stay.currency, self._exchange_rates),
         )
 
@@ -132,7 +135,7 @@ class _StayPrices:
         self._people = people
         self._facts = facts
         self._nights = room.nights
-        self._terms = room.terms or NO_SALE_TERMS
+        self._terms = room.terms or standard_terms(facts.capacity)
         self._today = today
 
     def offers(self) -> list[PricedStay]:
@@ -157,8 +160,8 @@ class _StayPrices:
 
     def _result(self, plan: RatePlan) -> PricedStay | Rejection:
         """Return the price by a plan, or the first reason, in the order of `Rejection`, why the plan cannot be sold."""
-        stay, people = self._stay, self._people or default_party(self._terms, plan, self._stay.rooms_count)
-        reason = party_rejection(self._terms, people, stay.rooms_count)
+        stay, people = self._stay, self._people
+        reason = None if people is None else party_rejection(self._terms, people, stay.rooms_count)
         if reason is None and any(night.closed for night in self._nights):
             reason = Rejection.NIGHT_CLOSED
         reason = reason or rules_rejection(plan, stay.check_in_date, stay.check_out_date, self._today)

@@ -10,7 +10,7 @@ from ingress.bookings.rooms import Rooms
 from ingress.database import Database
 from ingress.http.problems import Problem
 from pricing.charges import is_chargeable, limits_in_words
-from storage.reads.bookings import sale_terms
+from storage.reads.terms import terms_of_room
 from storage.reads.unpaid import NightsHeld, nights_held_unpaid
 from topics.messages.sale import ArrivalRule, RatePlan
 from topics.messages.values import BookingStatus, Rejection
@@ -66,7 +66,7 @@ class Rejections:
             self._explain_held(problem, reason, held)
         elif reason in _RULES:
             async with self._database.reading() as connection:
-                terms = await sale_terms(connection, stay.room_id)
+                terms = await terms_of_room(connection, stay.room_id)
             plan = None if terms is None else terms.plan(plan_id)
             if plan is not None:
                 _explain_rule(problem, reason, plan, stay.check_in)

@@ -9,9 +9,10 @@ from ingress.bookings.models import BookingState, QuickPendingStay
 from ingress.bookings.representation import raise_if_refused, state_of
 from ingress.database import Database
 from ingress.http.models import NoBody
+from ingress.http.preferences import PREFER
 from ingress.http.responses import Response, json_response
 from ingress.log.commands import Commands, new_command_id
-from ingress.log.idempotency import IdempotencyKeys, Ids
+from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids
 from ingress.operations import RequestContext
 from storage.reads.bookings import BookingFacts
 from topics.messages.commands import BookingCommand
@@ -20,6 +21,8 @@ from topics.messages.message import Message
 Context: TypeAlias = RequestContext[Any, Any]
 FindBooking: TypeAlias = Callable[[AsyncConnection], Awaitable[BookingFacts | None]]
 
+#: The request headers by which a client waits for a decision and repeats a request safely.
+STEERING: Final = (PREFER, IDEMPOTENCY_KEY)
 ACCEPTED: Final = "Accepted; the decision follows."
 ACCEPTED_HEADERS: Final = {
     "Location": "The address of the booking's status.",

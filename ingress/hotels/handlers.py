@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.database import Database, snapshot
@@ -20,11 +19,11 @@ from ingress.operations import Access, Example, RequestContext, operation
 from ingress.rates.exchange_rates import ExchangeRates
 from ingress.stays import accept_people, accept_stay, today_at
 from pricing.currencies import decimal
-from pricing.sale import PricedStay
+from pricing.sale import PricedStay, standard_terms
 from storage.reads import bookings
 from storage.reads.bookings import HotelOffer, NightOffer, RoomOffer
 from storage.reads.terms import terms_of_hotel
-from topics.messages.sale import NO_SALE_TERMS, SaleTerms
+from topics.messages.sale import SaleTerms
 from topics.messages.values import StayTimes
 
 PRICES_AHEAD: Final = timedelta(days=90)
@@ -112,7 +111,9 @@ def _hotel_out(
             hotel.currency,
             {}
             if stay is None
-            else _stay_fields(by_room[room.id], stay, hotel, terms.get(room.id) or _standard(room), shown),
+            else _stay_fields(
+                by_room[room.id], stay, hotel, terms.get(room.id) or standard_terms(room.capacity), shown
+            ),
         )
         for room in hotel.rooms
     ]
@@ -149,11 +150,6 @@ def _room_out(room: RoomOffer, currency: str, stay: Mapping[str, Any]) -> RoomOu
         amenities=room.amenities,
         **stay,
     )
-
-
-def _standard(room: RoomOffer) -> SaleTerms:
-    """Return the terms of a room whose hotel has set none: a party must fit into it all the same."""
-    return replace(NO_SALE_TERMS, capacity=room.capacity)
 
 
 def _stay_fields(

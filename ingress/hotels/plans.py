@@ -8,11 +8,9 @@ from collections.abc import Iterator, Sequence
 from datetime import date, time
 from typing import NamedTuple
 
-from ingress.offers import due_at_hotel_minor, whole_minor
-from pricing.charges import can_be_charged
-from pricing.sale import PricedStay, default_party, party_rejection, price_stay, rules_rejection
+from ingress.offers import whole_minor
+from pricing.sale import PricedStay, can_be_paid, party_rejection, price_stay, rules_rejection
 from topics.messages.sale import Party, SaleTerms
-from topics.messages.values import MAX_AMOUNT_MINOR, Terms
 
 
 class StayRequest(NamedTuple):
@@ -43,14 +41,14 @@ def offers(room: RoomOnSale, stay: StayRequest, today: date) -> Iterator[PricedS
         priced = price_stay(
             room.terms,
             plan,
-            stay.people or default_party(room.terms, plan, stay.rooms_count),
+            stay.people,
             room.night_prices_minor,
             check_in=stay.check_in,
             check_in_time=room.check_in_time,
             rooms_count=stay.rooms_count,
             currency=room.currency,
         )
-        if _can_be_paid(priced):
+        if can_be_paid(priced):
             yield priced
 
 
@@ -65,9 +63,3 @@ def cheapest(room: RoomOnSale, stay: StayRequest, today: date) -> PricedStay | N
         standard = room.terms.plan(None)
         found = (each for each in found if standard and each.sale and each.sale.plan_id == standard.id)
     return min(found, key=whole_minor, default=None)
-
-
-def _can_be_paid(priced: PricedStay) -> bool:
-    if max(priced.amount_minor, due_at_hotel_minor(priced)) > MAX_AMOUNT_MINOR:
-        return False
-    return priced.terms is not Terms.PREPAID or can_be_charged(priced.amount_minor, priced.currency)

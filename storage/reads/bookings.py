@@ -29,6 +29,7 @@ from storage.models import (
     Room,
     RoomSaleTerms,
 )
+from storage.reads.terms import terms_of_room
 from topics.messages.events import CommandRepeated
 from topics.messages.sale import AppliedPolicy, Sale, SaleTerms
 from topics.messages.values import BookingStatus, StayTimes, Terms
@@ -36,7 +37,10 @@ from topics.messages.values import BookingStatus, StayTimes, Terms
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoomFacts:
-    """The facts of a room that the acceptance of a request needs. `capacity` is guests in one room."""
+    """The facts of a room that the acceptance of a request needs. `capacity` is guests in one room.
+
+    `has_sale_terms`: its decisions know the capacity, and the infants that take no place.
+    """
 
     room_id: int
     hotel_id: int
@@ -46,6 +50,7 @@ class RoomFacts:
     currency: str
     check_in_time: time
     check_out_time: time
+    has_sale_terms: bool
 
     @property
     def stay_times(self) -> StayTimes:
@@ -176,8 +181,10 @@ async def room_facts(connection: AsyncConnection, room_ids: Collection[int]) -> 
             Hotel.currency,
             Hotel.check_in_time,
             Hotel.check_out_time,
+            RoomSaleTerms.room_id.is_not(None).label("has_sale_terms"),
         )
         .join(Hotel, Hotel.id == Room.hotel_id)
+        .outerjoin(RoomSaleTerms, RoomSaleTerms.room_id == Room.id)
         .where(
             Room.id == any_(cast(list(room_ids), ARRAY(BigInteger))),
             ~Room.opening,
@@ -286,7 +293,7 @@ async def nights_on_offer(
 
 async def room_for_sale(connection: AsyncConnection, room_id: int, first_night: date, end_night: date) -> RoomForSale:
     """Return a room's sale terms and its nights of [first_night, end_night) that were put on sale, by date."""
-    terms = await sale_terms(connection, room_id)
+    terms = await terms_of_room(connection, room_id)
     rows = await connection.execute(
         _NIGHTS_FOR_SALE, {"room_id": room_id, "first_night": first_night, "end_night": end_night}
     )
@@ -305,7 +312,6 @@ async def room_for_sale(connection: AsyncConnection, room_id: int, first_night: 
     )
 
 
-_SALE_TERMS: Final = select(RoomSaleTerms.terms).where(RoomSaleTerms.room_id == bindparam("room_id"))
 _NIGHTS_FOR_SALE: Final = (
     select(
         Inventory.night,
@@ -328,12 +334,6 @@ _NIGHTS_FOR_SALE: Final = (
     )
     .order_by(Inventory.night)
 )
-
-
-async def sale_terms(connection: AsyncConnection, room_id: int) -> SaleTerms | None:
-    """Return a room's sale terms in force; None: it has none."""
-    found = (await connection.execute(_SALE_TERMS, {"room_id": room_id})).scalar()
-    return None if found is None else msgspec.convert(found, SaleTerms)
 
 
 async def own_booking(connection: AsyncConnection, booking_id: UUID, user_id: int) -> BookingRow | None:

@@ -111,7 +111,7 @@ class Stay(NamedTuple):
     """A stay that somebody asks for, and the terms of its room."""
 
     terms: SaleTerms
-    party: Party
+    party: Party | None
     night_prices_minor: tuple[int, ...]
     rooms_count: int
     currency: str

@@ -52,7 +52,7 @@ def stay(
     *night_prices_minor: int,
     plan: RatePlan = PLAN,
     taxes: tuple[Tax, ...] = (),
-    party: Party = TWO,
+    party: Party | None = TWO,
     rooms_count: int = 1,
     currency: str = "EUR",
 ) -> Stay:
@@ -390,6 +390,41 @@ def test_a_request_without_people_is_for_those_whom_the_price_covers(
 
     assert default_party(terms, plan, 2) == Party(adults=adults)
     assert party_rejection(terms, default_party(terms, plan, 2), 2) is None
+
+
+@given(stays(), st.integers(1, 6), st.lists(st.integers(0, 17), max_size=3))
+@settings(max_examples=50)
+def test_all_people_pay_the_same_unless_those_whom_nobody_named_bind(case: Stay, adults: int, ages: list[int]) -> None:
+    plan = replace(case.plan, extra_adult_minor=0, child_bands=())
+    flat = case._replace(terms=replace(case.terms, plans=(plan,)), party=None)
+    unnamed, named = flat.price(), flat._replace(party=Party(adults=adults, child_ages=tuple(ages))).price()
+    assert unnamed.sale is not None
+    assert named.sale is not None
+    assert named.sale.party_binding
+    if not unnamed.sale.party_binding:
+        assert (named.amount_minor, named.sale.lines) == (unnamed.amount_minor, unnamed.sale.lines)
+
+
+@pytest.mark.parametrize(
+    ("plan", "taxes", "binding"),
+    [
+        (PLAN, (VAT, CLEANING), False),
+        (replace(PLAN, extra_adult_minor=1), (), True),
+        (replace(PLAN, child_bands=(AgeBand(up_to_age=5, nightly_minor=0),)), (), False),
+        (replace(PLAN, child_bands=(AgeBand(up_to_age=5, nightly_minor=1),)), (), True),
+        (PLAN, (CITY,), True),
+        (PLAN, (replace(CITY, end_night=FIRST),), False),
+        (PLAN, (replace(CITY, id=PLAN.id, end_night=FIRST),), False),
+    ],
+)
+def test_people_whom_nobody_named_bind_if_the_price_depends_on_them(
+    plan: RatePlan,
+    taxes: tuple[Tax, ...],
+    binding: bool,  # noqa: FBT001 - pytest passes it by name
+) -> None:
+    price = stay(100_00, plan=plan, taxes=taxes, party=None).price()
+    assert price.sale is not None
+    assert (price.sale.party, price.sale.party_binding) == (TWO, binding)
 
 
 # Restrictions by the day of arrival.

@@ -57,6 +57,11 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Annotated[int, msgspec.Meta(ge=0, le=MAX_CHILD_AGE)], ...], msgspec.Meta(max_length=MAX_CHILDREN)
     ] = ()
 
+    @property
+    def people_count(self) -> int:
+        """The number of people, with infants."""
+        return self.adults + len(self.child_ages)
+
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part of a price that the hotel keeps; exactly one field is set.
@@ -219,7 +224,8 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `steps` are in order of time, and the last has no `until`. `at_hotel_minor` is paid at the hotel, beside the
     booking's amount if that is prepaid. `no_show_kept_minor` is kept if nobody arrives, and `early_departure_percent`
-    of the nights that are left unused.
+    of the nights that are left unused. `party_binding`: no more guests can be named than the party has people, because
+    the guest named it or the price depends on it; otherwise as many as the rooms hold.
     """
 
     terms_version: Int64
@@ -232,6 +238,7 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     steps: tuple[CancellationStep, ...]
     no_show_kept_minor: Int64
     early_departure_percent: Int32
+    party_binding: bool = False
 
 
 class Quoted(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,6 @@ from datetime import datetime
 from pricing.charges import step_minor
 from pricing.sale import (
     PricedStay,
-    default_party,
     is_stopped,
     party_rejection,
     price_stay,
@@ -16,7 +15,7 @@ from pricing.stays import night_price_minor
 from pricing.terms import fault_of
 from topics.messages.commands import ReserveStay, SetSaleTerms
 from topics.messages.events import Event, InventoryUnchanged, SaleTermsChanged
-from topics.messages.sale import NO_SALE_TERMS, Party, Quoted, RatePlan, SaleTerms
+from topics.messages.sale import NO_SALE_TERMS, Quoted, RatePlan, SaleTerms
 from topics.messages.values import InventoryRefusal, Rejection, Terms
 from workers.decisions.state import DEFAULT_STAY_TIMES, Night, State
 
@@ -84,7 +83,7 @@ def priced(state: State, command: ReserveStay, nights: Sequence[Night]) -> Price
     return price_stay(
         terms,
         plan,
-        _party(terms, plan, command),
+        command.party,
         [_night_minor(night, command) for night in nights],
         check_in=command.check_in,
         check_in_time=(command.stay_times or DEFAULT_STAY_TIMES).check_in_time,
@@ -103,10 +102,6 @@ def _has_sale(state: State, command: ReserveStay) -> bool:
 def _terms_and_plan(state: State, command: ReserveStay) -> tuple[SaleTerms, RatePlan | None]:
     terms = state.sale_terms or NO_SALE_TERMS
     return terms, terms.plan(command.plan_id)
-
-
-def _party(terms: SaleTerms, plan: RatePlan, command: ReserveStay) -> Party:
-    return command.party or default_party(terms, plan, command.rooms_count)
 
 
 def _night_minor(night: Night, command: ReserveStay) -> int:

@@ -1,16 +1,17 @@
 """Quotes over HTTP, and bookings by plan, people and quote, with a reservations worker that decides."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 import msgspec
 import pytest
 
-from ingress.bookings import handlers
+from ingress.application import DATABASE
+from ingress.bookings import reserving
 from ingress.bookings.models import MAX_QUOTE_LENGTH
 from ingress.tokens import Quote, QuoteTokens
 from storage.settings import DatabaseSettings
@@ -38,7 +39,7 @@ from topics.messages.sale import (
     SaleTerms,
     Tax,
 )
-from topics.messages.values import Terms
+from topics.messages.values import StayTimes, Terms
 
 ARRIVAL = TODAY + timedelta(days=10)
 POLICY = CancellationPolicy(id="half", steps=(PolicyStep(hours_before=48, kept=Kept(percent=50)),))
@@ -356,13 +357,13 @@ async def test_a_token_that_was_altered_or_is_another_accounts_books_nothing(hou
     assert (await house.get("/v1/users/myBookings", headers={"Authorization": f"Bearer {quote}"})).status == 401
 
 
-def expired(quote: str) -> str:
+async def expired(house: House, quote: str) -> str:
     """Return the token as it was signed a day before."""
-    tokens = QuoteTokens(ingress_settings())
-    read = tokens.read(quote)
+    tokens = QuoteTokens(ingress_settings(), house.app[DATABASE].installation_id)
+    read = await tokens.read(quote)
     assert read is not None
     yesterday = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
-    return tokens.issue(
+    return await tokens.issue(
         msgspec.structs.replace(read, quoted=msgspec.structs.replace(read.quoted, good_until=yesterday))
     )
 
@@ -372,7 +373,7 @@ async def test_an_expired_quote_sends_no_command_and_a_repeated_request_stays_on
 ) -> None:
     quote = await token(house)
 
-    refused = await init(house, quote=expired(quote))
+    refused = await init(house, quote=await expired(house, quote))
 
     assert (refused.status, refused.body["reason"]) == (409, "quote_expired")
     assert await worker.rows("select count(*) from booking") == [(0,)]
@@ -382,7 +383,7 @@ async def test_an_expired_quote_sends_no_command_and_a_repeated_request_stays_on
 async def test_a_quote_that_expired_by_the_logs_time_is_refused_although_the_ingress_took_it(
     house: House, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quote = expired(await token(house))
+    quote = await expired(house, await token(house))
 
     class Late(datetime):
         """The clock of an ingress that is two days late."""
@@ -391,7 +392,7 @@ async def test_a_quote_that_expired_by_the_logs_time_is_refused_although_the_ing
         def now(cls, tz: Any = None) -> Any:
             return datetime.now(tz) - timedelta(days=2)
 
-    monkeypatch.setattr(handlers, "datetime", Late)
+    monkeypatch.setattr(reserving, "datetime", Late)
 
     refused = await init(house, quote=quote)
 
@@ -413,11 +414,102 @@ async def test_a_request_that_is_repeated_after_its_quote_expired_is_the_same_bo
         def now(cls, tz: Any = None) -> Any:
             return datetime.now(tz) + timedelta(days=2)
 
-    monkeypatch.setattr(handlers, "datetime", Early)
+    monkeypatch.setattr(reserving, "datetime", Early)
     again = await init(house, quote=quote, headers=key)
 
     assert (first.status, again.status, again.body["id"]) == (201, 201, first.body["id"])
     assert (await init(house, quote=quote)).body["reason"] == "quote_expired"
+
+
+async def test_the_quote_of_another_installation_with_the_same_key_books_nothing(
+    kafka_settings: KafkaSettings, database: DatabaseSettings, house: House, worker: Worker
+) -> None:
+    theirs = await token(house)
+    await worker.rows("update installation set id = %s returning 1", uuid4())
+    async with run_ingress(ingress_settings(), kafka_settings, database) as copy:
+        refused = await init(copy, quote=theirs)
+        assert (refused.status, "no quote of ours" in refused.body["detail"]) == (422, True)
+        assert (await init(copy, quote=await token(copy))).status == 201
+
+
+async def test_a_stay_keeps_the_hotels_clock_of_its_quote(house: House, worker: Worker) -> None:
+    await set_terms(worker)
+    quote = await quoted(house, plan_id="standard")
+    await worker.rows("update hotel set check_in_time = '09:00', check_out_time = '08:00' where id = 1 returning 1")
+
+    async def is_known() -> bool:
+        return steps(await quoted(house, plan_id="standard")) != steps(quote)
+
+    await wait_until(is_known)
+    booked = await init(house, quote=quote["offers"][0]["token"])
+
+    assert (booked.status, booked.body["sale"]["cancellation"]) == (201, quote["offers"][0]["cancellation"])
+    assert await worker.rows("select stay_times ->> 'check_in_time', stay_times ->> 'check_out_time' from booking") == [
+        (f"{STAY_TIMES.check_in_time}", f"{STAY_TIMES.check_out_time}")
+    ]
+
+
+def steps(quote: dict[str, Any]) -> list[str]:
+    return [step["until_local"] for step in quote["offers"][0]["cancellation"]]
+
+
+async def test_people_fit_into_a_room_without_sale_terms_or_are_refused_at_once(house: House, worker: Worker) -> None:
+    for people in ({"adults": 3}, {"adults": 2, "children": [0]}, {"adults": 200}):
+        for refused in (await house.post("/v1/quotes", STAY | people, user=1), await init(house, **people)):
+            assert (refused.status, refused.body["reason"]) == (409, "party_too_large"), (people, refused)
+            assert "ask for more rooms" in refused.body["detail"]
+    assert await worker.rows("select count(*) from booking") == [(0,)]
+    booked = await init(house, adults=2, children=[0], rooms_count=2)
+    assert (booked.status, booked.body["sale"]["children_ages"]) == (201, [0])
+    assert len((await quoted(house, adults=3, rooms_count=2))["offers"]) == 1
+
+
+async def people(house: House, count: int) -> list[int]:
+    """Save guests in the address book of account 1."""
+    saved = [await house.post("/v1/users/guests", {"name": f"Guest {number}"}, user=1) for number in range(count)]
+    return [guest.body["id"] for guest in saved]
+
+
+async def guests_named(house: House, booking: Answer, guest_ids: list[int]) -> Answer:
+    path = f"/v1/bookings/{booking.body['id']}"
+    if booking.body["booking_status"] == "CONFIRMED":
+        return await house.ask("PUT", f"{path}/guests", guest_ids, user=1, headers=WAIT)
+    return await house.post(f"{path}/addGuests", guest_ids, user=1, headers=WAIT)
+
+
+@pytest.mark.parametrize("plan_id", ["standard", "later"])
+async def test_as_many_guests_are_named_as_were_sold_a_place_with_infants(
+    house: House, worker: Worker, plan_id: str
+) -> None:
+    await set_terms(worker)
+    guests = await people(house, 5)
+    parties: list[tuple[int, list[int]]] = [(3, [1]), (1, [])]
+    for adults, children in parties:
+        booked = await init(house, plan_id=plan_id, adults=adults, children=children)
+        count = adults + len(children)
+
+        refused = await guests_named(house, booked, guests[: count + 1])
+        named = await guests_named(house, booked, guests[:count])
+
+        assert refused.status == 422, refused
+        assert f"the stay was sold for {count} in all" in refused.body["detail"]
+        assert (named.status, len(named.body["guests"])) == (200, count), named
+        assert (await guests_named(house, booked, guests[:1])).status == 200
+
+
+async def test_guests_of_a_stay_that_nobody_was_named_for_fill_the_rooms_unless_the_price_depends_on_them(
+    house: House, worker: Worker
+) -> None:
+    single = RatePlan(id="standard", name="For one", included_adults=1)
+    await set_terms(worker, SaleTerms(version=1, plans=(single,), capacity=2))
+    flat, guests = await init(house), await people(house, 3)
+    await set_terms(
+        worker, SaleTerms(version=2, plans=(msgspec.structs.replace(single, extra_adult_minor=1_000),), capacity=2)
+    )
+    by_people = await init(house)
+
+    assert [(await guests_named(house, flat, guests[:count])).status for count in (1, 2, 3)] == [200, 200, 422]
+    assert [(await guests_named(house, by_people, guests[:count])).status for count in (1, 2)] == [200, 422]
 
 
 async def test_the_interface_without_a_version_takes_plans_and_quotes_too(house: House, worker: Worker) -> None:
@@ -429,7 +521,7 @@ async def test_the_interface_without_a_version_takes_plans_and_quotes_too(house:
     assert (booked.status, booked.body["sale"]["adults"], booked.body["amount"]) == (200, 1, "355.02")
 
 
-def test_the_largest_quote_fits_into_a_request() -> None:
+async def test_the_largest_quote_fits_into_a_request() -> None:
     name, day = "\N{GRINNING FACE}" * 100, date(2030, 1, 1)
     lines = [PriceLine(kind=LineKind.TAX, id="x" * 40, name=name, amount_minor=10**12, included=True)] * 31
     step = CancellationStep(until=datetime.combine(day, STAY_TIMES.check_in_time), kept_minor=10**12, percent=100)
@@ -452,6 +544,9 @@ def test_the_largest_quote_fits_into_a_request() -> None:
         check_in=day,
         check_out=day,
         rooms_count=10,
+        stay_times=StayTimes(
+            time_zone="America/Argentina/ComodRivadavia", check_in_time=time(23, 59), check_out_time=time(23, 59)
+        ),
         quoted=Quoted(
             good_until=datetime.now(UTC),
             terms=Terms.AT_HOTEL,
@@ -461,10 +556,19 @@ def test_the_largest_quote_fits_into_a_request() -> None:
             night_amounts_minor=(10**12,) * 30,
         ),
     )
-    tokens = QuoteTokens(ingress_settings())
+    tokens = tokens_of(UUID(int=1))
 
-    issued = tokens.issue(quote)
+    issued = await tokens.issue(quote)
 
     assert len(issued) <= MAX_QUOTE_LENGTH
-    assert tokens.read(issued) == quote
-    assert tokens.read(str(uuid4())) is None
+    assert await tokens.read(issued) == quote
+    assert await tokens.read(str(uuid4())) is None
+    # Another installation with the same key.
+    assert await tokens_of(UUID(int=2)).read(issued) is None
+
+
+def tokens_of(installation: UUID) -> QuoteTokens:
+    async def installation_id() -> UUID:
+        return installation
+
+    return QuoteTokens(ingress_settings(), installation_id)

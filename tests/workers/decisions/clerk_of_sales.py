@@ -222,7 +222,18 @@ def _offered(
         "no_show_kept_minor": amount if not refundable or policy is None else _kept(policy.no_show, amount, shares),
         "early_departure_percent": 100 if not refundable or policy is None else policy.early_departure_percent,
     }
+    if command.party is not None or _heads_cost(terms, plan, lines):
+        sale["party_binding"] = True
     return {"terms": "prepaid" if prepaid else "at_hotel", "cost": amount, "shares": shares, "sale": sale}
+
+
+def _heads_cost(terms: Fact, plan: Fact, lines: list[Fact]) -> bool:
+    """Return whether one more person could cost something."""
+    paid = {line["id"] for line in lines[1:]}
+    fees = [band.nightly_minor for band in plan.get("child_bands", ())] + [plan.get("extra_adult_minor", 0)]
+    return sum(fees) > 0 or any(
+        tax["per_person"] and not tax["percent_milli"] and tax["id"] in paid for tax in terms["taxes"]
+    )
 
 
 def _shares(amount: int, nights: list[int]) -> list[int]:

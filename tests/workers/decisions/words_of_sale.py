@@ -109,6 +109,8 @@ SALE = Sale(
     ),
     no_show_kept_minor=100_00,
     early_departure_percent=50,
+    # The city tax is paid by each person.
+    party_binding=True,
 )
 ON_TERMS = but(RESERVED, sale=SALE)
 SAVED = but(

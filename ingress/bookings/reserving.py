@@ -1,0 +1,233 @@
+"""`POST /bookings/init`: a request for a stay becomes a command of the room, and the room's worker decides."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+import msgspec
+
+from ingress.bookings.acceptance import accept_offer, accept_party, accept_room
+from ingress.bookings.ids import BookingIds
+from ingress.bookings.models import BookingOut, InitBooking, PendingStay, QuickInitBooking, QuickPendingStay
+from ingress.bookings.rejections import Rejections
+from ingress.bookings.representation import raise_if_refused, refusal, reserved_booking
+from ingress.bookings.responses import BookingResponses
+from ingress.bookings.rooms import Rooms
+from ingress.bookings.sending import (
+    ACCEPTED,
+    ACCEPTED_HEADERS,
+    STEERING,
+    WAITED_HEADERS,
+    Context,
+    accepted_response,
+    waited_headers,
+)
+from ingress.bookings.unpaid import TooManyUnpaid, UnpaidCap
+from ingress.database import Database
+from ingress.http.models import NoQuery, Problems, RefusedBooking
+from ingress.http.old_statuses import shown_status
+from ingress.http.problems import NothingDone, Problem
+from ingress.http.responses import Response, json_response
+from ingress.http.rollout import Rollout
+from ingress.log.commands import Commands
+from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids, endpoint_of
+from ingress.operations import Access, Example, RequestContext, ResponseSpec, Unversioned, operation
+from ingress.stays import accept_stay, today_at
+from ingress.tokens import QuoteTokens
+from storage.reads import bookings
+from topics.envelope import format_id
+from topics.messages.commands import ReserveStay
+from topics.messages.events import BookingRejected, BookingReserved
+from topics.messages.message import Message
+from topics.messages.sale import Party, Quoted
+from topics.messages.values import BookingStatus, Rejection
+
+_NEW_BOOKING: Final = {"booking_id": "$response.body#/id"}
+_AFTER_INIT: Final = ("add_guests", "pay", "cancel", "status", "show")
+
+
+class NewBookings:
+    """The operation that asks for a stay."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        rooms: Rooms,
+        booking_ids: BookingIds,
+        keys: IdempotencyKeys,
+        commands: Commands,
+        rollout: Rollout,
+        unpaid: UnpaidCap,
+        quote_tokens: QuoteTokens,
+        rejections: Rejections,
+        hold_seconds: int,
+        account_share_percent: int | None,
+    ) -> None:
+        self._database = database
+        self._rooms = rooms
+        self._booking_ids = booking_ids
+        self._keys = keys
+        self._commands = commands
+        self._rollout = rollout
+        self._unpaid = unpaid
+        self._quote_tokens = quote_tokens
+        self._rejections = rejections
+        self._hold_seconds = hold_seconds
+        self._account_share_percent = account_share_percent
+        self._responses = BookingResponses(database, rejections)
+
+    @operation(
+        "POST /bookings/init",
+        access=Access.USER,
+        quick=msgspec.json.Decoder(QuickInitBooking),
+        summary="Ask for a stay",
+        responses={
+            201: ResponseSpec(BookingOut, "Reserved: the request waited for it.", WAITED_HEADERS),
+            202: ResponseSpec(PendingStay, ACCEPTED, ACCEPTED_HEADERS),
+            404: ResponseSpec(Problems, "The hotel has no such room."),
+            403: ResponseSpec(Problems, "The quote was given to another account."),
+            409: ResponseSpec(
+                RefusedBooking,
+                "Refused: `reason` is the reason. If the account itself holds rooms of these nights without paying, "
+                "`unpaid_bookings` are its bookings: pay for them, cancel them, or let them end.",
+            ),
+            429: ResponseSpec(
+                TooManyUnpaid,
+                "Too many requests, or too many bookings of this account that are not paid: they are named.",
+                {"Retry-After": "In how many seconds to try again."},
+            ),
+        },
+        example=Example(
+            status=202,
+            body={
+                "hotel_id": 1,
+                "room_id": 1,
+                "check_in_date": "2026-12-24",
+                "check_out_date": "2026-12-27",
+                "rooms_count": 1,
+            },
+        ),
+        headers=STEERING,
+        links=dict.fromkeys(_AFTER_INIT, _NEW_BOOKING),
+        unversioned=Unversioned(statuses={201: 200}),
+    )
+    async def init(self, context: RequestContext[InitBooking, NoQuery]) -> Response:
+        """Ask for a stay: 202 PENDING. A request that waits (`Prefer: wait=5`) gets 201 with the booking, or 409.
+
+        With an `Idempotency-Key` the same request can be sent again, and stays one booking. A `quote` of `POST /quotes`
+        is decided at its price, as long as it is valid.
+        """
+        stay, user_id = context.body, context.caller.user_id
+        offer = await accept_offer(stay, user_id, self._quote_tokens)
+        ids = await self._admitted_ids(context, offer)
+        facts = await self._rooms.facts(stay.room_id)
+        agreed = {"stay_times": None if facts is None else facts.stay_times, **offer}
+        command = ReserveStay(
+            room_id=stay.room_id,
+            booking_id=ids.booking_id,
+            user_id=user_id,
+            hotel_id=stay.hotel_id,
+            check_in=stay.check_in_date,
+            check_out=stay.check_out_date,
+            rooms_count=stay.rooms_count,
+            hold_seconds=self._hold_seconds,
+            account_share_percent=self._account_share_percent,
+            **agreed,
+        )
+        try:
+            event = await self._commands.send_command(command, context.wait_seconds, command_id=ids.command_id)
+        except NothingDone:
+            self._unpaid.forget(user_id, ids.booking_id)
+            raise
+        except Problem:
+            self._unpaid.unanswered(user_id, ids.booking_id)
+            raise
+        if event is not None:
+            return await self._stay_response(event, ids.booking_id, context)
+        pending = _pending_stay(ids.booking_id, user_id, stay)
+        return accepted_response(context, await self._status_after_wait(context, pending))
+
+    async def _admitted_ids(self, context: RequestContext[InitBooking, NoQuery], offer: Mapping[str, Any]) -> Ids:
+        """Return the ids of a request for a stay, which counts as an unpaid booking if it is a new one.
+
+        Args:
+            context: the request.
+            offer: the plan, the people and the quote that `accept_offer` returned.
+
+        Raises:
+            Problem: as `IdempotencyKeys.ids`; 404, 409 or 422 for a stay that makes no sense, and 409 for a quote that
+                has expired; 429 at the account's cap.
+        """
+        stay, user_id = context.body, context.caller.user_id
+        party: Party | None = offer.get("party")
+        quoted: Quoted | None = offer.get("quoted")
+        booking_id = self._booking_ids.issue(user_id)
+        key = context.request.headers.get(IDEMPOTENCY_KEY.name)
+        request_id = (
+            booking_id
+            if key is None
+            else uuid5(NAMESPACE_OID, f"request:{user_id}:{endpoint_of(context.request)}:{key}")
+        )
+        admitted = False
+
+        async def accept() -> None:
+            nonlocal admitted
+            facts = accept_room(stay, await self._rooms.facts(stay.room_id))
+            accept_stay(stay.check_in_date, stay.check_out_date, today_at(facts.time_zone))
+            self._rollout.must_be_charged_right(facts.currency)
+            accept_party(party, stay.rooms_count, facts)
+            # The log's time decides; this spares a command that would be refused.
+            if quoted is not None and quoted.good_until < datetime.now(UTC):
+                raise refusal(Rejection.QUOTE_EXPIRED)
+            await self._unpaid.admit(user_id, request_id)
+            admitted = True
+
+        # One command alone reserves a booking, so the booking's id can be the command's too.
+        new_ids = Ids(format_id(booking_id), booking_id)
+        ids = None
+        try:
+            ids = await self._keys.ids(context.request, user_id, stay, lambda: new_ids, accept)
+        finally:
+            if admitted and ids == new_ids:
+                self._unpaid.accepted(user_id, request_id, booking_id)
+            elif admitted:
+                # The request is refused, or a repeated one, which was counted before.
+                self._unpaid.withdraw(user_id, request_id)
+        return ids
+
+    async def _status_after_wait(self, context: Context, pending: QuickPendingStay) -> QuickPendingStay:
+        """Return the stay with the status that it has by now, if the request waited for its decision in vain."""
+        if not context.wait_seconds:
+            return pending
+        async with self._database.reading() as connection:
+            row = await bookings.booking_status(connection, pending.id, pending.user_id)
+        return pending if row is None else msgspec.structs.replace(pending, booking_status=shown_status(row[0]))
+
+    async def _stay_response(
+        self, event: Message, booking_id: UUID, context: RequestContext[InitBooking, NoQuery]
+    ) -> Response:
+        if isinstance(event, BookingRejected):
+            user_id, plan_id = context.caller.user_id, context.body.plan_id
+            raise await self._rejections.problem(event.reason, booking_id, user_id, event, plan_id)
+        raise_if_refused(event)
+        # Clients without a version expect the row's times, which only the ledger has.
+        is_whole = isinstance(event, BookingReserved) and (event.sale is None or event.stay_times is not None)
+        if isinstance(event, BookingReserved) and is_whole and not context.mount.unversioned:
+            return json_response(201, reserved_booking(event, context.caller.user_id), waited_headers(context))
+        # The command may also be one that was decided before: the ledger has the booking as it is now.
+        return await self._responses.booking(booking_id, 201, context)
+
+
+def _pending_stay(booking_id: UUID, user_id: int, stay: InitBooking) -> QuickPendingStay:
+    return QuickPendingStay(
+        id=booking_id,
+        booking_status=BookingStatus.PENDING,
+        user_id=user_id,
+        hotel_id=stay.hotel_id,
+        room_id=stay.room_id,
+        check_in_date=stay.check_in_date,
+        check_out_date=stay.check_out_date,
+        rooms_count=stay.rooms_count,
+    )
