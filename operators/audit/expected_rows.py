@@ -76,9 +76,9 @@ class Payment:
 
     def settle(self) -> None:
         """Let no more be closed, retained or due than is left; the state follows, unless it pays its booking."""
-        self.closed = min(self.closed, self.left)
-        self.retained = min(self.policy, self.left - self.closed)
-        self.due = min(self.due, self.left - self.closed - self.retained)
+        self.retained = min(self.policy, self.left)
+        self.closed = min(self.closed, self.left - self.retained)
+        self.due = min(self.due, self.left - self.retained - self.closed)
         if self.state != "kept":
             self.state = "refund_requested" if self.due else "refunded"
 
