@@ -121,7 +121,7 @@ def _expected_lines(booking: Booking, sale: Event, terms: Event, plan: Event, no
 
 def _night_prices(booking: Booking, sale: Event, plan: Event, now_ms: int) -> list[int]:
     """Return the price of each night in all rooms; none, if a quote may have had another price of a night."""
-    if any(night.priced_at is not None and night.priced_at > now_ms - MAX_QUOTE_AGE_MS for night in booking.nights):
+    if any(night.priced_at is not None and night.priced_at >= now_ms - MAX_QUOTE_AGE_MS for night in booking.nights):
         return []
     adults = max(0, sale["party"]["adults"] - plan.get("included_adults", 2) * booking.rooms)
     bands = plan.get("child_bands", [])
