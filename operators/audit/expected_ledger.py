@@ -109,7 +109,7 @@ class ExpectedLedger:
             self._mismatch(f"{_name(event)}: its nights cost {list(amounts)}, and all of it {booking.amount}")
 
     def _check_sale(self, event: Event, booking: Booking, sale: Event) -> None:
-        """Check that the sums of the sale add up, and that it is by terms of its room and costs what they say."""
+        """Check that the sums of the sale add up, and that it follows the terms of its room."""
         for fault in faults_of_sums(booking, sale):
             self._mismatch(f"{_name(event)}: {fault}")
         if not booking.nights or len(booking.nights) != len(days_of(booking.check_in, booking.check_out)):

@@ -13,7 +13,7 @@ class ExpectedRooms:
 
     Attributes:
         now_ms: the log's time of the event that is applied, in milliseconds since 1970.
-        appliers: what applies an event, by its type.
+        appliers: the function that applies an event, by its type.
     """
 
     def __init__(self, wrong: Callable[[Check, str], None]) -> None:

@@ -1,7 +1,7 @@
 """The price and the costs of a stay by the sale terms on the log, by the auditor's own arithmetic.
 
-An event does not say whether its stay was sold by a quote. A quote is at most a day old, so the terms of a sale may be
-those that were in force until a day ago, and prices of nights are compared if none has changed for so long.
+No event shows whether its stay was sold by a quote. A quote is at most a day old, so the terms of a sale may be those
+that were in force until a day ago, and prices of nights are compared if none has changed for so long.
 """
 
 from collections.abc import Iterator, Sequence

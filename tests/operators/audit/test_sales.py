@@ -36,6 +36,7 @@ from tests.workers.decisions.words_of_sale import (
     TERMS,
     TERMS_SET,
     policy,
+    wall,
 )
 from topics.messages.events import BookingReserved, Event
 from topics.messages.sale import CancellationStep, Meals, Party, PriceLine
@@ -128,7 +129,7 @@ def test_a_sale_by_the_terms_of_its_room_is_right(reserved: BookingReserved) -> 
         ),
         (sold(steps=SALE.steps[1:]), "its cancellation costs 5000 until 2026-03-09 15:00:00, 10000 until check-in"),
         (
-            sold(steps=(replace(SALE.steps[0], until=SALE.steps[0].until + DAY), *SALE.steps[1:])),
+            sold(steps=(replace(SALE.steps[0], until=wall(8)), *SALE.steps[1:])),
             "its cancellation costs 0 until 2026-03-08 15:00:00",
         ),
         (sold(steps=(*SALE.steps[:2], CancellationStep(kept_minor=0))), "its cancellation costs "),
@@ -143,8 +144,9 @@ def test_a_quote_keeps_terms_and_prices_for_a_day() -> None:
     """The steps keep the check-in time that the hotel had when it quoted."""
     for story in ((NEWER,), (DEARER,), (NEWER, DEARER)):
         assert problems(OPENED, TERMS_SET, *story, ON_TERMS, at=NOON + QUOTE) == ""
-    for story, named in ((NEWER, "sold by version 1 of the room's terms, which are at 2"), (DEARER, "lines is ")):
-        assert named in problems(OPENED, TERMS_SET, story, ON_TERMS, at=NOON + QUOTE + MILLISECOND)
+    one: Event
+    for one, named in ((NEWER, "sold by version 1 of the room's terms, which are at 2"), (DEARER, "lines is ")):
+        assert named in problems(OPENED, TERMS_SET, one, ON_TERMS, at=NOON + QUOTE + MILLISECOND)
 
     hours = [None if step.until is None else step.until + timedelta(hours=1) for step in SALE.steps]
     later = tuple(replace(step, until=until) for step, until in zip(SALE.steps, hours, strict=True))
@@ -208,12 +210,11 @@ def test_a_step_that_other_zone_data_ended_is_checked_by_its_amount_alone() -> N
 
 
 def test_a_stay_that_ends_at_the_hotel_without_its_policy_is_named() -> None:
-    free = but(SALE, no_show_kept_minor=0)
     for end, right in ((DID_NOT_ARRIVE, kept(100_00)), (but(LEFT, freed_from=march(11)), kept(150_00, 50))):
         story = SOLD if end is DID_NOT_ARRIVE else (*SOLD, ARRIVED)
         assert problems(*story, but(end, policy=right), at=CHECK_IN) == ""
         for wrong in (None, kept(0), replace(right, percent=99)):
             assert "by its policy" in problems(*story, but(end, policy=wrong), at=CHECK_IN)
-    unpunished = but(ON_TERMS, sale=free)
+    unpunished = sold(no_show_kept_minor=0)
     assert "NO_SHOW with None" in problems(*SOLD[:2], unpunished, *SOLD[3:], but(DID_NOT_ARRIVE, policy=None))
     assert "NO_SHOW costs 0" in problems(*BOUGHT, but(DID_NOT_ARRIVE, policy=None))

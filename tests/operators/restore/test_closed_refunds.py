@@ -33,7 +33,7 @@ AGAIN = back(100_00, 100_00)
 def test_a_refund_that_was_closed_and_made_by_hand_is_due_again_when_that_fails(
     events: tuple[BookingEvent, ...], status: str
 ) -> None:
-    """The ledger counts it so: what was closed went back by hand, and the hotel keeps its own part."""
+    """As in the ledger: the closed amount went back by hand, and the hotel keeps its own part."""
     story = [event for event in (*SOLD, cancelled(policy(100_00)), AGAIN, *events) if isinstance(event, BookingEvent)]
     logged = [
         (event, Envelope(id=f"event-{number}", type=event.message_type, source="", subject=str(ADAS), time=at), at)

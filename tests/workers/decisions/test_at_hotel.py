@@ -301,7 +301,7 @@ def test_guests_who_do_not_arrive_free_the_nights_that_are_not_past(
     assert booked(scenario) == rooms
 
 
-def test_a_month_after_check_out_it_is_too_late_to_say_that_nobody_arrived() -> None:
+def test_a_no_show_is_recorded_until_a_month_after_check_out() -> None:
     """A slip with an old stay refunds nothing; a no-show that was recorded in time is still known."""
     for at in (CHECK_OUT + A_MONTH, CHECK_OUT + YEARS, datetime.max.replace(tzinfo=UTC)):
         given(*ON_TERMS).when(NO_SHOW, at=at).then(refused(NO_SHOW, Refusal.STAY_OVER, S.CONFIRMED))
