@@ -83,7 +83,10 @@ class StaysAtHotel:
         headers=_STEERING,
     )
     async def no_show(self, context: Context) -> Response:
-        """Record after check-in that nobody arrived: the nights to come are on sale again, and the policy counts."""
+        """Record that nobody arrived: the nights to come are on sale again, and the policy counts.
+
+        A hotel records it from its check-in time until 30 days after check-out.
+        """
         return await self._record(context, MarkNoShow)
 
     async def _record(self, context: Context, make: Callable[..., HotelCommand]) -> Response:

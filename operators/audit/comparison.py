@@ -12,7 +12,7 @@ from operators.audit.report import Check, Report
 def compare(expected: ExpectedLedger, ledger: Ledger, report: Report) -> None:
     """Report every row that differs, and every booking that a decision left incomplete."""
     _compare(
-        {f"room {room_id}, night {day}": night.as_row() for (room_id, day), night in expected.nights.items()},
+        {f"room {room_id}, night {day}": night.as_row() for (room_id, day), night in expected.rooms.nights.items()},
         {f"room {room_id}, night {day}": night for (room_id, day), night in ledger.nights.items()},
         report,
     )
@@ -25,14 +25,14 @@ def compare(expected: ExpectedLedger, ledger: Ledger, report: Report) -> None:
         report,
     )
     _compare(
-        {f"room {room_id}, block {id_}": block.as_row() for (room_id, id_), block in expected.blocks.items()},
+        {f"room {room_id}, block {id_}": block.as_row() for (room_id, id_), block in expected.rooms.blocks.items()},
         {f"room {room_id}, block {id_}": block for (room_id, id_), block in ledger.blocks.items()},
         report,
     )
     _compare(
         {
             f"sale terms of room {room_id}": LedgerTerms(terms["version"], terms)
-            for room_id, terms in expected.terms.items()
+            for room_id, terms in expected.rooms.terms.items()
         },
         {f"sale terms of room {room_id}": terms for room_id, terms in ledger.terms.items()},
         report,

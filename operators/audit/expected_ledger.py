@@ -1,15 +1,18 @@
-"""Computes the rows that the ledger should have, from the events alone, and checks every event."""
+"""Computes the bookings that the ledger should have, from the events alone, and checks every event."""
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import date, timedelta
-from fractions import Fraction
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
-from operators.audit.amounts import rounded
-from operators.audit.expected_rows import Block, Booking, Event, Night, Payment, has_ended, kept_by, milliseconds
+from operators.audit.expected_rooms import ExpectedRooms
+from operators.audit.expected_rows import Booking, Event, Payment, days_of, has_ended, kept_by, milliseconds
+from operators.audit.expected_sales import (
+    faults_of_cancellation,
+    faults_of_sale,
+    faults_of_sums,
+    kept_of_early_departure,
+)
 from operators.audit.report import Check, Report
 
 #: A booking remembers no more of its replaced guest lists.
@@ -20,25 +23,17 @@ _parse = msgspec.json.Decoder().decode
 
 
 class ExpectedLedger:
-    """The nights, bookings, blocks and sale terms after the events so far."""
+    """The rooms and the bookings after the events so far."""
 
     def __init__(self, report: Report) -> None:
-        self.nights: dict[tuple[int, str], Night] = {}
+        self.rooms = ExpectedRooms(self._wrong)
         self.bookings: dict[str, Booking] = {}
-        self.blocks: dict[tuple[int, str], Block] = {}
-        self.terms: dict[int, Event] = {}
         self._report = report
         self._partitions_of: dict[int, set[int]] = {}
         self._where: tuple[int, int, str] = (0, 0, "")
         self._time = 0
         self._appliers: dict[str, Callable[[Event], None]] = {
-            "inventory.opened.v1": self._on_opened,
-            "inventory.changed.v1": self._on_changed_nights,
-            "inventory.changed.v2": self._on_changed_ranges,
-            "inventory.unchanged.v1": self._on_unchanged,
-            "inventory.sale_terms_changed.v1": self._on_sale_terms_changed,
-            "inventory.blocked.v1": self._on_blocked,
-            "inventory.block_released.v1": self._on_block_released,
+            **self.rooms.appliers,
             "booking.reserved.v1": self._on_reserved,
             "booking.rejected.v1": self._on_rejected,
             "booking.guests_added.v1": self._on_guests_added,
@@ -72,7 +67,7 @@ class ExpectedLedger:
             return
         try:
             event = _parse(value)
-            self._time = milliseconds(time) or 0
+            self._time = self.rooms.now_ms = milliseconds(time) or 0
             self._check_partition(event["room_id"], partition)
             apply(event)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -92,143 +87,41 @@ class ExpectedLedger:
         partition, sequence, kind = self._where
         self._report.add(check, f"partition {partition}, sequence {sequence}, {kind}: {sentence}")
 
-    # Nights.
-
-    def _on_opened(self, event: Event) -> None:
-        for day in _days(event["first_night"], event["end_night"]):
-            key = (event["room_id"], day)
-            if key in self.nights:
-                self._mismatch(f"room {key[0]}, night {day}: opened a second time")
-            else:
-                self.nights[key] = Night(event, day)
-                self._check_counts(self.nights[key])
-
-    def _on_changed_nights(self, event: Event) -> None:
-        self._change(event, event["nights"])
-
-    def _on_changed_ranges(self, event: Event) -> None:
-        for each in event["ranges"]:
-            self._change(event, _days(each["first_night"], each["end_night"]))
-
-    def _change(self, event: Event, days: Iterable[str]) -> None:
-        for day in days:
-            night = self.nights.get((event["room_id"], day))
-            if night is None:
-                self._mismatch(f"room {event['room_id']}, night {day}: changed but never opened")
-                continue
-            night.price = _or(event.get("price_minor"), night.price)
-            night.surge = _or(event.get("surge_milli"), night.surge)
-            night.closed = _or(event.get("closed"), night.closed)
-            night.total = _or(event.get("total_count"), night.total)
-            night.allowance = _or(event.get("allowance_count"), night.allowance)
-            self._check_counts(night)
-
-    def _on_unchanged(self, event: Event) -> None:
-        """Do nothing: the event changes nothing."""
-
-    def _take(self, booking: Booking, *, reserved: int = 0, booked: int = 0, first_night: str | None = None) -> None:
-        """Count rooms at the nights of a booking, or at those from `first_night` (ISO 8601) on."""
-        for night in booking.nights:
-            if first_night is not None and night.day < first_night:
-                continue
-            night.reserved += reserved * booking.rooms
-            night.booked += booked * booking.rooms
-            self._check_counts(night)
-
-    def _check_counts(self, night: Night) -> None:
-        limit, taken = night.total + night.allowance, night.reserved + night.booked + night.blocked
-        if taken > limit or night.reserved < 0 or night.booked < 0 or night.blocked < 0 or night.allowance < 0:
-            self._wrong(
-                Check.NO_OVERSOLD_NIGHT,
-                f"room {night.room_id}, night {night.day}: {night.booked} booked, {night.reserved} reserved "
-                f"and {night.blocked} blocked of {limit}",
-            )
-
-    # Blocks and sale terms.
-
-    def _on_sale_terms_changed(self, event: Event) -> None:
-        known = self.terms.get(event["room_id"])
-        if known is not None and known["version"] >= event["terms"]["version"]:
-            self._mismatch(f"room {event['room_id']}: sale terms {event['terms']['version']} follow {known['version']}")
-        self.terms[event["room_id"]] = event["terms"]
-
-    def _on_blocked(self, event: Event) -> None:
-        key = (event["room_id"], event["block_id"])
-        if key in self.blocks:
-            self._mismatch(f"block {key[1]} of room {key[0]}: made a second time")
-            return
-        block = self.blocks[key] = Block(event)
-        if block.rooms < 1 or not _days(block.first_night, block.end_night):
-            nights = f"from {block.first_night} to {block.end_night}"
-            self._mismatch(f"block {key[1]} of room {key[0]}: {block.rooms} rooms {nights}")
-        self._block(event, block.rooms)
-
-    def _on_block_released(self, event: Event) -> None:
-        key = (event["room_id"], event["block_id"])
-        block = self.blocks.get(key)
-        if block is None or block.released:
-            happened = "never made" if block is None else "released before"
-            self._mismatch(f"block {key[1]} of room {key[0]}: released, and {happened}")
-            return
-        if (block.first_night, block.end_night, block.rooms) != (
-            event["first_night"],
-            event["end_night"],
-            event["rooms_count"],
-        ):
-            self._mismatch(f"block {key[1]} of room {key[0]}: other nights or rooms are released than were blocked")
-        block.released = True
-        self._block(event, -event["rooms_count"])
-
-    def _block(self, event: Event, rooms: int) -> None:
-        for day in _days(event["first_night"], event["end_night"]):
-            night = self.nights.get((event["room_id"], day))
-            if night is None:
-                self._mismatch(f"room {event['room_id']}, night {day}: blocked but never opened")
-                continue
-            night.blocked += rooms
-            self._check_counts(night)
-
     # First events of a booking.
 
     def _on_reserved(self, event: Event) -> None:
         if self._is_new(event):
-            booking = Booking(event, "RESERVED", list(self._open_nights(event)))
+            booking = Booking(event, "RESERVED", list(self.rooms.nights_of_stay(event)))
             if not booking.nights:
                 self._mismatch(f"booking {event['booking_id']}: reserved without a night")
             self._check_amounts(event, booking)
-            self._check_sale(event, booking)
+            if booking.sale is not None:
+                self._check_sale(event, booking, booking.sale)
             self.bookings[event["booking_id"]] = booking
-            self._take(booking, reserved=1)
+            self.rooms.take(booking, reserved=1)
 
     def _check_amounts(self, event: Event, booking: Booking) -> None:
         """Check the amounts by night, which events of 0.1.0 do not have."""
         amounts = booking.night_amounts
         if amounts and (
-            len(amounts) != len(_days(booking.check_in, booking.check_out)) or sum(amounts) != booking.amount
+            len(amounts) != len(days_of(booking.check_in, booking.check_out)) or sum(amounts) != booking.amount
         ):
             self._mismatch(f"{_name(event)}: its nights cost {list(amounts)}, and all of it {booking.amount}")
 
-    def _check_sale(self, event: Event, booking: Booking) -> None:
-        """Check that the lines of the price make up the amount, and that no more than the amount is ever kept."""
-        sale = booking.sale
-        if sale is None:
+    def _check_sale(self, event: Event, booking: Booking, sale: Event) -> None:
+        """Check that the sums of the sale add up, and that it follows the terms of its room."""
+        for fault in faults_of_sums(booking, sale):
+            self._mismatch(f"{_name(event)}: {fault}")
+        if not booking.nights or len(booking.nights) != len(days_of(booking.check_in, booking.check_out)):
             return
-        lines = [line for line in sale["lines"] if not line.get("included")]
-        total = sum(line["amount_minor"] for line in lines)
-        later = sum(line["amount_minor"] for line in lines if line.get("collected") == "at_hotel")
-        prepaid = booking.terms == "prepaid"
-        if (booking.amount, sale["at_hotel_minor"]) != ((total - later, later) if prepaid else (total, total)):
-            self._mismatch(
-                f"{_name(event)}: it costs {booking.amount} and {sale['at_hotel_minor']} at the hotel, "
-                f"and its lines sum to {total} with {later} at the hotel"
-            )
-        kept = [sale["no_show_kept_minor"], *(step["kept_minor"] for step in sale["steps"])]
-        if (
-            not sale["steps"]
-            or sale["steps"][-1].get("until") is not None
-            or not 0 <= min(kept) <= max(kept) <= booking.amount
-        ):
-            self._mismatch(f"{_name(event)}: its policy keeps {kept} of {booking.amount}")
+        version = sale["terms_version"]
+        terms = self.rooms.terms_of_sale(booking.room_id, version)
+        if terms is None:
+            present = self.rooms.present_terms(booking.room_id)["version"]
+            self._mismatch(f"{_name(event)}: sold by version {version} of the room's terms, which are at {present}")
+            return
+        for fault in faults_of_sale(booking, sale, terms, self._time):
+            self._mismatch(f"{_name(event)}: {fault}")
 
     def _on_rejected(self, event: Event) -> None:
         if self._is_new(event):
@@ -239,14 +132,6 @@ class ExpectedLedger:
         if known is not None:
             self._illegal(event, known)
         return known is None
-
-    def _open_nights(self, event: Event) -> Iterator[Night]:
-        for day in _days(event["check_in"], event["check_out"]):
-            night = self.nights.get((event["room_id"], day))
-            if night is None:
-                self._wrong(Check.NO_OVERSOLD_NIGHT, f"room {event['room_id']}, night {day}: reserved but never opened")
-            else:
-                yield night
 
     # Later events of a booking.
 
@@ -303,7 +188,7 @@ class ExpectedLedger:
         if not _may_be_confirmed(event, booking):
             how = f"{'' if event['payment_intent'] else 'un'}paid{' and late' if event['late'] else ''}"
             self._mismatch(f"{_name(event)}: confirmed from {booking.status}, {how}: no legal transition")
-        self._take(booking, reserved=-1 if booking.status in LIVE else 0, booked=1)
+        self.rooms.take(booking, reserved=-1 if booking.status in LIVE else 0, booked=1)
         booking.status = "CONFIRMED"
         booking.hold_until = None
         if event.get("payment_intent"):
@@ -316,10 +201,10 @@ class ExpectedLedger:
         self._check_cancellation(event, booking)
         booking.policy = event.get("policy")
         if booking.status in LIVE:
-            self._take(booking, reserved=-1)
+            self.rooms.take(booking, reserved=-1)
         else:
             booking.freed_from = event.get("freed_from")
-            self._take(booking, booked=-1, first_night=booking.freed_from)
+            self.rooms.take(booking, booked=-1, first_night=booking.freed_from)
         booking.status = "CANCELLED"
         booking.hold_until = None
         booking.cancel_reason = event["reason"]
@@ -336,12 +221,10 @@ class ExpectedLedger:
         ):
             self._mismatch(f"{_name(event)}: {booking.status}, and its nights are free from {freed_from} on")
         policy = event.get("policy")
-        steps = [] if booking.sale is None else booking.sale["steps"]
-        if policy is not None and (
-            event["reason"] != "by_guest"
-            or booking.status in LIVE
-            or (policy["kept_minor"], policy.get("percent")) not in {(s["kept_minor"], s.get("percent")) for s in steps}
-        ):
+        if event["reason"] == "by_guest" and booking.status not in LIVE and booking.sale is not None:
+            for fault in faults_of_cancellation(booking, booking.sale, policy, self._time):
+                self._mismatch(f"{_name(event)}: {fault}")
+        elif policy is not None:
             self._mismatch(f"{_name(event)}: {booking.status}, cancelled {event['reason']}, and {policy} is kept")
         if policy is not None and (milliseconds(policy.get("until")) or self._time + 1) <= self._time:
             self._mismatch(f"{_name(event)}: cancelled after {policy['until']}, by the policy until then")
@@ -371,7 +254,8 @@ class ExpectedLedger:
             return
         if not booking.check_in <= freed_from < booking.check_out:
             self._mismatch(f"{_name(event)}: left early, and its nights are free from {freed_from} on")
-        self._end(event, booking, self._kept_of_early(booking, freed_from))
+        percent = 100 if booking.sale is None else booking.sale["early_departure_percent"]
+        self._end(event, booking, kept_of_early_departure(booking, freed_from), percent)
 
     def _on_no_show(self, event: Event) -> None:
         booking = self._changing(event, {"CONFIRMED"})
@@ -380,23 +264,16 @@ class ExpectedLedger:
         booking.status = "NO_SHOW"
         if not booking.check_in <= event["freed_from"] <= booking.check_out:
             self._mismatch(f"{_name(event)}: nobody arrived, and its nights are free from {event['freed_from']} on")
-        self._end(event, booking, booking.amount if booking.sale is None else booking.sale["no_show_kept_minor"])
+        self._end(event, booking, booking.amount if booking.sale is None else booking.sale["no_show_kept_minor"], None)
 
-    def _end(self, event: Event, booking: Booking, kept: int) -> None:
-        """Put the nights from the event's on sale again, and check the amount that the hotel keeps."""
+    def _end(self, event: Event, booking: Booking, kept: int, percent: int | None) -> None:
+        """Put the nights from the event's on sale again, and check the policy that counts for the end of the stay."""
         booking.freed_from, booking.policy = event["freed_from"], event.get("policy")
-        self._take(booking, booked=-1, first_night=booking.freed_from)
+        self.rooms.take(booking, booked=-1, first_night=booking.freed_from)
         if kept_by(booking) != kept:
             self._mismatch(f"{_name(event)}: {booking.status} costs {kept_by(booking)}, by its policy {kept}")
-
-    def _kept_of_early(self, booking: Booking, freed_from: str) -> int:
-        """Return what is kept of the amount, if the nights from `freed_from` on are left unused."""
-        if booking.sale is None:
-            return booking.amount
-        days = _days(booking.check_in, booking.check_out)
-        unused = sum(amount for day, amount in zip(days, booking.night_amounts, strict=False) if day >= freed_from)
-        percent = Fraction(booking.sale["early_departure_percent"], 100)
-        return min(booking.amount, rounded(booking.amount - unused + unused * percent, booking.currency))
+        elif booking.policy is None or booking.policy.get("percent") != percent:
+            self._mismatch(f"{_name(event)}: {booking.status} with {booking.policy}, by its policy {percent} percent")
 
     def _on_expired(self, event: Event) -> None:
         booking = self._changing(event, LIVE, by_time=True)
@@ -405,7 +282,7 @@ class ExpectedLedger:
                 self._wrong(
                     Check.HOLDS_END_ON_TIME, f"{_name(event)}: its hold ended {_early(booking.hold_until, self._time)}"
                 )
-            self._take(booking, reserved=-1)
+            self.rooms.take(booking, reserved=-1)
             booking.status = "EXPIRED"
             booking.hold_until = None
 
@@ -616,9 +493,3 @@ def _early(hold_until: int | None, time: int) -> str:
 
 def _or(new: Any, old: Any) -> Any:
     return old if new is None else new
-
-
-@lru_cache(maxsize=10_000)
-def _days(first: str, end: str) -> tuple[str, ...]:
-    start = date.fromisoformat(first)
-    return tuple((start + timedelta(days=n)).isoformat() for n in range((date.fromisoformat(end) - start).days))

@@ -1,6 +1,7 @@
 """The rows that the ledger should have, while the events are applied: nights, payments, bookings and blocks."""
 
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from operators.audit.ledger import LedgerBlock, LedgerBooking, LedgerNight, LedgerPayment
@@ -10,11 +11,14 @@ Event: TypeAlias = dict[str, Any]
 
 
 class Night:
-    """One night of a room after the events so far."""
+    """One night of a room after the events so far.
+
+    `priced_at` is the time at which its price or surge changed last, in milliseconds since 1970; None: never.
+    """
 
     __slots__ = (
-        "allowance", "blocked", "booked", "closed", "currency", "day", "hotel_id", "price", "reserved", "room_id",
-        "surge", "total",
+        "allowance", "blocked", "booked", "closed", "currency", "day", "hotel_id", "price", "priced_at", "reserved",
+        "room_id", "surge", "total",
     )  # fmt: skip
 
     def __init__(self, event: Event, day: str) -> None:
@@ -29,6 +33,7 @@ class Night:
         self.blocked = 0
         self.allowance = 0
         self.surge = 1000
+        self.priced_at: int | None = None
         self.closed = False
 
     def as_row(self) -> LedgerNight:
@@ -76,9 +81,9 @@ class Payment:
 
     def settle(self) -> None:
         """Let no more be closed, retained or due than is left; the state follows, unless it pays its booking."""
-        self.closed = min(self.closed, self.left)
-        self.retained = min(self.policy, self.left - self.closed)
-        self.due = min(self.due, self.left - self.closed - self.retained)
+        self.retained = min(self.policy, self.left)
+        self.closed = min(self.closed, self.left - self.retained)
+        self.due = min(self.due, self.left - self.retained - self.closed)
         if self.state != "kept":
             self.state = "refund_requested" if self.due else "refunded"
 
@@ -169,3 +174,10 @@ def kept_by(booking: Booking) -> int:
 def milliseconds(time: str | None) -> int | None:
     """Return a time (RFC 3339) in milliseconds since 1970."""
     return None if time is None else round(datetime.fromisoformat(time).timestamp() * 1000)
+
+
+@lru_cache(maxsize=10_000)
+def days_of(first: str, end: str) -> tuple[str, ...]:
+    """Return the nights from a day to another, which is not in it (ISO 8601)."""
+    start = date.fromisoformat(first)
+    return tuple((start + timedelta(days=n)).isoformat() for n in range((date.fromisoformat(end) - start).days))

@@ -253,7 +253,10 @@ class DisputeMade:
 
 @dataclass
 class Paid:
-    """The money of one payment that left again: refunds and disputes by their ids, and what an operator closed."""
+    """The money of one payment that left again: refunds and disputes by their ids, and what an operator closed.
+
+    `policy_minor` is kept by the policy of the booking.
+    """
 
     amount_minor: int = 0
     currency: str = ""
@@ -261,6 +264,7 @@ class Paid:
     disputes: dict[str, DisputeMade] = field(default_factory=dict)
     closed_minor: int = 0
     closed: datetime | None = None
+    policy_minor: int = 0
 
     @property
     def refunded_minor(self) -> int:
@@ -273,9 +277,9 @@ class Paid:
         return sum(dispute.amount_minor for dispute in self.disputes.values() if dispute.status == "lost")
 
     def balance(self) -> None:
-        """Let no more be closed than refunds and lost disputes have left."""
-        left_minor = max(0, self.amount_minor - self.refunded_minor - self.lost_minor)
-        self.closed_minor = min(self.closed_minor, left_minor)
+        """Let no more be closed than refunds and lost disputes have left beside what the policy keeps."""
+        left_minor = self.amount_minor - self.refunded_minor - self.lost_minor - self.policy_minor
+        self.closed_minor = min(self.closed_minor, max(0, left_minor))
 
     def ours(self) -> list[RefundMade]:
         """Return the refunds that payments made, the oldest first."""
@@ -354,6 +358,8 @@ class BookingPayments:
                 self._set(self._session(event.session_id), time, status="complete")
                 if event.payment_intent is not None and event.payment_intent not in self.paid:
                     self.paid[event.payment_intent] = Paid(event.amount_minor, event.currency)
+                if isinstance(event, RefundRequested):
+                    self.paid[event.payment_intent].policy_minor = event.retained_minor
             case BookingCancelled(reason=CancelReason.PAYMENT_CLOSED):
                 self._set(self._last(), time, status="expired")
             case PaymentDeclined(failure=failure) if failure.startswith(SESSION_REFUSED):

@@ -56,6 +56,7 @@ from topics.messages.values import (
     StayTimes,
     Terms,
 )
+from topics.zones import ZONE_DATA_VERSION
 from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve
 
 FIRST = date(2027, 2, 27)
@@ -278,7 +279,7 @@ def at_the_desk(today: date) -> Sequence[Command]:
     times = StayTimes(time_zone="UTC", check_in_time=time(), check_out_time=time(11))
     policy = CancellationPolicy(
         id="strict",
-        steps=(PolicyStep(hours_before=24 * 30, kept=Kept(nights=1)),),
+        steps=(PolicyStep(hours_before=24 * 365, kept=Kept(nights=1)),),
         no_show=Kept(percent=25),
         early_departure_percent=50,
     )
@@ -326,7 +327,7 @@ def desk_clock(command: Command, today: date) -> StayClock | None:
         check_out_at=T0 + timedelta(days=20),
         today=today,
         step_ends=(T0 - timedelta(days=1), None),
-        zone_data="2026.6",
+        zone_data=ZONE_DATA_VERSION,
     )
 
 

@@ -1,6 +1,7 @@
 """Decisions of the hotel on the days of a stay: arrival, departure, early departure, and guests who do not arrive."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from typing import Final
 
 from pricing.policy import early_departure_kept_minor
 from topics.messages.commands import CheckIn, CheckOut, MarkNoShow
@@ -10,6 +11,10 @@ from topics.messages.values import BookingStatus, RefundReason, Refusal
 from workers.decisions.answers import refused, repeated
 from workers.decisions.booking import refund_but
 from workers.decisions.state import Booking, State
+
+#: A no-show is recorded until so long after check-out. Hotels record it the next day, or when they close their month. A
+#: slip with an older stay would refund, for good, a stay that guests slept in, where the policy keeps only a part.
+MAX_NO_SHOW_DELAY: Final = timedelta(days=30)
 
 
 def check_in(state: State, command: CheckIn, now: datetime) -> tuple[Event, ...]:
@@ -61,7 +66,10 @@ def _early_departure(booking: Booking, freed_from: date) -> AppliedPolicy:
 
 
 def mark_no_show(state: State, command: MarkNoShow, now: datetime) -> tuple[Event, ...]:
-    """Record that nobody arrived, after check-in: nights from today on are on sale again, and the policy counts."""
+    """Record that nobody arrived: nights from today on are on sale again, and the policy counts.
+
+    It is recorded from check-in until `MAX_NO_SHOW_DELAY` after check-out.
+    """
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
@@ -71,6 +79,8 @@ def mark_no_show(state: State, command: MarkNoShow, now: datetime) -> tuple[Even
         return refused(booking, command, Refusal.WRONG_STATUS)
     clock = state.clock
     assert clock is not None
+    if now - clock.check_out_at >= MAX_NO_SHOW_DELAY:
+        return refused(booking, command, Refusal.STAY_OVER)
     if now < clock.check_in_at:
         return refused(booking, command, Refusal.BEFORE_ARRIVAL)
     kept_minor = booking.amount_minor if booking.sale is None else booking.sale.no_show_kept_minor

@@ -262,11 +262,12 @@ def _of_payment(change: Callable[[Payment, Any], Payment]) -> Callable[[Booking,
 def _balanced(payment: Payment) -> Payment:
     """Return the payment so that its sums are not more than is left of it, and its state follows from them.
 
-    Money that left otherwise, such as by a lost dispute, was due to the guest before it was the hotel's.
+    Money that left otherwise, such as by a lost dispute, was due to the guest before it was the hotel's, and so was
+    the part of which an operator closed the refund: the part that the policy keeps falls last.
     """
-    closed_minor = min(payment.closed_minor, payment.left_minor)
-    retained_minor = min(payment.policy_minor, payment.left_minor - closed_minor)
-    due_minor = min(payment.due_minor, payment.left_minor - closed_minor - retained_minor)
+    retained_minor = min(payment.policy_minor, payment.left_minor)
+    closed_minor = min(payment.closed_minor, payment.left_minor - retained_minor)
+    due_minor = min(payment.due_minor, payment.left_minor - retained_minor - closed_minor)
     state = payment.state
     if state is not PaymentState.KEPT:
         state = PaymentState.REFUND_REQUESTED if due_minor else PaymentState.REFUNDED

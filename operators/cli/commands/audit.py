@@ -31,7 +31,8 @@ def audit_command(
     - **no oversold night** each night after every event: 0 <= booked + reserved + blocked <= total + allowance.
     - **counts match bookings** inventory counts equal the sum over bookings by status, and over blocks.
     - **holds end on time** no hold ends early, and nothing happens to a booking after its hold's deadline.
-    - **log matches ledger** no gap in a partition's events, legal transitions only, and the log equals the ledger.
+    - **log matches ledger** no gap in a partition's events, legal transitions only, sales and
+      the costs of their ends by the terms on the log, and the log equals the ledger.
     - **guest lists are stored** each list of guests that a booking names is there; an erasure would blank it.
     - **read models match events** every row is what the events make of it, up to the cursor of its projection.
 

@@ -63,7 +63,7 @@ class Envelopes:
         """A refund went out."""
         self.refunds[id] = (amount, by_hand)
         before = self.lost
-        self.twice += self.move(amount, "sent", "due", "kept", "house", "waived", "lost")
+        self.twice += self.move(amount, "sent", "due", "kept", "waived", "house", "lost")
         self.beyond += before - self.lost
 
     def bounce(self, id: str) -> None:
@@ -85,7 +85,7 @@ class Envelopes:
 
     def lose(self, amount: int) -> None:
         """The bank took it."""
-        self.beyond += self.move(amount, "lost", "due", "kept", "house", "waived")
+        self.beyond += self.move(amount, "lost", "due", "kept", "waived", "house")
 
     def state(self) -> str:
         """Return the state as the core names it."""

@@ -106,6 +106,9 @@ class Desk:
         if self._is_of_others(sheet, "NO_SHOW"):
             return
         clock = wall_time(sheet, command, now)
+        if clock - timedelta(days=30) >= datetime.combine(sheet["check_out"], hotel_times(sheet, command)[2]):
+            self._refuse("stay_over")
+            return
         if clock < datetime.combine(sheet["check_in"], hotel_times(sheet, command)[1]):
             self._refuse("before_arrival")
             return

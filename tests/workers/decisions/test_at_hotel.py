@@ -90,6 +90,7 @@ MISSED = (*BOUGHT, but(DID_NOT_ARRIVE, policy=kept(200_00)))
 FIRST_MIDNIGHT = datetime(2026, 3, 10, 7, tzinfo=UTC)
 ON_TERMS = bought(SOLD_ON_TERMS)
 YEARS = timedelta(days=3000)
+A_MONTH = timedelta(days=30)
 
 
 def booked(scenario: Scenario) -> list[int]:
@@ -288,7 +289,7 @@ def test_guests_are_expected_until_check_in() -> None:
         (SECOND_DAY + timedelta(hours=1), march(11), [1, 0]),
         (LAST_DAY - SECOND, march(11), [1, 0]),
         (LAST_DAY, march(12), [1, 1]),
-        (CHECK_OUT + YEARS, march(12), [1, 1]),
+        (CHECK_OUT + A_MONTH - SECOND, march(12), [1, 1]),
     ],
 )
 def test_guests_who_do_not_arrive_free_the_nights_that_are_not_past(
@@ -298,6 +299,13 @@ def test_guests_who_do_not_arrive_free_the_nights_that_are_not_past(
     missed = but(DID_NOT_ARRIVE, freed_from=freed_from, policy=kept(200_00))
     scenario = given(*BOUGHT).when(NO_SHOW, at=at).then(missed).with_booking(ADAS, freed_from=freed_from)
     assert booked(scenario) == rooms
+
+
+def test_a_no_show_is_recorded_until_a_month_after_check_out() -> None:
+    """A slip with an old stay refunds nothing; a no-show that was recorded in time is still known."""
+    for at in (CHECK_OUT + A_MONTH, CHECK_OUT + YEARS, datetime.max.replace(tzinfo=UTC)):
+        given(*ON_TERMS).when(NO_SHOW, at=at).then(refused(NO_SHOW, Refusal.STAY_OVER, S.CONFIRMED))
+        given(*MISSED).when(NO_SHOW, at=at).then(repeated(NO_SHOW, S.NO_SHOW))
 
 
 def test_the_policy_keeps_its_part_of_the_price_if_nobody_arrives() -> None:

@@ -994,6 +994,20 @@ def _forgetful(right: Any) -> Any:
     return balanced
 
 
+def _closed_last(right: Any) -> Any:
+    """Keep what an operator closed before what the policy keeps."""
+
+    def balanced(payment: Payment) -> Payment:
+        after: Payment = right(payment)
+        closed_minor = min(payment.closed_minor, payment.left_minor)
+        moved_minor = closed_minor - after.closed_minor
+        return msgspec.structs.replace(
+            after, closed_minor=closed_minor, retained_minor=after.retained_minor - moved_minor
+        )
+
+    return balanced
+
+
 MUTATIONS: dict[str, Patch] = {
     "counts the check-out night": counting_the_check_out_night,
     "gives back only the first night": a_day_too_many_only_when_nights_are_given_back,
@@ -1091,6 +1105,7 @@ MUTATIONS: dict[str, Patch] = {
     ),
     "keeps a part of nothing by policy": put("booking", "_cancellation_policy", lambda right: lambda *_: None),
     "forgets what the policy keeps when money left": put("evolve", "_balanced", _forgetful),
+    "takes the policy's part before what was closed": put("evolve", "_balanced", _closed_last),
     "refunds all when a refund by hand fails after the end": put(
         "payment", "refund_but", lambda right: lambda booking, kept_minor, reason: right(booking, 0, reason)
     ),

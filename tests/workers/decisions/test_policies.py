@@ -268,6 +268,19 @@ def test_an_operator_closes_the_part_that_is_due_and_the_hotel_keeps_its_own() -
     scenario.when(CLOSE_REFUND).then(repeated(CLOSE_REFUND, BookingStatus.CANCELLED))
 
 
+def test_money_that_leaves_after_an_operator_closed_the_refund_is_of_what_was_closed_first() -> None:
+    """The closed part was the guest's; the policy's part falls after it. A refund that fails is due again."""
+    by_hand = but(HAND_REFUND, amount_minor=150_00)
+    for command, gone in ((by_hand, (150, 0)), (but(DISPUTE_LOST, amount_minor=150_00), (0, 150))):
+        scenario = given(*PARTLY_BACK).when(CLOSE_REFUND).when(command)
+        assert sums(scenario) == (*gone, 0, 0, 50, 0)
+
+    scenario = given(*PARTLY_BACK).when(CLOSE_REFUND).when(but(HAND_REFUND, amount_minor=170_00))
+    assert sums(scenario) == (170, 0, 0, 0, 30, 0)
+    scenario.when(but(FAIL_REFUND, refund_id="re_hand", amount_minor=170_00, by_hand=True))
+    assert sums(scenario) == (0, 0, 150, 0, 50, 0)
+
+
 MONEY: dict[str, Command] = {
     "refund": but(RECORD_REFUND, amount_minor=150_00),
     "goodwill": PART_BY_HAND,
