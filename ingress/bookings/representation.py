@@ -38,6 +38,8 @@ OutType = TypeVar("OutType", bound=OutModel)
 
 #: The failure of a payment for which Stripe opens no page; its own word may follow behind a colon.
 SESSION_REFUSED: Final = "session_refused"
+#: The reason why a booking has no page to pay at.
+PAID_AT_HOTEL: Final = "paid_at_hotel"
 #: The states in which a guest can still cancel, or could before check-in.
 _BEFORE_THE_STAY: Final = (
     BookingStatus.RESERVED,
@@ -66,9 +68,11 @@ _WORDS: Final = {
     Rejection.ADVANCE_PURCHASE: "this rate plan must be booked earlier before the arrival",
     Rejection.ACCOUNT_SHARE: (
         "this account would hold too large a share of the rooms of a night without paying: pay for its unpaid "
-        "bookings, cancel them, let them end, or ask for fewer rooms"
+        "bookings, cancel them, let them end, or ask for fewer rooms; bookings that are paid at the hotel cannot be "
+        "paid for in advance"
     ),
     Rejection.NOT_CHARGEABLE: "the amount of the stay is smaller or larger than can be charged in its currency",
+    PAID_AT_HOTEL: "the stay is paid at the hotel, and cannot be paid for in advance",
     SESSION_REFUSED: "the payment provider opens no payment page for this booking",
 }
 
@@ -251,9 +255,7 @@ def out(model: type[OutType], rows: Iterable[object]) -> list[OutType]:
     return [model.model_validate(row) for row in rows]
 
 
-def hotel_bookings_out(
-    page: Sequence[HotelListedBooking], guests: Sequence[reports.NamedGuest]
-) -> list[HotelBooking]:
+def hotel_bookings_out(page: Sequence[HotelListedBooking], guests: Sequence[reports.NamedGuest]) -> list[HotelBooking]:
     """Return the bookings of a page as their hotel sees them, each with its guests, its sale, its end and its flags."""
     staying: dict[UUID, list[NamedGuest]] = defaultdict(list)
     for guest in guests:

@@ -216,8 +216,8 @@ class ExpectedLedger:
         lines = [line for line in sale["lines"] if not line.get("included")]
         total = sum(line["amount_minor"] for line in lines)
         later = sum(line["amount_minor"] for line in lines if line.get("collected") == "at_hotel")
-        prepaid = booking.terms == "prepaid"
-        if (booking.amount, sale["at_hotel_minor"]) != ((total - later, later) if prepaid else (total, total)):
+        amount = total - later if booking.terms == "prepaid" else total
+        if (booking.amount, sale["at_hotel_minor"]) != (amount, later):
             self._mismatch(
                 f"{_name(event)}: it costs {booking.amount} and {sale['at_hotel_minor']} at the hotel, "
                 f"and its lines sum to {total} with {later} at the hotel"
@@ -310,7 +310,7 @@ class ExpectedLedger:
             self._add_payment(event, booking)
 
     def _on_cancelled(self, event: Event) -> None:
-        booking = self._changing(event, LIVE | {"CONFIRMED"})
+        booking = self._changing(event, LIVE | {"CONFIRMED", "CHECKED_IN"})
         if booking is None:
             return
         self._check_cancellation(event, booking)
@@ -339,7 +339,7 @@ class ExpectedLedger:
         steps = [] if booking.sale is None else booking.sale["steps"]
         if policy is not None and (
             event["reason"] != "by_guest"
-            or booking.status in LIVE
+            or booking.status != "CONFIRMED"
             or (policy["kept_minor"], policy.get("percent")) not in {(s["kept_minor"], s.get("percent")) for s in steps}
         ):
             self._mismatch(f"{_name(event)}: {booking.status}, cancelled {event['reason']}, and {policy} is kept")

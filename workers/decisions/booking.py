@@ -218,8 +218,8 @@ def _too_late(state: State, now: datetime, *, by_guest: bool) -> Refusal | None:
 def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, ...]:
     """End the booking: its nights to come are on sale again, and its payment is refunded but for what the policy keeps.
 
-    After check-in the hotel alone can cancel, and after check-out nobody. A cancellation by the hotel costs nothing, and
-    ends the stay of guests who have arrived, too.
+    After check-in the hotel alone can cancel, also once the guests have arrived, and after check-out nobody. A
+    cancellation by the hotel costs nothing.
     """
     booking = state.booking
     reason = not_theirs(booking, command.user_id)
@@ -230,7 +230,9 @@ def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, 
     if booking.status is BookingStatus.EXPIRED:
         return refused(booking, command, Refusal.HOLD_EXPIRED)
     by_guest = command.user_id is not None
-    if not live(booking) and (booking.status not in _UNDER_WAY or (by_guest and booking.status is not BookingStatus.CONFIRMED)):
+    if not live(booking) and (
+        booking.status not in _UNDER_WAY or (by_guest and booking.status is not BookingStatus.CONFIRMED)
+    ):
         return refused(booking, command, Refusal.WRONG_STATUS)
     if not live(booking):
         too_late = _too_late(state, now, by_guest=by_guest)
