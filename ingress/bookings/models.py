@@ -190,7 +190,13 @@ class AppliedPolicyOut(OutModel, title="AppliedPolicy"):
     """The policy that counted when the booking ended, in major units."""
 
     kept: MoneyOut = Field(description="The sum that the hotel keeps of the price.")
-    percent: int | None = Field(default=None, description="The percentage of the price, where the policy names one.")
+    percent: int | None = Field(
+        default=None,
+        description=(
+            "The percentage, where the policy names one: of the price or, after an early departure, of the nights "
+            "left unused."
+        ),
+    )
     until: datetime | None = Field(
         default=None, description="The instant at which that step of the policy ends; left out if it has no end."
     )
@@ -305,7 +311,7 @@ class NamedGuest(OutModel):
 
 
 class HotelSaleOut(OutModel, title="HotelSale"):
-    """What a hotel sold: plan, meals, people, the lines of the price, and the sum to collect from the guest."""
+    """The sale of a booking as its hotel sees it: plan, meals, people, lines, and the sum to collect from the guest."""
 
     plan_id: str
     plan_name: str
