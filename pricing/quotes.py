@@ -16,12 +16,11 @@ def fault_of_quote(quoted: Quoted, check_in: date, check_out: date) -> str | Non
         return "the quote has an amount for each night of the stay"
     if min(quoted.night_amounts_minor, default=0) < 0 or sum(quoted.night_amounts_minor) != quoted.amount_minor:
         return "the amounts of the quote's nights sum to its amount"
-    prepaid_minor, later_minor = _sums(quoted.sale)
-    prepaid = quoted.terms is Terms.PREPAID
-    if (quoted.amount_minor, quoted.sale.at_hotel_minor) != (
-        prepaid_minor if prepaid else prepaid_minor + later_minor,
-        later_minor if prepaid else prepaid_minor + later_minor,
-    ):
+    now_minor, later_minor = _sums(quoted.sale)
+    amounts_minor = (now_minor, later_minor)
+    if quoted.terms is Terms.AT_HOTEL:
+        amounts_minor = (now_minor + later_minor, later_minor)
+    if (quoted.amount_minor, quoted.sale.at_hotel_minor) != amounts_minor:
         return "the lines of the quote sum to its amounts"
     return _policy_fault(quoted.sale, quoted.amount_minor)
 

@@ -122,12 +122,15 @@ def _price(same: _Same, stay: _Stay) -> PricedStay:
         _night_minor(plan, price_minor, step) * stay.rooms_count + people_minor
         for price_minor in stay.night_prices_minor
     ]
-    line = PriceLine(kind=LineKind.STAY, id=plan.id, name=plan.name, amount_minor=sum(nights_minor))
-    taxes = (_tax_line(tax, stay, party, nights_minor, step) for tax in terms.taxes)
+    prepaid = plan.terms is Terms.PREPAID
+    collected = Collected.NOW if prepaid else Collected.AT_HOTEL
+    line = PriceLine(
+        kind=LineKind.STAY, id=plan.id, name=plan.name, amount_minor=sum(nights_minor), collected=collected
+    )
+    taxes = (_tax_line(tax, stay, party, nights_minor, collected) for tax in terms.taxes)
     lines = (line, *(tax for tax in taxes if tax.amount_minor))
     total_minor = sum(line.amount_minor for line in lines if not line.included)
-    later_minor = sum(line.amount_minor for line in lines if line.collected is Collected.AT_HOTEL)
-    prepaid = plan.terms is Terms.PREPAID
+    later_minor = sum(line.amount_minor for line in lines if not line.included and line.collected is Collected.AT_HOTEL)
     amount_minor = total_minor - later_minor if prepaid else total_minor
     amounts_minor = shares_minor(amount_minor, nights_minor if any(nights_minor) else [1] * len(nights_minor))
     sale = Sale(
@@ -137,7 +140,7 @@ def _price(same: _Same, stay: _Stay) -> PricedStay:
         meals=plan.meals,
         party=party,
         lines=lines,
-        at_hotel_minor=later_minor if prepaid else total_minor,
+        at_hotel_minor=later_minor,
         steps=cancellation_steps(
             plan,
             amount_minor,
@@ -176,8 +179,9 @@ def _depends_on_people(terms: SaleTerms, plan: RatePlan, lines: Sequence[PriceLi
     return any(line.kind is not LineKind.STAY and line.id in by_person for line in lines)
 
 
-def _tax_line(tax: Tax, stay: _Stay, party: Party, nights_minor: Sequence[int], step: int) -> PriceLine:
-    """Return the line of a tax, which may be of nothing."""
+def _tax_line(tax: Tax, stay: _Stay, party: Party, nights_minor: Sequence[int], collected: Collected) -> PriceLine:
+    """Return the line of a tax, which may be of nothing; `collected` is when the price of the stay is."""
+    step = step_minor(stay.currency)
     counted = _counted(tax, stay.check_in, len(nights_minor))
     if tax.percent_milli is not None:
         of_minor = sum(amount for amount, counts in zip(nights_minor, counted, strict=True) if counts)
@@ -196,7 +200,7 @@ def _tax_line(tax: Tax, stay: _Stay, party: Party, nights_minor: Sequence[int], 
         name=tax.name,
         amount_minor=min(amount_minor, sum(nights_minor)) if tax.included else amount_minor,
         included=tax.included,
-        collected=Collected.NOW if tax.included else tax.collected,
+        collected=collected if tax.included or collected is Collected.AT_HOTEL else tax.collected,
     )
 
 

@@ -210,14 +210,17 @@ async def blocks_of(
     limit: int,
     after: tuple[date, UUID] | None,
     with_released: bool,
+    ending_after: date | None = None,
 ) -> list[BlockRow]:
     """Return blocks of a room by first night and id, those following `after`, one more than `limit` if there are more.
 
-    Blocks that were released are left out without `with_released`.
+    Blocks that were released are left out without `with_released`, and those without a night from `ending_after` on.
     """
     query = select(*_BLOCK_COLUMNS).where(RoomBlock.room_id == room_id)
     if not with_released:
         query = query.where(~RoomBlock.released)
+    if ending_after is not None:
+        query = query.where(RoomBlock.end_night > ending_after)
     if after is not None:
         query = query.where(tuple_(RoomBlock.first_night, RoomBlock.id) > after)
     rows = await connection.execute(query.order_by(RoomBlock.first_night, RoomBlock.id).limit(limit + 1))

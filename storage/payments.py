@@ -166,7 +166,7 @@ class BookingOfPayment(NamedTuple):
 class Stay:
     """The words about a booking for the payment page; `check_out` is not a night.
 
-    `sale` is None for a booking without sale terms.
+    `time_zone` (IANA) is that of the hotel when the stay was booked. `sale` is None for a booking without sale terms.
     """
 
     hotel: str
@@ -174,6 +174,7 @@ class Stay:
     check_in: date
     check_out: date
     rooms_count: int
+    time_zone: str = "UTC"
     sale: Sale | None = None
 
 
@@ -408,7 +409,8 @@ async def cancels_if_full(connection: psycopg.AsyncConnection, room_id: int) -> 
 
 
 _STAYS: Final = """
-select h.name as hotel, r.type as room_type, b.check_in, b.check_out, b.rooms_count, b.sale, b.id
+select h.name as hotel, r.type as room_type, b.check_in, b.check_out, b.rooms_count, b.sale, b.id,
+       coalesce(b.stay_times->>'time_zone', h.time_zone)
 from booking b join room r on r.id = b.room_id join hotel h on h.id = r.hotel_id where b.id = any(%s)
 """
 
@@ -423,9 +425,10 @@ async def stays(connection: psycopg.AsyncConnection, booking_ids: Sequence[UUID]
             check_in=check_in,
             check_out=check_out,
             rooms_count=rooms_count,
+            time_zone=time_zone,
             sale=None if sale is None else msgspec.convert(sale, Sale),
         )
-        for hotel, room_type, check_in, check_out, rooms_count, sale, id in rows
+        for hotel, room_type, check_in, check_out, rooms_count, sale, id, time_zone in rows
     }
 
 

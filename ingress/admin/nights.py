@@ -83,7 +83,7 @@ class Nights:
         price_minor: int | None = None,
         allowance_count: int | None = None,
         closed: bool | None = None,
-        if_sold: str = "more than that is sold",
+        if_sold: str = "more than that is sold or blocked",
     ) -> InventoryChanged:
         """Change all nights from today on that are on sale (`last_night` is the last of them), or none.
 

@@ -23,6 +23,7 @@ from ingress.bookings.models import (
 )
 from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import (
+    PAID_AT_HOTEL,
     booking_fields,
     out,
     pending_state,
@@ -61,7 +62,7 @@ from topics.messages.commands import (
     RequestPayment,
 )
 from topics.messages.message import Message
-from topics.messages.values import BookingStatus, Refusal, StayTimes
+from topics.messages.values import SOLD, BookingStatus, Refusal, StayTimes, Terms
 
 _BOOKING: Final = {"booking_id": "01980000-0000-8000-8000-000000000000"}
 _SAME_BOOKING: Final = {"booking_id": "$request.path.booking_id"}
@@ -181,6 +182,8 @@ class Bookings:
         user_id = context.caller.user_id
 
         async def command(booking: BookingRow, _: str) -> RequestPayment:
+            if booking.terms is Terms.AT_HOTEL and booking.status in SOLD:
+                raise refusal(PAID_AT_HOTEL, id=booking.id, booking_status=booking.status)
             self._rollout.must_be_charged_right(booking.currency)
             return RequestPayment(room_id=booking.room_id, booking_id=booking.id, user_id=user_id)
 

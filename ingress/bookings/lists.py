@@ -38,7 +38,7 @@ from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from storage.reads import bookings, reports
 from storage.reads.bookings import BookingFacts
-from storage.reads.reports import ByArrival, ByCreation, ListedBooking
+from storage.reads.reports import ByArrival, ByCreation, HotelListedBooking, ListedBooking
 from topics.messages.commands import CancelBooking
 from topics.messages.values import CancelReason
 
@@ -98,7 +98,7 @@ class BookingLists:
             raise refused_field("from_date", "must not be after to_date")
         after = _arrivals.read(query.cursor)
 
-        async def listed(connection: AsyncConnection) -> tuple[list[HotelBooking], ListedBooking | None]:
+        async def listed(connection: AsyncConnection) -> tuple[list[HotelBooking], HotelListedBooking | None]:
             async with snapshot(connection):
                 existing(await reports.managed_hotel(connection, hotel_id, context.caller.user_id), "hotel")
                 rows = await reports.bookings_of_hotel(

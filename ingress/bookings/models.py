@@ -9,11 +9,12 @@ from pydantic import ConfigDict, Field, RootModel, StringConstraints
 
 from ingress.http.models import MAX_ID, Body, BodyDay, Currency, Day, Gender, Id, MoneyOut, OutModel, Several
 from ingress.http.paging import Paged
-from ingress.offers import ApproximateOffer, OfferOut
+from ingress.offers import ApproximateOffer, OfferOut, PriceLineOut
 from ingress.stays import MAX_PEOPLE, MAX_ROOMS_OF_A_BOOKING, Adults, ChildAge, RoomsCount
 from pricing.terms import MAX_ID_LENGTH
 from storage.reads.payments import RefundStatus
-from topics.messages.values import BookingStatus, HotelReason
+from topics.messages.sale import Meals
+from topics.messages.values import BookingStatus, HotelReason, Terms
 
 Statuses = Annotated[Several[BookingStatus], Field(max_length=len(BookingStatus))]
 
@@ -197,7 +198,13 @@ class AppliedPolicyOut(OutModel, title="AppliedPolicy"):
     """The policy that counted when the booking ended, in major units."""
 
     kept: MoneyOut = Field(description="The sum that the hotel keeps of the price.")
-    percent: int | None = Field(default=None, description="The percentage of the price, where the policy names one.")
+    percent: int | None = Field(
+        default=None,
+        description=(
+            "The percentage, where the policy names one: of the price or, after an early departure, of the nights "
+            "left unused."
+        ),
+    )
     until: datetime | None = Field(
         default=None, description="The instant at which that step of the policy ends; left out if it has no end."
     )
@@ -311,13 +318,33 @@ class NamedGuest(OutModel):
     name: str | None
 
 
+class HotelSaleOut(OutModel, title="HotelSale"):
+    """The sale of a booking as its hotel sees it: plan, meals, people, lines, and the sum to collect from the guest."""
+
+    plan_id: str
+    plan_name: str
+    meals: Meals
+    payment: Terms = Field(description="Paid with the booking (`prepaid`), or at the hotel (`at_hotel`).")
+    adults: int
+    children_ages: list[int]
+    due_at_hotel: MoneyOut = Field(
+        description="The sum to collect from guests who stay as booked: all of it if the stay is paid at the hotel."
+    )
+    lines: list[PriceLineOut]
+
+
 class HotelBooking(BookingListed):
     """A booking as the hotel sees it: the guests and their days, without their addresses.
 
-    `disputed`: a dispute of its payment is open. `refunded` is what went back to the guest.
+    `sale` is left out of a booking without sale terms, and `policy` and `freed_from` unless the stay ended before its
+    last night. `policy.kept` of a stay that is paid at the hotel is due there. `disputed`: a dispute of its payment is
+    open. `refunded` is what went back to the guest.
     """
 
     hold_expires_at: datetime | None
     guests: list[NamedGuest]
+    sale: HotelSaleOut | None = None
+    policy: AppliedPolicyOut | None = None
+    freed_from: date | None = Field(default=None, description="The first night that is on sale again.")
     disputed: bool = False
     refunded: MoneyOut | None = None

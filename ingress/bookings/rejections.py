@@ -81,7 +81,7 @@ class Rejections:
         if reason == Rejection.SOLD_OUT and held.bookings:
             problem.detail += (
                 "; this account itself holds rooms of these nights without paying: pay for its bookings, cancel them, "
-                "or let them end"
+                "or let them end; bookings that are paid at the hotel can only be cancelled"
             )
         if reason == Rejection.ACCOUNT_SHARE and held.fewest_rooms is not None and self._account_share_percent:
             allowed = max(_ROOMS_ALWAYS_ALLOWED, held.fewest_rooms * self._account_share_percent // 100)

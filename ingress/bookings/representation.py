@@ -14,6 +14,7 @@ from ingress.bookings.models import (
     BookingOut,
     BookingState,
     HotelBooking,
+    HotelSaleOut,
     NamedGuest,
     RefundOut,
     StayingGuest,
@@ -21,22 +22,24 @@ from ingress.bookings.models import (
 from ingress.http.models import OutModel
 from ingress.http.old_statuses import shown_status
 from ingress.http.problems import Problem
-from ingress.offers import OfferOut, offer_out
+from ingress.offers import OfferOut, lines_out, offer_out
 from pricing.currencies import decimal, minor_units
 from pricing.sale import PricedStay
 from storage.reads import bookings, payments, reports
 from storage.reads.bookings import BookingFacts, BookingRow
 from storage.reads.payments import ReturnedPayment
-from storage.reads.reports import ListedBooking
+from storage.reads.reports import HotelListedBooking, ListedBooking
 from topics.messages.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
 from topics.messages.message import Message
-from topics.messages.sale import AppliedPolicy
+from topics.messages.sale import AppliedPolicy, Sale
 from topics.messages.values import BookingStatus, Refusal, Rejection, StayTimes, Terms
 
 OutType = TypeVar("OutType", bound=OutModel)
 
 #: The failure of a payment for which Stripe opens no page; its own word may follow behind a colon.
 SESSION_REFUSED: Final = "session_refused"
+#: The reason why a booking has no page to pay at.
+PAID_AT_HOTEL: Final = "paid_at_hotel"
 #: The states in which a guest can still cancel, or could before check-in.
 _BEFORE_THE_STAY: Final = (
     BookingStatus.RESERVED,
@@ -65,9 +68,11 @@ _WORDS: Final = {
     Rejection.ADVANCE_PURCHASE: "this rate plan must be booked earlier before the arrival",
     Rejection.ACCOUNT_SHARE: (
         "this account would hold too large a share of the rooms of a night without paying: pay for its unpaid "
-        "bookings, cancel them, let them end, or ask for fewer rooms"
+        "bookings, cancel them, let them end, or ask for fewer rooms; bookings that are paid at the hotel cannot be "
+        "paid for in advance"
     ),
     Rejection.NOT_CHARGEABLE: "the amount of the stay is smaller or larger than can be charged in its currency",
+    PAID_AT_HOTEL: "the stay is paid at the hotel, and cannot be paid for in advance",
     SESSION_REFUSED: "the payment provider opens no payment page for this booking",
 }
 
@@ -250,20 +255,44 @@ def out(model: type[OutType], rows: Iterable[object]) -> list[OutType]:
     return [model.model_validate(row) for row in rows]
 
 
-def hotel_bookings_out(page: Sequence[ListedBooking], guests: Sequence[reports.NamedGuest]) -> list[HotelBooking]:
-    """Return the bookings of a page as their hotel sees them, each with its guests and its flags."""
+def hotel_bookings_out(page: Sequence[HotelListedBooking], guests: Sequence[reports.NamedGuest]) -> list[HotelBooking]:
+    """Return the bookings of a page as their hotel sees them, each with its guests, its sale, its end and its flags."""
     staying: dict[UUID, list[NamedGuest]] = defaultdict(list)
     for guest in guests:
         staying[guest.booking_id].append(NamedGuest(id=guest.id, name=guest.name))
     return [
         HotelBooking(
             **listed_fields(booking),
+            **_sale_and_end(booking),
             **_flags(booking),
             hold_expires_at=booking.hold_expires_at,
             guests=staying[booking.id],
         )
         for booking in page
     ]
+
+
+def _sale_and_end(booking: HotelListedBooking) -> dict[str, Any]:
+    """Return the fields that only bookings have with sale terms, or which ended before their last night."""
+    fields: dict[str, Any] = {}
+    if booking.sale is not None:
+        fields["sale"] = _hotel_sale_out(booking.sale, booking.terms, booking.currency)
+    if booking.policy is not None:
+        fields["policy"] = _policy_out(booking.policy, booking.currency)
+    return fields if booking.freed_from is None else fields | {"freed_from": booking.freed_from}
+
+
+def _hotel_sale_out(sale: Sale, terms: Terms, currency: str) -> HotelSaleOut:
+    return HotelSaleOut(
+        plan_id=sale.plan_id,
+        plan_name=sale.plan_name,
+        meals=sale.meals,
+        payment=terms,
+        adults=sale.party.adults,
+        children_ages=list(sale.party.child_ages),
+        due_at_hotel=decimal(sale.at_hotel_minor, currency),
+        lines=lines_out(sale.lines, currency),
+    )
 
 
 def _flags(booking: ListedBooking) -> dict[str, Any]:

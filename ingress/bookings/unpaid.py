@@ -157,7 +157,7 @@ class UnpaidCap:
         return Problem(
             429,
             f"this account holds {len(held)} bookings that are not paid, and {self._most} are allowed: "
-            "pay or cancel one of them, or wait until one ends",
+            "pay or cancel one of them, or wait until one ends; one that is paid at the hotel can only be cancelled",
             headers={"Retry-After": str(retry_after_seconds)},
             more={"reason": "too_many_unpaid", "unpaid_bookings": sorted(held - self._accepting.keys())},
         )

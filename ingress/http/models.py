@@ -15,6 +15,7 @@ _LINE: Final = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9
 _EMAIL: Final = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+\.[^@\s\x00-\x1f\x7f-\x9f]+$"
 _PLAIN_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _PLAIN_NUMBER: Final = re.compile(r"\d{1,12}(\.\d{1,3})?", re.ASCII)
+_ANY_NUMBER: Final = re.compile(r"(-?)\d+(\.\d+)?", re.ASCII)
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Line = Annotated[str, StringConstraints(pattern=_LINE, max_length=200)]
@@ -30,6 +31,9 @@ def _plain_decimal(given: object) -> object:
         return Decimal(str(given))
     if isinstance(given, str) and _PLAIN_NUMBER.fullmatch(given):
         return Decimal(given)
+    if isinstance(given, str) and (number := _ANY_NUMBER.fullmatch(given)):
+        digits = "must have at most 12 digits before the point, and three after it"
+        raise ValueError("must not be negative" if number[1] else digits)
     raise ValueError("must be a plain number, such as 120.5")
 
 

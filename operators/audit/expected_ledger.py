@@ -195,7 +195,7 @@ class ExpectedLedger:
             self._add_payment(event, booking)
 
     def _on_cancelled(self, event: Event) -> None:
-        booking = self._changing(event, LIVE | {"CONFIRMED"})
+        booking = self._changing(event, LIVE | {"CONFIRMED", "CHECKED_IN"})
         if booking is None:
             return
         self._check_cancellation(event, booking)

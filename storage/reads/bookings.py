@@ -342,16 +342,20 @@ async def own_booking(connection: AsyncConnection, booking_id: UUID, user_id: in
         select(*BOOKING_COLUMNS, *_AGREED_COLUMNS).where(Booking.id == booking_id, Booking.user_id == user_id)
     )
     row = rows.mappings().first()
-    return None if row is None else BookingRow(**{**row, **_agreed(row)})
+    return None if row is None else BookingRow(**{**row, **agreed(row)})
 
 
 _AGREED_COLUMNS: Final = (Booking.terms, Booking.sale, Booking.policy, Booking.stay_times)
 
 
-def _agreed(row: RowMapping) -> dict[str, Any]:
-    """Return the columns of what was agreed as messages have them."""
+def agreed(row: RowMapping) -> dict[str, Any]:
+    """Return those columns of what was agreed that the row has, as messages have them; it has `terms`."""
     types = {"sale": Sale, "policy": AppliedPolicy, "stay_times": StayTimes}
-    found = {name: None if row[name] is None else msgspec.convert(row[name], type) for name, type in types.items()}
+    found = {
+        name: None if row[name] is None else msgspec.convert(row[name], type)
+        for name, type in types.items()
+        if name in row
+    }
     return {"terms": Terms(row["terms"]), **found}
 
 

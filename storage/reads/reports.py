@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, select, true, tu
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.models import Booking, BookingGuest, DailyReport, Guest, GuestList, Hotel, ReportedStay, Room, RoomNight
-from storage.reads.bookings import BOOKING_COLUMNS, BookingFacts
-from topics.messages.values import MAX_NIGHTS
+from storage.reads.bookings import BOOKING_COLUMNS, BookingFacts, agreed
+from topics.messages.sale import AppliedPolicy, Sale
+from topics.messages.values import MAX_NIGHTS, Terms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +55,19 @@ class ListedBooking(BookingFacts):
 
     hotel_name: str | None
     room_type: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HotelListedBooking(ListedBooking):
+    """A booking in its hotel's list, with what was sold and how the stay ended.
+
+    `sale` is None for a booking without sale terms, `policy` and `freed_from` for a stay that did not end early.
+    """
+
+    terms: Terms
+    sale: Sale | None
+    policy: AppliedPolicy | None
+    freed_from: date | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +182,7 @@ def _estimated(hotel_id: int, first: date, last: date) -> Select[tuple[date, int
 
 # The ledger has no currency for a refused booking: `_currency` takes the hotel's.
 _LISTED_COLUMNS = tuple(column for column in BOOKING_COLUMNS if column.key != "currency")
+_SALE_COLUMNS = (Booking.terms, Booking.sale, Booking.policy, Booking.freed_from)
 
 
 async def bookings_of_hotel(
@@ -180,7 +195,7 @@ async def bookings_of_hotel(
     first: date | None = None,
     last: date | None = None,
     room_id: int | None = None,
-) -> list[ListedBooking]:
+) -> list[HotelListedBooking]:
     """Return bookings of a hotel by check-in and id; `first` and `last` are the nights that stays must touch."""
     conditions = [Booking.room_id == Room.id, Booking.hotel_id == hotel_id, *_touching(first, last)]
     if statuses:
@@ -189,7 +204,7 @@ async def bookings_of_hotel(
         conditions.append(tuple_(Booking.check_in, Booking.id) > tuple_(*after))
     # Room by room, each by its index: a hotel of many years is not sorted whole for every page.
     booking = (
-        select(*_LISTED_COLUMNS, _currency())
+        select(*_LISTED_COLUMNS, *_SALE_COLUMNS, _currency())
         .where(*conditions)
         .order_by(Booking.check_in, Booking.id)
         .limit(limit + 1)
@@ -204,7 +219,7 @@ async def bookings_of_hotel(
         .order_by(booking.c.check_in, booking.c.id)
         .limit(limit + 1)
     )
-    return [ListedBooking(**row) for row in rows.mappings()]
+    return [HotelListedBooking(**{**row, **agreed(row)}) for row in rows.mappings()]
 
 
 def _touching(first: date | None, last: date | None) -> list[ColumnElement[bool]]:

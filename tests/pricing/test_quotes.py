@@ -50,7 +50,9 @@ QUOTED = Quoted(
 AT_HOTEL = replace(
     QUOTED,
     terms=Terms.AT_HOTEL,
-    sale=replace(SALE, at_hotel_minor=210_00),
+    sale=replace(
+        SALE, at_hotel_minor=210_00, lines=tuple(replace(line, collected=Collected.AT_HOTEL) for line in SALE.lines)
+    ),
     amount_minor=210_00,
     night_amounts_minor=(105_00, 105_00),
 )
@@ -80,6 +82,7 @@ def test_a_quote_of_ours_has_no_fault(quoted: Quoted) -> None:
         (replace(QUOTED, night_amounts_minor=(300_00, -100_00)), "sum to its amount"),
         (replace(QUOTED, amount_minor=190_00, night_amounts_minor=(90_00, 100_00)), "the lines of the quote"),
         (replace(QUOTED, terms=Terms.AT_HOTEL), "the lines of the quote"),
+        (replace(AT_HOTEL, sale=replace(AT_HOTEL.sale, lines=(STAY, VAT, CITY))), "the lines of the quote"),
         (replace(AT_HOTEL, terms=Terms.PREPAID), "the lines of the quote"),
         (sold(lines=()), "the lines of the quote"),
         (sold(at_hotel_minor=0), "the lines of the quote"),

@@ -174,9 +174,10 @@ def test_a_price_line_by_line() -> None:
 
 def test_a_stay_that_is_paid_at_the_hotel_is_paid_there_with_all_its_taxes() -> None:
     plan = replace(PLAN, terms=Terms.AT_HOTEL, meals=Meals.BREAKFAST)
-    price = stay(100_00, 50_00, plan=plan, taxes=(replace(CITY, collected=Collected.AT_HOTEL), CLEANING)).price()
+    price = stay(100_00, 50_00, plan=plan, taxes=(VAT, replace(CITY, collected=Collected.AT_HOTEL), CLEANING)).price()
 
     assert price.sale is not None
+    assert {line.collected for line in price.sale.lines} == {Collected.AT_HOTEL}
     assert (price.terms, price.amount_minor, price.sale.at_hotel_minor) == (Terms.AT_HOTEL, 200_00, 200_00)
     assert price.night_amounts_minor == (133_33, 66_67)
     assert price.sale.meals is Meals.BREAKFAST
@@ -211,6 +212,7 @@ def the_lines_sum_to_what_is_paid_now_and_later(price: PricedStay, sale: Sale) -
         assert (price.amount_minor, sale.at_hotel_minor) == (all_minor - later_minor, later_minor)
     else:
         assert (price.amount_minor, sale.at_hotel_minor) == (all_minor, all_minor)
+        assert all(line.collected is Collected.AT_HOTEL for line in sale.lines)
     assert all(line.amount_minor <= sale.lines[0].amount_minor for line in sale.lines if line.included)
 
 

@@ -162,7 +162,7 @@ def test_terms_with_a_fault_are_refused_in_words(terms: SaleTerms, fault: str) -
 def test_amounts_are_multiples_of_the_step_of_the_currency(terms: SaleTerms) -> None:
     assert fault_of(terms) is None
     assert fault_of(terms, "EUR") is None
-    assert "in steps of 10" in (fault_of(terms, "KWD") or "")
+    assert "an amount is from 0 to 1000000000.000 KWD, in steps of 0.010 KWD" in (fault_of(terms, "KWD") or "")
 
 
 def test_the_terms_of_a_room_have_a_largest_size() -> None:

@@ -255,9 +255,9 @@ class Quoted(msgspec.Struct, frozen=True, kw_only=True):
 class AppliedPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The costs of a booking's end by its policy: `kept_minor` of the payment in advance is kept.
 
-    If the stay is paid at the hotel, that amount is due there. `percent` is that of the policy, where it names one.
-    `until` is the instant (UTC) at which the step of the policy ends, by the zone data `zone_data`; None: it has no end
-    of its own.
+    If the stay is paid at the hotel, that amount is due there. `percent` is that of the policy, where it names one: of
+    the price or, after an early departure, of the nights left unused. `until` is the instant (UTC) at which the step of
+    the policy ends, by the zone data `zone_data`; None: it has no end of its own.
     """
 
     kept_minor: int

@@ -33,6 +33,8 @@ from workers.decisions.state import Booking, Night, Payment, State, live
 
 #: A percentage of few rooms is less than a family needs.
 _ROOMS_ALWAYS_ALLOWED: Final = 2
+#: The statuses of a stay that is bought and not over: its nights are booked.
+_UNDER_WAY: Final = (BookingStatus.CONFIRMED, BookingStatus.CHECKED_IN)
 
 
 def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, ...]:
@@ -216,7 +218,8 @@ def _too_late(state: State, now: datetime, *, by_guest: bool) -> Refusal | None:
 def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, ...]:
     """End the booking: its nights to come are on sale again, and its payment is refunded but for what the policy keeps.
 
-    After check-in the hotel alone can cancel, and after check-out nobody. A cancellation by the hotel costs nothing.
+    After check-in the hotel alone can cancel, also once the guests have arrived, and after check-out nobody. A
+    cancellation by the hotel costs nothing.
     """
     booking = state.booking
     reason = not_theirs(booking, command.user_id)
@@ -226,10 +229,13 @@ def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, 
         return repeated(booking, command)
     if booking.status is BookingStatus.EXPIRED:
         return refused(booking, command, Refusal.HOLD_EXPIRED)
-    if booking.status is not BookingStatus.CONFIRMED and not live(booking):
+    by_guest = command.user_id is not None
+    if not live(booking) and (
+        booking.status not in _UNDER_WAY or (by_guest and booking.status is not BookingStatus.CONFIRMED)
+    ):
         return refused(booking, command, Refusal.WRONG_STATUS)
-    if booking.status is BookingStatus.CONFIRMED:
-        too_late = _too_late(state, now, by_guest=command.user_id is not None)
+    if not live(booking):
+        too_late = _too_late(state, now, by_guest=by_guest)
         if too_late is not None:
             return refused(booking, command, too_late)
     policy = _cancellation_policy(state, booking, command, now)
@@ -258,7 +264,7 @@ def _cancellation_policy(state: State, booking: Booking, command: CancelBooking,
 
 def first_night_freed(state: State, booking: Booking) -> date | None:
     """Return the first night that a cancellation puts on sale again; None: all of them, since none is past."""
-    if state.clock is None or booking.status is not BookingStatus.CONFIRMED or state.clock.today <= booking.check_in:
+    if state.clock is None or booking.status not in _UNDER_WAY or state.clock.today <= booking.check_in:
         return None
     return min(state.clock.today, booking.check_out)
 

@@ -50,6 +50,7 @@ TRANSITIONS: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]]
         S.GUESTS_ADDED: S.CANCELLED,
         S.PAYMENTS_PENDING: S.CANCELLED,
         S.CONFIRMED: S.CANCELLED,
+        S.CHECKED_IN: S.CANCELLED,
     },
     BookingExpired: {
         S.RESERVED: S.EXPIRED,

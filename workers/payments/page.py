@@ -4,13 +4,14 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
 from pricing.charges import to_stripe
 from pricing.currencies import decimal
 from storage.payments import Stay
 from topics.messages.sale import CancellationStep, Collected, Meals, PriceLine, Sale
+from topics.zones import instant
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MAX_NAME_CHARACTERS: Final = 250
@@ -75,30 +76,45 @@ def _line_item(amount_minor: int, currency: str, product: dict[str, str]) -> dic
     return {"quantity": 1, "price_data": price}
 
 
-def terms_text(currency: str, stay: Stay | None) -> str | None:
+def terms_text(currency: str, stay: Stay | None, now: datetime) -> str | None:
     """Return the costs of a cancellation and what is not paid now, beside the button to pay; None without sale terms.
 
-    Sentences for which Stripe has no room are left out, the last ones first.
+    Steps of the policy that have ended by `now` (UTC) are not named. Sentences for which Stripe has no room are left
+    out, the last ones first.
     """
     if stay is None or stay.sale is None:
         return None
     text = ""
-    for sentence in _terms(stay.sale, currency):
+    for sentence in _terms(stay, stay.sale, currency, now):
         if len(text) + 1 + len(sentence) > MAX_TERMS_CHARACTERS:
             break
         text = f"{text} {sentence}".strip()
     return text or None
 
 
-def _terms(sale: Sale, currency: str) -> Iterator[str]:
-    costs = "; ".join(_step(step, currency) for step in sale.steps)
+def _terms(stay: Stay, sale: Sale, currency: str, now: datetime) -> Iterator[str]:
+    steps = [step for step in sale.steps if not _is_over(step, stay, now)]
+    costs = "; ".join(_step(step, currency) for step in steps)
     yield f"Cancellation by the hotel's clock: {costs}."
+    if len(steps) < len(sale.steps) and steps[0].kept_minor:
+        yield "The stay cannot be cancelled without cost any more."
     later = [_cut(line.name) for line in sale.lines if line.collected is Collected.AT_HOTEL]
     if later:
         yield f"Paid at the hotel: {_money(sale.at_hotel_minor, currency)} ({', '.join(later)})."
     included = [f"{_cut(line.name)} {_money(line.amount_minor, currency)}" for line in sale.lines if line.included]
     if included:
         yield f"Included: {', '.join(included)}."
+
+
+def _is_over(step: CancellationStep, stay: Stay, now: datetime) -> bool:
+    """Return whether the step has ended; in a zone that nobody knows none has."""
+    if step.until is None:
+        return False
+    try:
+        return instant(step.until.date(), step.until.time(), stay.time_zone) <= now
+    except (LookupError, ValueError, OSError):
+        # A writer of commands beside the ingress may have named it, and no event may stop the reading of events.
+        return False
 
 
 def _step(step: CancellationStep, currency: str) -> str:

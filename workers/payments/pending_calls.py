@@ -120,8 +120,7 @@ def _session(
         booking_id=event.booking_id,
         attempt=event.attempt,
         room_id=event.room_id,
-        params=_session_params(event, ref, context, stay, _trace(envelope))
-        | {"expires_at": _epoch_seconds(expires_at)},
+        params=_session_params(event, envelope, time, context, stay) | {"expires_at": _epoch_seconds(expires_at)},
         idempotency_key=_session_key(ref),
         expires_at=expires_at,
         causation=envelope.id,
@@ -130,11 +129,12 @@ def _session(
 
 
 def _session_params(
-    event: PaymentRequested, ref: BookingRef, context: CallContext, stay: Stay | None, trace: dict[str, str]
+    event: PaymentRequested, envelope: Envelope, time: datetime, context: CallContext, stay: Stay | None
 ) -> dict[str, Any]:
     address = f"{context.frontend_url.rstrip('/')}/bookings/{event.booking_id}"
-    metadata = ref.metadata(context.marks) | trace
-    terms = page.terms_text(event.currency, stay)
+    ref = BookingRef(event.booking_id, event.room_id, event.attempt)
+    metadata = ref.metadata(context.marks) | _trace(envelope)
+    terms = page.terms_text(event.currency, stay, time)
     custom_text = {} if terms is None else {"custom_text": {"submit": {"message": terms}}}
     return custom_text | {
         "mode": "payment",

@@ -11,6 +11,8 @@ class ReconciliationSettings(StripeSettings):
     reconciliation_events_seconds: float = Field(
         default=60.0,
         gt=0,
+        # The alert `NotReconciled` waits for five minutes: twice this time must be less.
+        le=120,
         description="Seconds between two readings of Stripe's list of events. An event whose webhook has not come for"
         " as long is put on `stripe.webhooks`: a lost webhook is made good within twice this time.",
     )

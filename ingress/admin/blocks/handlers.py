@@ -34,6 +34,11 @@ from topics.messages.values import MAX_NIGHTS, BlockReason, InventoryRefusal, ni
 _BLOCKS: Final = "/admin/hotels/{hotel_id}/rooms/{room_id}/blocks"
 _ROOM_PATH: Final = {"hotel_id": 1, "room_id": 1}
 _BLOCK_PATH: Final = {**_ROOM_PATH, "block_id": "01980000-0000-4000-8000-000000000001"}
+_SAME_BLOCK: Final = {
+    "hotel_id": "$request.path.hotel_id",
+    "room_id": "$request.path.room_id",
+    "block_id": "$response.body#/id",
+}
 _WAITING: Final = {"Prefer": "wait=5"}
 _STEERING: Final = (PREFER, IDEMPOTENCY_KEY)
 _ONE_DAY: Final = timedelta(days=1)
@@ -68,13 +73,7 @@ class AdminBlocks:
             body={"start_date": "2026-12-24", "end_date": "2026-12-26", "rooms_count": 1, "reason": "maintenance"},
         ),
         headers=_STEERING,
-        links={
-            "release_block": {
-                "hotel_id": "$request.path.hotel_id",
-                "room_id": "$request.path.room_id",
-                "block_id": "$response.body#/id",
-            }
-        },
+        links=dict.fromkeys(("read_block", "release_block"), _SAME_BLOCK),
     )
     async def block_nights(self, context: RequestContext[BlockIn, NoQuery]) -> Response:
         """Take rooms off sale for every night of the range, or for none of them.
@@ -110,7 +109,7 @@ class AdminBlocks:
         async with self._database.reading() as connection:
             # A repeated request may be about a block that was released meanwhile.
             block = await offers.block_of(connection, room.id, block.id) or block
-        headers = {"Location": context.link(path), **waited_headers(context)}
+        headers = {"Location": context.link(f"{path}/{block.id}"), **waited_headers(context)}
         return json_response(201, _block_out(block), headers)
 
     @operation(
@@ -118,21 +117,43 @@ class AdminBlocks:
         access=Access.MANAGER,
         summary="List a room's blocks",
         responses={200: ResponseSpec(list[BlockOut], "By first night.", NEXT_PAGE)},
-        example=Example(path=_ROOM_PATH, query={"released": True, "limit": 10}),
+        example=Example(path=_ROOM_PATH, query={"released": True, "past": True, "limit": 10}),
     )
     async def list_blocks(self, context: RequestContext[NoBody, BlocksQuery]) -> Response:
-        """List the blocks of a room that are not released; with `released=true` all of them."""
+        """List the blocks of a room that are not over at the hotel and not released.
+
+        With `past=true` those that are over are listed too, and with `released=true` those that were released.
+        """
         query = context.query
         after = _positions.read(query.cursor)
         async with self._database.reading() as connection, snapshot(connection):
             room = await _own_room(connection, context)
             rows = await offers.blocks_of(
-                connection, room.id, limit=query.limit, after=after, with_released=query.released
+                connection,
+                room.id,
+                limit=query.limit,
+                after=after,
+                with_released=query.released,
+                ending_after=None if query.past else today_at(room.time_zone),
             )
         page, last = first_page(rows, query.limit)
         return json_response(
             200, [_block_out(block) for block in page], link_to_next(context.address_with, last, _position)
         )
+
+    @operation(
+        f"GET {_BLOCKS}/{{block_id}}",
+        access=Access.MANAGER,
+        summary="Read a block",
+        responses={200: BlockOut},
+        example=Example(path=_BLOCK_PATH),
+    )
+    async def read_block(self, context: RequestContext[NoBody, NoQuery]) -> Response:
+        """Read a block of a room, also one that is over or was released."""
+        async with self._database.reading() as connection, snapshot(connection):
+            room = await _own_room(connection, context)
+            block = existing(await offers.block_of(connection, room.id, context.path["block_id"]), "block")
+        return json_response(200, _block_out(block))
 
     @operation(
         f"DELETE {_BLOCKS}/{{block_id}}",

@@ -22,9 +22,10 @@ class BlockIn(Body, title="BlockWanted"):
 
 
 class BlocksQuery(Paged):
-    """A part of a room's blocks; `released` also lists those that were released."""
+    """A part of a room's blocks; also those that were released with `released`, and those that are over with `past`."""
 
     released: bool = False
+    past: bool = False
 
 
 class BlockOut(OutModel, title="Block"):

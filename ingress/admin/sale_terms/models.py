@@ -95,6 +95,12 @@ class TaxIn(_Dated):
     def _is_one_or_the_other(self) -> Self:
         if (self.percent is None) == (self.amount is None):
             raise ValueError("a tax has a percent or an amount")
+        if self.percent is not None and (self.per_night or self.per_person or self.per_room):
+            raise ValueError("per_night, per_person and per_room are for an amount: a percent is of the nights' price")
+        if self.min_age and not self.per_person:
+            raise ValueError("min_age is for an amount per_person")
+        if self.included and self.collected is Collected.AT_HOTEL:
+            raise ValueError("a tax that is included in the price is collected with it")
         return self
 
 
@@ -161,6 +167,15 @@ class RuleIn(_Dated):
     closed_to_arrival: bool = False
     closed_to_departure: bool = False
     stop_sell: bool = False
+
+    @model_validator(mode="after")
+    def _restricts_something(self) -> Self:
+        counts = (self.min_nights, self.max_nights, self.advance_days)
+        if counts == (None, None, None) and not (self.closed_to_arrival or self.closed_to_departure or self.stop_sell):
+            raise ValueError("a rule has a restriction")
+        if self.min_nights is not None and self.max_nights is not None and self.min_nights > self.max_nights:
+            raise ValueError("min_nights must not be above max_nights")
+        return self
 
 
 class RatePlanIn(Body, title="RatePlanWanted"):

@@ -82,7 +82,10 @@ async def test_a_block_takes_rooms_off_sale_until_it_is_released(blocks: Blocks)
         "released": False,
     }
     assert made.body == block | {"id": made.body["id"]}
-    assert made.headers["Location"] == f"/v1/admin/hotels/{blocks.hotel_id}/rooms/{blocks.room_id}/blocks"
+    path = f"/v1/admin/hotels/{blocks.hotel_id}/rooms/{blocks.room_id}/blocks/{made.body['id']}"
+    assert made.headers["Location"] == path
+    shown = await blocks.ask("GET", f"/{made.body['id']}")
+    assert (shown.status, shown.body) == (200, made.body)
     assert await blocks.free(0, 3) == [3, 3, 3, 5]
     assert (await blocks.ask("GET")).body == [made.body]
 
@@ -92,6 +95,7 @@ async def test_a_block_takes_rooms_off_sale_until_it_is_released(blocks: Blocks)
     assert await blocks.free(0, 3) == [5, 5, 5, 5]
     assert (await blocks.ask("GET")).body == []
     assert (await blocks.ask("GET", "?released=true")).body == [made.body | {"released": True}]
+    assert (await blocks.ask("GET", f"/{made.body['id']}")).body == made.body | {"released": True}
 
 
 async def test_the_same_request_again_is_one_block(blocks: Blocks) -> None:
@@ -142,14 +146,34 @@ async def test_blocks_are_listed_in_pages_by_first_night(blocks: Blocks) -> None
     assert [each["id"] for each in (*first.body, *second.body)] == [ids[1], ids[2], ids[0]]
 
 
+async def test_blocks_that_are_over_are_listed_only_when_asked_for(blocks: Blocks, worker: Worker) -> None:
+    """The last night of a block is over once the hotel has the next date."""
+    over, tonight, released = [(await blocks.block(number, number, 1)).body["id"] for number in (0, 1, 2)]
+    await blocks.ask("DELETE", f"/{released}")
+    for id, end in ((over, TODAY), (tonight, TODAY + timedelta(days=1)), (released, TODAY)):
+        first = end - timedelta(days=3)
+        await worker.connection.execute(
+            "update room_block set first_night = %s, end_night = %s where id = %s", (first, end, id)
+        )
+
+    async def listed(query: str) -> set[str]:
+        return {each["id"] for each in (await blocks.ask("GET", query)).body}
+
+    assert await listed("") == await listed("?released=true") == {tonight}
+    assert await listed("?past=true") == {over, tonight}
+    assert await listed("?past=true&released=true") == {over, tonight, released}
+
+
 async def test_another_managers_blocks_are_nobodys(blocks: Blocks) -> None:
     made = (await blocks.block()).body
     other = Blocks(blocks.house, blocks.hotel_id, blocks.room_id, manager=2)
 
-    for answer in (await other.ask("GET"), await other.block(), await other.ask("DELETE", f"/{made['id']}")):
+    for answer in (await other.ask("GET"), await other.block(), await other.ask("GET", f"/{made['id']}")):
         assert (answer.status, answer.body) == (404, {"detail": "no such room"})
-    missing = await blocks.ask("DELETE", f"/{uuid4()}")
-    assert (missing.status, missing.body) == (404, {"detail": "no such block"})
+    assert (await other.ask("DELETE", f"/{made['id']}")).status == 404
+    for method in ("GET", "DELETE"):
+        missing = await blocks.ask(method, f"/{uuid4()}")
+        assert (missing.status, missing.body) == (404, {"detail": "no such block"})
     elsewhere = Blocks(blocks.house, blocks.hotel_id, await Manager(blocks.house).room(blocks.hotel_id, type="single"))
     assert (await elsewhere.ask("DELETE", f"/{made['id']}")).status == 404
 

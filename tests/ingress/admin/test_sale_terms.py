@@ -39,6 +39,9 @@ PLAN: dict[str, Any] = {
 }
 
 
+RULE = {"start_date": "2027-12-20", "end_date": "2027-12-31"}
+
+
 @pytest.fixture
 async def worker(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Worker]:
     async with open_worker(kafka_settings, database) as worker:
@@ -233,6 +236,11 @@ async def test_terms_that_make_no_sense_are_refused_and_the_field_is_named(offer
         ({"policies": [POLICY | {"no_show": {"percent": 1, "nights": 1}}]}, "policies.0.no_show"),
         ({"policies": [POLICY | {"no_show": {"amount": "0.001"}}]}, "policies.0.no_show.amount"),
         ({"policies": [POLICY | {"early_departure_percent": 101}]}, "policies.0.early_departure_percent"),
+        ({"taxes": [VAT | {"included": True, "collected": "at_hotel"}]}, "taxes.0"),
+        ({"taxes": [VAT | {"per_night": True}]}, "taxes.0"),
+        ({"taxes": [VAT | {"per_person": True}]}, "taxes.0"),
+        ({"taxes": [VAT | {"per_room": True}]}, "taxes.0"),
+        ({"taxes": [CITY | {"per_person": False, "min_age": 13}]}, "taxes.0"),
         ({"infant_max_age": 18}, "infant_max_age"),
         ({"tax": []}, "tax"),
     ]
@@ -241,6 +249,24 @@ async def test_terms_that_make_no_sense_are_refused_and_the_field_is_named(offer
         assert refused.status == 422, (body, refused)
         assert [error["field"] for error in refused.body["errors"]] == [field], refused
     assert (await offer.terms()).body["version"] == 0
+
+
+@pytest.mark.parametrize(
+    ("tax", "words"),
+    [
+        (VAT | {"percent": "-1"}, "must not be negative"),
+        (VAT | {"percent": "7.1255"}, "at most 12 digits before the point, and three after it"),
+        (VAT | {"percent": "7 %"}, "must be a plain number, such as 120.5"),
+        (CITY | {"amount": "99999999999"}, "an amount is from 0 to 10000000000.00 EUR, in steps of 0.01 EUR"),
+    ],
+)
+async def test_a_wrong_number_is_refused_in_words_of_its_currency(
+    offer: Offer, tax: dict[str, Any], words: str
+) -> None:
+    refused = await offer.set_terms({"taxes": [tax]})
+
+    assert refused.status == 422
+    assert words in refused.body["errors"][0]["message"]
 
 
 async def test_a_plan_that_makes_no_sense_is_refused_and_the_field_is_named(offer: Offer) -> None:
@@ -253,6 +279,9 @@ async def test_a_plan_that_makes_no_sense_is_refused_and_the_field_is_named(offe
         ({"child_bands": [{"up_to_age": 5, "price": "0.001"}]}, "child_bands.0.price"),
         ({"child_bands": [{"up_to_age": 18, "price": "1.00"}]}, "child_bands.0.up_to_age"),
         ({"rules": [{"start_date": "2027-01-02", "end_date": "2027-01-01"}]}, "rules.0"),
+        ({"rules": [RULE | {"min_nights": 3, "max_nights": 2}]}, "rules.0"),
+        ({"rules": [RULE]}, "rules.0"),
+        ({"rules": [RULE | {"stop_sell": False}]}, "rules.0"),
         ({"meals": "fish"}, "meals"),
         ({"payment": "later"}, "payment"),
         ({"name": ""}, "name"),
@@ -271,7 +300,10 @@ async def test_terms_that_are_too_large_for_a_record_of_the_log_are_refused(
     offer: Offer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pricing.terms.MAX_TERMS_BYTES", 512)
-    rules = [{"start_date": f"2027-{month:02}-01", "end_date": f"2027-{month:02}-02"} for month in range(1, 13)]
+    rules = [
+        {"start_date": f"2027-{month:02}-01", "end_date": f"2027-{month:02}-02", "stop_sell": True}
+        for month in range(1, 13)
+    ]
 
     refused = await offer.set_plan("saver", {"name": "Saver", "rules": rules})
 

@@ -337,6 +337,18 @@ async def test_asking_to_pay_again_while_no_page_is_open_is_accepted_and_not_ans
     assert (answered.status, answered.body["session_url"]) == (200, None)
 
 
+@pytest.mark.parametrize("status", ["CONFIRMED", "CHECKED_IN"])
+async def test_a_booking_that_is_paid_at_the_hotel_has_no_page_to_pay_at(
+    house: House, stand_in: StandInWorker, status: str
+) -> None:
+    booking_id = await stand_in.add_booking(1, status, terms="at_hotel")
+
+    refused = await house.post(f"/v1/bookings/{booking_id}/payments", user=1)
+
+    assert (refused.status, refused.body["reason"], refused.body["booking_status"]) == (409, "paid_at_hotel", status)
+    assert refused.body["detail"] == "refused: the stay is paid at the hotel, and cannot be paid for in advance"
+
+
 async def test_a_request_that_waits_in_vain_gets_the_usual_answer(house: House, stand_in: StandInWorker) -> None:
     answered = await house.post("/v1/bookings/init", STAY, user=1, headers={"Prefer": "wait=1"})
     assert (answered.status, answered.body["booking_status"]) == (202, "PENDING")

@@ -173,6 +173,49 @@ async def test_a_booking_without_sale_terms_is_shown_as_before(house: House, sta
     assert booking.keys().isdisjoint({"sale", "policy"})
 
 
+async def of_hotel(house: House, stand_in: StandInWorker) -> dict[str, Any]:
+    """Return the only booking in the hotel's list."""
+    await stand_in.connection.execute("update hotel set owner_id = %s where id = 1", (MANAGER,))
+    [booking] = (await house.get("/v1/admin/hotels/1/bookings", headers=house.manager_header(MANAGER))).body
+    return dict(booking)
+
+
+async def test_a_hotel_sees_what_it_sold_and_what_to_collect(house: House, stand_in: StandInWorker) -> None:
+    await sold(stand_in)
+
+    booking = await of_hotel(house, stand_in)
+
+    assert booking["sale"] == {
+        "plan_id": "flexible",
+        "plan_name": "Flexible",
+        "meals": "none",
+        "payment": "prepaid",
+        "adults": 2,
+        "children_ages": [5],
+        "due_at_hotel": "3.00",
+        "lines": [
+            line("stay", "flexible", "Flexible", "200.00", "now"),
+            line("tax", "city", "City tax", "3.00", "at_hotel"),
+        ],
+    }
+    assert booking.keys().isdisjoint({"policy", "freed_from"})
+
+
+def line(kind: str, id: str, name: str, amount: str, collected: str) -> dict[str, Any]:
+    return {"kind": kind, "id": id, "name": name, "amount": amount, "included": False, "collected": collected}
+
+
+async def test_a_hotel_sees_what_it_keeps_of_a_stay_that_ended_early(house: House, stand_in: StandInWorker) -> None:
+    await sold(
+        stand_in, "NO_SHOW", days=-1, terms="at_hotel", policy=AppliedPolicy(kept_minor=20_000), freed_from=TODAY
+    )
+
+    booking = await of_hotel(house, stand_in)
+
+    assert booking["sale"]["payment"] == "at_hotel"
+    assert (booking["policy"], booking["freed_from"]) == ({"kept": "200.00"}, TODAY.isoformat())
+
+
 @pytest.mark.parametrize("status", sorted(SOLD))
 async def test_clients_without_a_version_know_a_sold_stay_as_confirmed(
     house: House, stand_in: StandInWorker, status: str

@@ -55,6 +55,7 @@ async def test_of_many_requests_at_once_no_more_pass_than_the_cap(house: House, 
         assert answer.body["reason"] == "too_many_unpaid"
         assert answer.body["unpaid_bookings"] == sorted(accepted)
         assert "pay or cancel" in answer.body["detail"]
+        assert "paid at the hotel can only be cancelled" in answer.body["detail"]
         assert answer.headers["Retry-After"] == "1"
     assert {(await stand_in.next_command()).envelope.subject for _ in range(MOST)} == set(accepted)
     assert {answer.status for answer in await at_once(house, MOST, user=2)} == {202}

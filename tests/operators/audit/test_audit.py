@@ -1065,7 +1065,15 @@ def rejected(booking_id: UUID) -> BookingRejected:
             msgspec.structs.replace(
                 cancelled(STAYING, CancelReason.BY_GUEST, policy=AppliedPolicy(kept_minor=PRICE)), room_id=3
             ),
-            f"{OF_STAYING} it was CHECKED_IN: no legal transition",
+            f"{OF_STAYING} CHECKED_IN, cancelled by_guest, and {{'kept_minor': {PRICE}}} is kept",
+        ),
+        (
+            msgspec.structs.replace(cancelled(STAYING, CancelReason.BY_HOTEL), room_id=3),
+            f"{LEDGER}: booking {STAYING}: CANCELLED, and its money is kept",
+        ),
+        (
+            msgspec.structs.replace(cancelled(LEFT, CancelReason.BY_HOTEL), room_id=3),
+            f"{LEDGER}: *: booking {LEFT}: it was CHECKED_OUT: no legal transition",
         ),
         (
             msgspec.structs.replace(refund(MISSED, intent(MISSED), 1), room_id=3),

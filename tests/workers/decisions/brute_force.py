@@ -524,10 +524,12 @@ class Clerk(Desk):
             self._repeat(sheet)
         elif status == "EXPIRED":
             self._refuse("hold_expired")
-        elif status == "REJECTED" or sheet["desk"] is not None:
+        elif status in {"REJECTED", "CHECKED_OUT", "NO_SHOW"} or (
+            status == "CHECKED_IN" and command.user_id is not None
+        ):
             self._refuse("wrong_status")
         elif (
-            status == "CONFIRMED"
+            status in {"CONFIRMED", "CHECKED_IN"}
             and (late := _too_late(sheet, command, now, guest=command.user_id is not None)) is not None
         ):
             self._refuse(late)
@@ -545,9 +547,9 @@ class Clerk(Desk):
         hotel_reason: str | None = None,
         policy: Fact | None = None,
     ) -> None:
-        if status_of(sheet) == "CONFIRMED" and today is not None and sheet["check_in"] < today:
+        if status_of(sheet) in {"CONFIRMED", "CHECKED_IN"} and today is not None and sheet["check_in"] < today:
             sheet["freed"] = min(sheet["check_out"], today)
-        sheet |= {"ended": reason, "until": None, "policy": policy}
+        sheet |= {"ended": reason, "until": None, "policy": policy, "desk": None}
         self._answer(
             "booking.cancelled.v1", reason=reason, hotel_reason=hotel_reason, freed_from=sheet["freed"], policy=policy
         )

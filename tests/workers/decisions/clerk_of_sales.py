@@ -210,6 +210,8 @@ def _offered(
     shares = _shares(amount, nights)
     policy = plan.get("policy")
     refundable = plan.get("refundable", True)
+    if not prepaid:
+        lines = [{**line, "collected": "at_hotel"} for line in lines]
     sale = {
         "terms_version": terms["version"],
         "plan_id": plan["id"],

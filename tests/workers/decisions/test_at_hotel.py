@@ -17,6 +17,7 @@ from tests.workers.decisions.words import (
     BOUGHT,
     CALLED_OFF,
     CANCEL,
+    CANCELLED,
     CHANGE_GUESTS,
     CHECK_IN,
     CHECK_OUT,
@@ -91,6 +92,7 @@ FIRST_MIDNIGHT = datetime(2026, 3, 10, 7, tzinfo=UTC)
 ON_TERMS = bought(SOLD_ON_TERMS)
 YEARS = timedelta(days=3000)
 A_MONTH = timedelta(days=30)
+BY_HOTEL = but(CANCEL, user_id=None, reason=CancelReason.BY_HOTEL)
 
 
 def booked(scenario: Scenario) -> list[int]:
@@ -347,11 +349,46 @@ STATES = pytest.mark.parametrize(
 def test_nobody_cancels_or_renames_a_stay_that_began_or_was_missed(
     story: tuple[Event, ...], status: BookingStatus
 ) -> None:
-    by_hotel = but(CANCEL, user_id=None, reason=CancelReason.BY_HOTEL)
     another_session = but(RECORD_SESSION, session_id="cs_2")
-    for command in (CANCEL, by_hotel, CHANGE_GUESTS, but(ADD_GUESTS, guest_ids=(3,)), another_session, DECLINE):
+    for command in (CANCEL, BY_HOTEL, CHANGE_GUESTS, but(ADD_GUESTS, guest_ids=(3,)), another_session, DECLINE):
+        if command is BY_HOTEL and status is S.CHECKED_IN:
+            continue
         for at in (CHECK_IN, CHECK_OUT):
             given(*story).when(command, at=at).then(refused(command, Refusal.WRONG_STATUS, status))
+
+
+@pytest.mark.parametrize(
+    ("at", "freed_from", "still_booked"),
+    [
+        (CHECK_IN - SECOND, None, [0, 0]),
+        (SECOND_DAY - SECOND, None, [0, 0]),
+        (SECOND_DAY, march(11), [1, 0]),
+        (LAST_DAY, march(12), [1, 1]),
+        (CHECK_OUT - SECOND, march(12), [1, 1]),
+    ],
+)
+def test_a_hotel_cancels_the_stay_of_guests_who_have_arrived_and_everything_goes_back(
+    at: datetime, freed_from: date | None, still_booked: list[int]
+) -> None:
+    cancelled = but(CANCELLED, reason=CancelReason.BY_HOTEL, freed_from=freed_from)
+    for story in (BOUGHT, ON_TERMS):
+        scenario = given(*story, ARRIVED).when(BY_HOTEL, at=at)
+        scenario.then(cancelled, SENT_BACK).with_booking(ADAS, status=S.CANCELLED, freed_from=freed_from, policy=None)
+        assert booked(scenario) == still_booked
+        for command in (ARRIVE, LEAVE, NO_SHOW):
+            scenario.when(command, at=at).then(refused(command, Refusal.WRONG_STATUS, S.CANCELLED))
+        scenario.when(BY_HOTEL, at=at).then(repeated(BY_HOTEL, S.CANCELLED))
+
+
+def test_a_hotel_cancels_the_stay_of_guests_who_pay_there_and_nothing_goes_back() -> None:
+    given(OPENED, AT_HOTEL, CONFIRMED_FREE, ARRIVED).when(BY_HOTEL, at=CHECK_IN).then(
+        but(CANCELLED, reason=CancelReason.BY_HOTEL)
+    )
+
+
+def test_not_even_the_hotel_cancels_the_stay_of_guests_who_have_arrived_after_check_out() -> None:
+    for at in (CHECK_OUT, CHECK_OUT + YEARS):
+        given(*IN).when(BY_HOTEL, at=at).then(refused(BY_HOTEL, Refusal.STAY_OVER, S.CHECKED_IN))
 
 
 @STATES

@@ -85,6 +85,7 @@ LEGAL = {
     ("CONFIRMED", "CANCELLED"),
     ("CONFIRMED", "CHECKED_IN"),
     ("CHECKED_IN", "CHECKED_OUT"),
+    ("CHECKED_IN", "CANCELLED"),
     ("CONFIRMED", "NO_SHOW"),
     *((unpaid, end) for unpaid in UNPAID for end in ("CONFIRMED", "CANCELLED", "EXPIRED")),
 }

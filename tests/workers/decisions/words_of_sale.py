@@ -142,7 +142,10 @@ ARRIVING = but(
         SALE,
         plan_id="on_arrival",
         plan_name="Pay on arrival",
-        lines=(replace(SALE.lines[0], id="on_arrival", name="Pay on arrival"), *SALE.lines[1:]),
+        lines=tuple(
+            replace(line, collected=Collected.AT_HOTEL)
+            for line in (replace(SALE.lines[0], id="on_arrival", name="Pay on arrival"), *SALE.lines[1:])
+        ),
         at_hotel_minor=210_00,
         steps=(*SALE.steps[:2], CancellationStep(kept_minor=105_00)),
         no_show_kept_minor=105_00,

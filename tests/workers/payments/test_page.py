@@ -1,7 +1,7 @@
 """The words on Stripe's payment page, its receipt, and the bank statement."""
 
 from dataclasses import replace
-from datetime import date, time
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import msgspec
@@ -79,6 +79,7 @@ def test_a_statement_has_the_hotels_name_as_far_as_banks_print_it(hotel: str, su
     check_suffix("INNKEEPERS", found)
 
 
+BEFORE = datetime(2030, 12, 1, tzinfo=UTC)
 PLAN = RatePlan(
     id="standard",
     name="Flexible",
@@ -136,24 +137,43 @@ def test_a_booking_of_nothing_or_without_sale_terms_has_one_line() -> None:
 
     assert amounts(line_items(0, "EUR", stay)) == [("Sea View, Double room", 0)]
     assert amounts(line_items(5_000, "EUR", STAY)) == [("Sea View, Double room", 5_000)]
-    assert (terms_text("EUR", STAY), terms_text("EUR", None)) == (None, None)
+    assert (terms_text("EUR", STAY, BEFORE), terms_text("EUR", None, BEFORE)) == (None, None)
 
 
 def test_the_page_names_the_costs_of_a_cancellation_and_what_is_paid_at_the_hotel() -> None:
     _, stay = sold()
 
-    assert terms_text("EUR", stay) == (
+    assert terms_text("EUR", stay, BEFORE) == (
         "Cancellation by the hotel's clock: free until 29 Dec 2030, 15:00; 60.00 EUR until 30 Dec 2030, 15:00; "
         "120.00 EUR until check-in. Paid at the hotel: 4.00 EUR (City tax). Included: VAT 20.00 EUR."
     )
+
+
+@pytest.mark.parametrize(
+    ("time_zone", "now", "costs"),
+    [
+        ("UTC", datetime(2030, 12, 29, 14, 59, tzinfo=UTC), "free until 29 Dec 2030, 15:00; 60.00 EUR until"),
+        ("UTC", datetime(2030, 12, 29, 15, tzinfo=UTC), "60.00 EUR until 30 Dec 2030, 15:00; 120.00 EUR until"),
+        ("UTC", datetime(2030, 12, 30, 15, tzinfo=UTC), "120.00 EUR until check-in."),
+        ("Asia/Tokyo", datetime(2030, 12, 29, 5, 59, tzinfo=UTC), "free until 29 Dec 2030, 15:00; 60.00 EUR until"),
+        ("Asia/Tokyo", datetime(2030, 12, 29, 6, tzinfo=UTC), "60.00 EUR until 30 Dec 2030, 15:00; 120.00 EUR until"),
+        ("Not/AZone", datetime(2030, 12, 30, 15, tzinfo=UTC), "free until 29 Dec 2030, 15:00; 60.00 EUR until"),
+    ],
+)
+def test_steps_that_are_over_at_the_request_are_not_named(time_zone: str, now: datetime, costs: str) -> None:
+    text = terms_text("EUR", replace(sold()[1], time_zone=time_zone), now)
+
+    assert text is not None
+    assert text.startswith(f"Cancellation by the hotel's clock: {costs}")
+    assert ("cannot be cancelled without cost any more" in text) is ("free" not in costs)
 
 
 def test_a_stay_that_costs_the_same_at_any_time_has_one_step() -> None:
     _, free = sold(msgspec.structs.replace(PLAN, policy=CancellationPolicy(id="free")), ())
     _, strict = sold(msgspec.structs.replace(PLAN, refundable=False), ())
 
-    assert terms_text("EUR", free) == "Cancellation by the hotel's clock: free until check-in."
-    assert terms_text("EUR", strict) == "Cancellation by the hotel's clock: 100.00 EUR until check-in."
+    assert terms_text("EUR", free, BEFORE) == "Cancellation by the hotel's clock: free until check-in."
+    assert terms_text("EUR", strict, BEFORE) == "Cancellation by the hotel's clock: 100.00 EUR until check-in."
 
 
 def test_the_words_of_the_page_keep_stripes_limit() -> None:
@@ -161,7 +181,7 @@ def test_the_words_of_the_page_keep_stripes_limit() -> None:
     _, stay = sold(taxes=taxes)
     assert isinstance(stay.sale, Sale)
 
-    text = terms_text("EUR", stay)
+    text = terms_text("EUR", stay, BEFORE)
 
     assert text is not None
     assert len(text) <= MAX_TERMS_CHARACTERS
