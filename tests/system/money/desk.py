@@ -97,7 +97,7 @@ class Desk:
     async def sell_by(self, inn: Inn, terms: SaleTerms) -> None:
         """Sell an inn's room by these terms."""
         await self.house.send(SetSaleTerms(room_id=inn.room.id, hotel_id=inn.room.hotel_id, terms=terms))
-        select = "select version = %s as so from room_sale_terms where room_id = %s"
+        select = "select count(*) = 1 as so from room_sale_terms where version = %s and room_id = %s"
         await self.house.eventually(select, terms.version, inn.room.id)
 
     async def _host_of_all(self) -> Guest:
