@@ -30,7 +30,7 @@ setup: .venv/installed $(KAFKA)/complete  ## Make .venv with the command innkeep
 demo: setup  ## Start everything, book a room as a guest would, and stay up (ARGS=--exit ends)
 	@.venv/bin/innkeeper sandbox demo $(ARGS)
 
-up: setup  ## Start everything and stay up (ARGS="--port 8080 --data DIR")
+up: setup  ## Start everything and stay up (ARGS="--port 8080 --data DIR --days-ahead 3")
 	@.venv/bin/innkeeper sandbox up $(ARGS)
 
 test: setup  ## Run the tests, on a real Kafka and a real PostgreSQL (T=tests/x.py::test_y runs one, SEED=7 repeats one)

@@ -42,7 +42,12 @@ def demo_command(
     raise typer.Exit(demo(port=port, data=data, leave=leave))
 
 
-@app.command("up", epilog=examples("innkeeper sandbox up", "innkeeper sandbox up --port 8081 --workers 2"))
+@app.command(
+    "up",
+    epilog=examples(
+        "innkeeper sandbox up", "innkeeper sandbox up --port 8081 --workers 2", "innkeeper sandbox up --days-ahead 3"
+    ),
+)
 def up_command(
     port: Annotated[int, typer.Option(help="The ingress' port.")] = 8080,
     data: Annotated[
@@ -50,15 +55,19 @@ def up_command(
     ] = folders.STATE / "up",
     broker: Annotated[Broker, typer.Option(help="The broker; Tansu keeps nothing.")] = Broker.KAFKA,
     workers: Annotated[int, typer.Option(min=1, help="How many reservations workers.")] = 1,
+    days_ahead: Annotated[
+        int, typer.Option(min=0, max=365, metavar="DAYS", help="Move the clock of all parts ahead; needs libfaketime.")
+    ] = 0,
 ) -> None:
     """Run everything until Ctrl-C or SIGTERM; print `ready URL` when every part answers.
 
     Each line of a process is shown after its name, and a process that ends is started again. A restart with the same
-    --data finds the bookings again. Exit status: 0 stopped; 1 a part cannot start.
+    --data finds the bookings again. With --days-ahead that restart is later: check in, check out, or record a no-show.
+    The clock of a folder never goes back. Exit status: 0 stopped; 1 a part cannot start, or the clock cannot be moved.
     """
     from sandbox.up import up
 
-    raise typer.Exit(up(port=port, data=data, broker=broker, workers=workers))
+    raise typer.Exit(up(port=port, data=data, broker=broker, workers=workers, ahead=days_ahead))
 
 
 @app.command(

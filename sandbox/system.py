@@ -19,6 +19,7 @@ from typing import Literal, Self
 
 import aiohttp
 
+from sandbox import days_ahead
 from sandbox.kafka import Kafka, SecuredKafka
 from sandbox.ports import free_port
 from sandbox.postgres import Postgres
@@ -51,7 +52,7 @@ class Plan:
     `first_start` for the named ones' first start alone (a failpoint that is met once); a role's
     name means each of its workers. `own_servers` starts a broker and a database also where
     KAFKA_URL and DATABASE_URL name others. `quiet` writes the programs' lines to files in
-    the folder `logs` in place of stderr.
+    the folder `logs` in place of stderr. The clock of all parts is `days_ahead` of the machine's.
     """
 
     folder: Path
@@ -63,6 +64,7 @@ class Plan:
     partitions: int | None = None
     own_servers: bool = False
     quiet: bool = False
+    days_ahead: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
     of_one: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     first_start: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -90,6 +92,7 @@ class System:
         self._ingress_ports = [plan.port or free_port(), *(free_port() for _ in range(1, plan.ingress))]
         self._stripe_port = free_port()
         self._lock: int | None = None
+        self._clock = days_ahead.variables(plan.days_ahead)
 
     @property
     def url(self) -> str:
@@ -136,8 +139,9 @@ class System:
         return self._parts[name].pid
 
     async def start(self) -> None:
-        """Start every part; returns when all of them answer. Raises StartFailed or FolderInUse."""
+        """Start every part; returns when all of them answer. Raises StartFailed, FolderInUse or ClockCannotMove."""
         self._take_folder()
+        days_ahead.keep(self.folder, self.plan.days_ahead)
         self._choose_parts()
         try:
             async with asyncio.TaskGroup() as together:
@@ -210,7 +214,7 @@ class System:
         elif "KAFKA_URL" not in given:
             self.kafka = SecuredKafka(folder / "secured") if self.plan.broker == "secured" else Kafka(folder / "kafka")
         if "DATABASE_URL" not in given:
-            self.postgres = Postgres(folder / "postgres")
+            self.postgres = Postgres(folder / "postgres", variables=self._clock)
         self._stripe_folder = folder / "stripe"
 
     async def _start(self, part: ManagedProcess) -> None:
@@ -221,6 +225,8 @@ class System:
     async def _start_broker(self) -> None:
         if self.kafka is not None:
             await self._start(self.kafka)
+        if self._clock:
+            await days_ahead.let_topics_keep_the_times_of_producers(self.kafka_url)
         await self._program("topics", "topics", "create").finish()
 
     async def _start_database(self) -> None:
@@ -264,7 +270,12 @@ class System:
         return Program(
             name,
             [sys.executable, "-m", module, *arguments],
-            {**self.environment(_principal(role or name)), **plan.of_one.get(role, {}), **plan.of_one.get(name, {})},
+            {
+                **self._clock,
+                **self.environment(_principal(role or name)),
+                **plan.of_one.get(role, {}),
+                **plan.of_one.get(name, {}),
+            },
             first_start={**plan.first_start.get(role, {}), **plan.first_start.get(name, {})},
             ready_line=ready_line,
             probe=probe,
@@ -283,6 +294,7 @@ class System:
             **self._way_in(principal),
             "KAFKA_IDEMPOTENT": str(self.idempotent).lower(),
             **({} if partitions is None else {"TOPIC_PARTITIONS": str(partitions)}),
+            **({"TOPIC_CREATE_TIME": "true"} if self._clock else {}),
             "STRIPE_API_KEY": STRIPE_KEY,
             "STRIPE_API_URL": self.stripe_url,
             "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from sandbox import kafka, postgres, tansu
+from sandbox import days_ahead, kafka, postgres, tansu
 from sandbox.brokers import Broker
 from sandbox.spawning import StartFailed
 from sandbox.system import ONE_OF_EACH, FolderInUse, Plan, System, report
@@ -17,17 +17,23 @@ from sandbox.system import ONE_OF_EACH, FolderInUse, Plan, System, report
 INTERRUPTED = 130
 
 
-def up(*, port: int, data: Path, broker: Broker, workers: int) -> int:
+def up(*, port: int, data: Path, broker: Broker, workers: int, ahead: int = 0) -> int:
     """Run everything until Ctrl-C or SIGTERM; return the exit status.
 
-    `data` is the folder of all data, `workers` the number of reservations workers. Raises typer.Exit when this machine
-    can run no broker, or no PostgreSQL.
+    `data` is the folder of all data, `workers` the number of reservations workers, and the clock is `ahead` days ahead.
+    Raises typer.Exit when this machine can run no broker, no PostgreSQL, or cannot move the clock.
     """
+    if ahead:
+        give_up_for(days_ahead.unavailable() or days_ahead.others_servers())
+    possible = possible_broker(broker)
+    if ahead and possible is Broker.TANSU:
+        give_up_for("--days-ahead needs Kafka: Tansu keeps nothing from before its start.")
     plan = Plan(
         folder=data,
-        broker=possible_broker(broker).value,
+        broker=possible.value,
         workers={**ONE_OF_EACH, "reservations": workers},
         port=port,
+        days_ahead=ahead,
     )
     return asyncio.run(in_foreground(System(plan), print_and_stay))
 
@@ -58,7 +64,7 @@ async def in_foreground(system: System, work: Callable[[System], Awaitable[int]]
         return await working
     except asyncio.CancelledError:
         return interrupted
-    except (StartFailed, FolderInUse) as failure:
+    except (StartFailed, FolderInUse, days_ahead.ClockCannotMove) as failure:
         report(str(failure))
         return 1
     finally:

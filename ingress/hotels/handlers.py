@@ -29,7 +29,7 @@ from topics.messages.values import StayTimes
 PRICES_AHEAD: Final = timedelta(days=90)
 
 
-class _Shown(NamedTuple):
+class _ForRequest(NamedTuple):
     """The parts of a response that depend on the request, as functions of a price.
 
     `total_minor` is the `total` of a room: clients without a version know no `due_at_hotel`, and get the whole price.
@@ -59,7 +59,7 @@ class Hotels:
         """Read an active hotel with its rooms, and the price of a stay in each of them by each rate plan."""
         stay, hotel_id = context.query, context.path["hotel_id"]
         first_night = today_at("UTC")
-        shown = _Shown(
+        for_request = _ForRequest(
             whole_minor if context.mount.unversioned else charged_minor,
             lambda priced: approximation(priced, stay.currency, self._exchange_rates),
         )
@@ -72,7 +72,7 @@ class Hotels:
                 if request is not None:
                     nights = await bookings.nights_on_offer(connection, hotel_id, request.check_in, request.check_out)
                     terms = await terms_of_hotel(connection, hotel_id)
-            return _hotel_out(hotel, request, nights, terms, shown)
+            return _hotel_out(hotel, request, nights, terms, for_request)
 
         return json_response(200, await self._database.read(describe))
 
@@ -100,7 +100,7 @@ def _hotel_out(
     stay: StayRequest | None,
     nights: Sequence[NightOffer],
     terms: Mapping[int, SaleTerms],
-    shown: _Shown,
+    for_request: _ForRequest,
 ) -> HotelOut:
     by_room: defaultdict[int, list[NightOffer]] = defaultdict(list)
     for night in nights:
@@ -112,7 +112,7 @@ def _hotel_out(
             {}
             if stay is None
             else _stay_fields(
-                by_room[room.id], stay, hotel, terms.get(room.id) or standard_terms(room.capacity), shown
+                by_room[room.id], stay, hotel, terms.get(room.id) or standard_terms(room.capacity), for_request
             ),
         )
         for room in hotel.rooms
@@ -157,7 +157,7 @@ def _stay_fields(
     stay: StayRequest,
     hotel: HotelOffer,
     terms: SaleTerms,
-    shown: _Shown,
+    for_request: _ForRequest,
 ) -> dict[str, Any]:
     """Return the fields of a room type that depend on a stay."""
     nights_count = (stay.check_out - stay.check_in).days
@@ -176,11 +176,11 @@ def _stay_fields(
             for night in nights
         ],
         "available": available,
-        "total": None if chosen is None else decimal(shown.total_minor(chosen), hotel.currency),
+        "total": None if chosen is None else decimal(for_request.total_minor(chosen), hotel.currency),
         "plans": [
             PlanOffer(
                 **dict(offer_out(priced, check_in=stay.check_in, stay_times=_stay_times(hotel), now=now)),
-                **shown.approximate(priced),
+                **for_request.approximate(priced),
             )
             for priced in found
         ],

@@ -60,10 +60,12 @@ class Postgres(ManagedProcess):
     # Its children see an immediate shutdown and end as well; the next start recovers.
     death_signal = signal.SIGQUIT
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    def __init__(self, folder: Path, port: int | None = None, variables: Mapping[str, str] | None = None) -> None:
+        """Make a server; `variables` are added to its environment."""
         super().__init__("postgres")
         self.folder = folder.resolve()
         self.port = port or free_port()
+        self._variables = variables or {}
 
     @property
     def url(self) -> str:
@@ -115,6 +117,10 @@ class Postgres(ManagedProcess):
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         server = [str(program("postgres")), "-D", str(self._cluster), *options]
         return _as_user(server, dies_by=self.death_signal)
+
+    @override
+    def environment(self) -> Mapping[str, str]:
+        return self._variables
 
     @override
     def output(self) -> IO[bytes] | int:

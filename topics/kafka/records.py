@@ -21,7 +21,7 @@ class _WithHeaders(Protocol):
 
 
 def time_of(record: _Timed) -> datetime:
-    """Return a record's time on the log (UTC): the broker's, or the producer's on a topic of a replayed trace."""
+    """Return a record's time on the log (UTC): the broker's, or with `TOPIC_CREATE_TIME` the producer's."""
     return datetime.fromtimestamp(record.timestamp / 1000, UTC)
 
 

@@ -59,7 +59,8 @@ class KafkaSettings(BaseSettings):
     )
     topic_create_time: bool = Field(
         default=False,
-        description="Topics keep the producer's timestamps and everything for ever: only to replay a trace.",
+        description="Topics keep the producer's timestamps and everything for ever: only to replay a trace, "
+        "or in a sandbox with --days-ahead.",
     )
     kafka_idempotent: bool = Field(
         default=True, description="Idempotent producer. Off only for a broker that refuses it (Tansu)."
