@@ -14,7 +14,7 @@ class Check(StrEnum):
     | no oversold night | each night after every event: 0 <= booked + reserved + blocked <= total + allowance |
     | counts match bookings | inventory counts equal the sum over bookings by status, and over blocks |
     | holds end on time | no hold ends early or is acted on after its deadline (`--holds`: none is 10 s overdue) |
-    | log matches ledger | no gap in a partition's sequence, legal transitions, sales by their terms, all rows |
+    | log matches ledger | no gap in a partition's sequence, legal transitions, sales by their terms, ledger rows |
     | guest lists are stored | each list of guests that a booking names is there; an erasure would blank it |
     | read models match events | every row is what the events make of it, as far as its projection has applied them |
     """
