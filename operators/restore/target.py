@@ -60,7 +60,6 @@ FROM_A_BACKUP: Final = _names(
     models.PausedRole,
     models.UnattributedObject,
     models.StripePosition,
-    models.StripeCircuit,
 )
 
 _LOCK_SECONDS: Final = 3
