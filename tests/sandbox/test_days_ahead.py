@@ -68,6 +68,7 @@ async def open_inn(desk: Desk) -> Inn:
 
 
 @pytest.mark.system
+@pytest.mark.long
 @pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 async def test_a_stay_is_paid_today_and_its_guests_come_and_leave_after_the_clock_has_moved(tmp_path: Path) -> None:
     async with house(tmp_path, 0) as today:

@@ -61,6 +61,7 @@ class Needs:
             "set_plan": self._a_hotel_of_its_own,
             "delete_plan": self._a_second_plan,
             "block_nights": self._a_hotel_of_its_own,
+            "read_block": self._a_block,
             "release_block": self._a_block,
             "check_in": self._an_arrival,
             "check_out": self._a_stay,

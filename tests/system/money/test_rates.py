@@ -81,7 +81,7 @@ async def test_a_hotel_sells_by_its_terms_and_refunds_an_early_departure_by_its_
 
 
 async def test_the_requests_of_the_page_about_rates_work(desk: Desk, tmp_path: Path) -> None:
-    (block,) = [block for block in blocks("sh") if block.page == "docs/rates.md" and "curl" in block.code]
+    (block,) = [block for block in blocks("sh") if block.page == "docs/rates.md" and "/sale-terms" in block.code]
     code = block.code.replace("http://127.0.0.1:8080/v1", f"{desk.house.system.url}/v1")
     code = code.replace("wait=5", "wait=30").replace("host@example.com", f"{uuid4().hex}@example.com")
     shell = await asyncio.create_subprocess_exec(
