@@ -221,10 +221,11 @@ class ExpectedLedger:
         ):
             self._mismatch(f"{_name(event)}: {booking.status}, and its nights are free from {freed_from} on")
         policy = event.get("policy")
-        if event["reason"] == "by_guest" and booking.status not in LIVE and booking.sale is not None:
+        by_guest = event["reason"] == "by_guest"
+        if by_guest and booking.status == "CONFIRMED" and booking.sale is not None:
             for fault in faults_of_cancellation(booking, booking.sale, policy, self._time):
                 self._mismatch(f"{_name(event)}: {fault}")
-        elif policy is not None:
+        elif policy is not None or (by_guest and booking.status == "CHECKED_IN"):
             self._mismatch(f"{_name(event)}: {booking.status}, cancelled {event['reason']}, and {policy} is kept")
         if policy is not None and (milliseconds(policy.get("until")) or self._time + 1) <= self._time:
             self._mismatch(f"{_name(event)}: cancelled after {policy['until']}, by the policy until then")

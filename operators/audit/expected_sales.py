@@ -108,13 +108,14 @@ def _expected_lines(booking: Booking, sale: Event, terms: Event, plan: Event, no
     known = {line.id: line.amount for line in _lines_of(sale)[1:]}
     nights = _night_prices(booking, sale, plan, now_ms)
     stay = sum(nights) if nights else next((line["amount_minor"] for line in sale["lines"]), 0)
-    lines = [Line("stay", plan["id"], plan["name"], stay, included=False, collected="now")]
+    paid = "at_hotel" if plan.get("terms") == "at_hotel" else "now"
+    lines = [Line("stay", plan["id"], plan["name"], stay, included=False, collected=paid)]
     for tax in terms.get("taxes", []):
         amount = _tax(tax, booking, sale, nights, stay)
         amount = known.get(tax["id"], 0) if amount is None else amount
         included = tax.get("included", False)
         if amount:
-            collected = "now" if included else tax.get("collected", "now")
+            collected = paid if included or paid == "at_hotel" else tax.get("collected", "now")
             lines.append(Line(tax.get("kind", "tax"), tax["id"], tax["name"], amount, included, collected))
     return lines
 

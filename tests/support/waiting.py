@@ -63,3 +63,8 @@ async def _ask(condition: Callable[[], Any]) -> tuple[Any, AssertionError | None
         return (await answer if inspect.isawaitable(answer) else answer), None
     except AssertionError as reason:
         return None, reason
+
+
+async def next_turn() -> None:
+    """Let the other tasks of the event loop have their turn, once."""
+    await asyncio.sleep(0)

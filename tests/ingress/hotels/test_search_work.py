@@ -21,6 +21,7 @@ from ingress.hotels.search.rule_table import packed_rules
 from ingress.stays import today_at
 from pricing.sale import party_rejection, rules_rejection
 from storage.reads.search import HotelFacts, PackedNights, RoomTypeFacts
+from tests.support.waiting import next_turn
 from topics.messages.sale import ArrivalRule, Party, RatePlan, SaleTerms
 
 HOTELS: Final = 250
@@ -141,7 +142,7 @@ async def test_other_requests_have_their_turn_while_many_rooms_are_priced(priced
     searching = asyncio.create_task(street.search(adults=2, limit=1))
     turns = [0]
     while not searching.done():
-        await asyncio.sleep(0)
+        await next_turn()
         turns.append(len(priced))
         # A search takes no part of a change that happens meanwhile.
         street.charge(dict.fromkeys(range(1, HOTELS), 1))
