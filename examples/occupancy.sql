@@ -15,13 +15,15 @@ with event as (
     -- A room's events are all in one partition: the last event counts.
     select room_id, night, arg_max(total_count, sequence) as rooms from spread group by all
 ), kept as (
-    -- Of a stay that was cancelled after check-in the nights before `freed_from` were sold; of any other none was.
+    -- Of a stay that ended early (cancelled after check-in, left, or nobody came) the nights before `freed_from` were sold;
+    -- of one that was cancelled before, none was.
     from event as reserved
     semi join (from event where type = 'booking.confirmed') as confirmed using (booking_id)
-    left join (from event where type = 'booking.cancelled') as cancelled using (booking_id)
+    left join (from event where type = 'booking.cancelled'
+               or type in ('booking.checked_out', 'booking.no_show') and freed_from is not null) as ended using (booking_id)
     select reserved.room_id, reserved.rooms_count,
            unnest(range(reserved.check_in,
-                        case when cancelled.id is null then reserved.check_out else cancelled.freed_from end,
+                        case when ended.id is null then reserved.check_out else ended.freed_from end,
                         interval 1 day))::date as night
     where reserved.type = 'booking.reserved'
 ), sold as (
