@@ -14,6 +14,7 @@ from pricing.rounding import half_up
 from pricing.shares import shares_minor
 from topics.messages.sale import (
     NO_SALE_TERMS,
+    CancellationStep,
     Collected,
     LineKind,
     Party,
@@ -30,6 +31,8 @@ _WHOLE_PERCENT_MILLI: Final = 100_000
 #: The number of prices that a process remembers: the same stays are asked for again and again. A price holds no terms.
 _MAX_CACHED_PRICES: Final = 4_096
 _MAX_CACHED_CAPACITIES: Final = 128
+#: The arrival for which prices are remembered; the steps of a policy are at most a year before it.
+_FIRST_DAY: Final = date(1970, 1, 1)
 
 
 class PricedStay(NamedTuple):
@@ -70,8 +73,13 @@ def price_stay(
         rooms_count: the number of rooms.
         currency: that of the prices.
     """
-    stay = _Stay(party, tuple(night_prices_minor), check_in, check_in_time, rooms_count, currency)
-    return _price(_Same(terms, plan), stay)
+    same = _Same(terms, plan)
+    prices_minor = tuple(night_prices_minor)
+    if check_in < _FIRST_DAY or any(tax.first_night is not None or tax.end_night is not None for tax in terms.taxes):
+        return _price(same, _Stay(party, prices_minor, check_in, check_in_time, rooms_count, currency))
+    # The dates change the times of the policy's steps alone, so that stays of the same nights' prices share a price.
+    priced = _price(same, _Stay(party, prices_minor, _FIRST_DAY, check_in_time, rooms_count, currency))
+    return _arriving(priced, check_in)
 
 
 class _Stay(NamedTuple):
@@ -154,6 +162,28 @@ def _price(same: _Same, stay: _Stay) -> PricedStay:
         party_binding=stay.party is not None or _depends_on_people(terms, plan, lines),
     )
     return PricedStay(stay.currency, plan.terms, amount_minor, amounts_minor, sale)
+
+
+def _arriving(priced: PricedStay, check_in: date) -> PricedStay:
+    """Return the price of a stay from `_FIRST_DAY` on as that of one which arrives on another day."""
+    sale = priced.sale
+    assert sale is not None
+    if len(sale.steps) == 1:
+        return priced
+    later = check_in - _FIRST_DAY
+    steps = tuple(
+        CancellationStep(
+            until=None if step.until is None else step.until + later, kept_minor=step.kept_minor, percent=step.percent
+        )
+        for step in sale.steps
+    )
+    return PricedStay(
+        priced.currency,
+        priced.terms,
+        priced.amount_minor,
+        priced.night_amounts_minor,
+        replace(sale, steps=steps),
+    )
 
 
 def _night_minor(plan: RatePlan, price_minor: int, step: int) -> int:
