@@ -5,6 +5,7 @@ from typing import Final, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ingress.bookings.hotel_commands import HotelCommands
 from ingress.bookings.models import BookingState, StayAtHotel
 from ingress.bookings.representation import refunds_out, state_of
 from ingress.bookings.rooms import Rooms
@@ -12,22 +13,19 @@ from ingress.bookings.sending import (
     ACCEPTED,
     ACCEPTED_HEADERS,
     WAITED_HEADERS,
-    BookingCommands,
-    accepted_response,
     waited_headers,
 )
 from ingress.database import Database, snapshot
 from ingress.http.models import NoBody, NoQuery, RefusedBooking
 from ingress.http.preferences import PREFER
-from ingress.http.problems import existing
 from ingress.http.responses import Response, json_response
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from pricing.currencies import decimal
-from storage.reads import bookings, payments, stay_ends
+from storage.reads import payments, stay_ends
 from storage.reads.bookings import BookingFacts
-from topics.messages.commands import CheckIn, CheckOut, MarkNoShow
+from topics.messages.commands import BookingCommand, CheckIn, CheckOut, MarkNoShow
 
 _PATH: Final = {"hotel_id": 1, "booking_id": "01980000-0000-8000-8000-000000000000"}
 _STEERING: Final = (PREFER, IDEMPOTENCY_KEY)
@@ -39,7 +37,6 @@ _RESPONSES: Final = {
 _EXAMPLE: Final = Example(path=_PATH, headers={"Prefer": "wait=5"})
 
 Context: TypeAlias = RequestContext[NoBody, NoQuery]
-HotelCommand: TypeAlias = CheckIn | CheckOut | MarkNoShow
 
 
 class StaysAtHotel:
@@ -47,8 +44,7 @@ class StaysAtHotel:
 
     def __init__(self, database: Database, *, rooms: Rooms, keys: IdempotencyKeys, commands: Commands) -> None:
         self._database = database
-        self._rooms = rooms
-        self._sending = BookingCommands(database, keys, commands)
+        self._commands = HotelCommands(database, rooms=rooms, keys=keys, commands=commands)
 
     @operation(
         "POST /admin/hotels/{hotel_id}/bookings/{booking_id}/check-in",
@@ -89,29 +85,12 @@ class StaysAtHotel:
         """
         return await self._record(context, MarkNoShow)
 
-    async def _record(self, context: Context, make: Callable[..., HotelCommand]) -> Response:
-        hotel_id = context.path["hotel_id"]
-
-        async def find(connection: AsyncConnection) -> BookingFacts | None:
-            return await bookings.booking_of_hotel(
-                connection, context.path["booking_id"], hotel_id, context.caller.user_id
-            )
-
-        async with self._database.reading() as connection:
-            booking = existing(await find(connection), "booking")
-
-        async def command(_: str) -> HotelCommand:
-            # The times count for a booking from before it kept its own.
-            facts = await self._rooms.facts(booking.room_id)
-            stay_times = None if facts is None else facts.stay_times
-            return make(room_id=booking.room_id, booking_id=booking.id, stay_times=stay_times)
-
-        event = await self._sending.send(context, booking, command)
-        if event is None:
-            state = await self._sending.state_after_wait(context, booking, find)
-            return accepted_response(context, state, f"/admin/hotels/{hotel_id}/bookings")
+    async def _record(self, context: Context, make: Callable[..., BookingCommand]) -> Response:
+        accepted = await self._commands.send(context, make)
+        if accepted is not None:
+            return accepted
         async with self._database.reading() as connection, snapshot(connection):
-            shown = await _shown(connection, existing(await find(connection), "booking"))
+            shown = await _shown(connection, await self._commands.find(connection, context))
         return json_response(200, shown, waited_headers(context))
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ingress.bookings.hotel_commands import HotelCommands
 from ingress.bookings.models import (
     BookingState,
     HotelBooking,
@@ -21,8 +22,6 @@ from ingress.bookings.sending import (
     ACCEPTED,
     ACCEPTED_HEADERS,
     WAITED_HEADERS,
-    BookingCommands,
-    accepted_response,
     waited_headers,
 )
 from ingress.database import Database, snapshot
@@ -36,8 +35,7 @@ from ingress.http.responses import Response, json_response, no_content
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
-from storage.reads import bookings, reports
-from storage.reads.bookings import BookingFacts
+from storage.reads import reports
 from storage.reads.reports import ByArrival, ByCreation, HotelListedBooking, ListedBooking
 from topics.messages.commands import CancelBooking
 from topics.messages.values import CancelReason
@@ -54,8 +52,7 @@ class BookingLists:
 
     def __init__(self, database: Database, *, rooms: Rooms, keys: IdempotencyKeys, commands: Commands) -> None:
         self._database = database
-        self._rooms = rooms
-        self._sending = BookingCommands(database, keys, commands)
+        self._commands = HotelCommands(database, rooms=rooms, keys=keys, commands=commands)
 
     @operation(
         "GET /users/myBookings",
@@ -140,31 +137,9 @@ class BookingLists:
     )
     async def cancel_for_hotel(self, context: RequestContext[HotelCancellation, NoQuery]) -> Response:
         """Cancel a booking of one's hotel, until check-out; the rest of its payment is refunded in full."""
-        hotel_id = context.path["hotel_id"]
-
-        async def find(connection: AsyncConnection) -> BookingFacts | None:
-            return await bookings.booking_of_hotel(
-                connection, context.path["booking_id"], hotel_id, context.caller.user_id
-            )
-
-        async with self._database.reading() as connection:
-            booking = existing(await find(connection), "booking")
-
-        async def command(_: str) -> CancelBooking:
-            facts = await self._rooms.facts(booking.room_id)
-            return CancelBooking(
-                room_id=booking.room_id,
-                booking_id=booking.id,
-                reason=CancelReason.BY_HOTEL,
-                hotel_reason=context.body.reason,
-                stay_times=None if facts is None else facts.stay_times,
-            )
-
-        event = await self._sending.send(context, booking, command)
-        if event is None:
-            state = await self._sending.state_after_wait(context, booking, find)
-            return accepted_response(context, state, f"/admin/hotels/{hotel_id}/bookings")
-        return no_content(waited_headers(context))
+        fields = {"reason": CancelReason.BY_HOTEL, "hotel_reason": context.body.reason}
+        accepted = await self._commands.send(context, CancelBooking, **fields)
+        return no_content(waited_headers(context)) if accepted is None else accepted
 
 
 def _creation(booking: ListedBooking) -> str:

@@ -13,10 +13,8 @@ from pricing.charges import is_chargeable, limits_in_words
 from storage.reads.terms import terms_of_room
 from storage.reads.unpaid import NightsHeld, nights_held_unpaid
 from topics.messages.sale import ArrivalRule, RatePlan
-from topics.messages.values import BookingStatus, Rejection
+from topics.messages.values import ROOMS_ALWAYS_ALLOWED, BookingStatus, Rejection
 
-#: An account may hold so many rooms of a night unpaid, however small its share of the night is.
-_ROOMS_ALWAYS_ALLOWED: Final = 2
 _RULES: Final = (Rejection.MIN_STAY, Rejection.MAX_STAY, Rejection.ADVANCE_PURCHASE)
 
 
@@ -84,7 +82,7 @@ class Rejections:
                 "or let them end; bookings that are paid at the hotel can only be cancelled"
             )
         if reason == Rejection.ACCOUNT_SHARE and held.fewest_rooms is not None and self._account_share_percent:
-            allowed = max(_ROOMS_ALWAYS_ALLOWED, held.fewest_rooms * self._account_share_percent // 100)
+            allowed = max(ROOMS_ALWAYS_ALLOWED, held.fewest_rooms * self._account_share_percent // 100)
             problem.detail += f"; it may hold {allowed} rooms of a night unpaid"
         if held.bookings:
             problem.more = {**problem.more, "unpaid_bookings": held.bookings}

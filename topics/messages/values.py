@@ -47,6 +47,11 @@ MAX_SURGE_MILLI = 10_000
 MAX_AMOUNT_MINOR = 10**12
 
 
+#: An account may hold so many rooms of a night unpaid, however small its share: a percentage of few rooms is less than
+#: a family needs.
+ROOMS_ALWAYS_ALLOWED = 2
+
+
 class StayTimes(msgspec.Struct, frozen=True, kw_only=True):
     """The hotel's clock as promised to the guest: wall times of the arrival and the departure day, and their zone."""
 

@@ -20,6 +20,7 @@ from topics.messages.events import (
 from topics.messages.sale import AppliedPolicy
 from topics.messages.values import (
     MAX_NIGHTS,
+    ROOMS_ALWAYS_ALLOWED,
     BookingStatus,
     RefundReason,
     Refusal,
@@ -31,8 +32,6 @@ from workers.decisions.answers import not_theirs, refused, repeated
 from workers.decisions.sale import offer_rejection, priced, rules_forbid
 from workers.decisions.state import Booking, Night, Payment, State, live
 
-#: A percentage of few rooms is less than a family needs.
-_ROOMS_ALWAYS_ALLOWED: Final = 2
 #: The statuses of a stay that is bought and not over: its nights are booked.
 _UNDER_WAY: Final = (BookingStatus.CONFIRMED, BookingStatus.CHECKED_IN)
 
@@ -107,7 +106,7 @@ def _exceeds_share(state: State, command: ReserveStay) -> bool:
         return False
     return any(
         state.account_rooms.get(day, 0) + command.rooms_count
-        > max(_ROOMS_ALWAYS_ALLOWED, state.nights[day].total_count * percent // 100)
+        > max(ROOMS_ALWAYS_ALLOWED, state.nights[day].total_count * percent // 100)
         for day in nights_of(command.check_in, command.check_out)
     )
 

@@ -1,0 +1,59 @@
+"""Commands of a hotel's managers about its bookings: the booking is found, and the command has the hotel's times."""
+
+from collections.abc import Callable
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ingress.bookings.rooms import Rooms
+from ingress.bookings.sending import BookingCommands, Context, accepted_response
+from ingress.database import Database
+from ingress.http.problems import existing
+from ingress.http.responses import Response
+from ingress.log.commands import Commands
+from ingress.log.idempotency import IdempotencyKeys
+from storage.reads import bookings
+from storage.reads.bookings import BookingFacts
+from topics.messages.commands import BookingCommand
+
+
+class HotelCommands:
+    """Sends commands about the booking and the hotel that a request's path names."""
+
+    def __init__(self, database: Database, *, rooms: Rooms, keys: IdempotencyKeys, commands: Commands) -> None:
+        self._database = database
+        self._rooms = rooms
+        self._sending = BookingCommands(database, keys, commands)
+
+    async def find(self, connection: AsyncConnection, context: Context) -> BookingFacts:
+        """Return the booking. Raises `Problem` 404 if the caller's hotel has no such one."""
+        return existing(await self._found(connection, context), "booking")
+
+    async def send(self, context: Context, make: Callable[..., BookingCommand], **fields: object) -> Response | None:
+        """Send a command about the booking; return 202 if it was not answered in time, None if it was.
+
+        Args:
+            context: the request.
+            make: the command's type, which has `stay_times` for a booking from before it kept its own.
+            fields: the command's other fields.
+
+        Raises:
+            Problem: as `find` and `BookingCommands.send`.
+        """
+        async with self._database.reading() as connection:
+            booking = await self.find(connection, context)
+
+        async def command(_: str) -> BookingCommand:
+            facts = await self._rooms.facts(booking.room_id)
+            stay_times = None if facts is None else facts.stay_times
+            return make(room_id=booking.room_id, booking_id=booking.id, stay_times=stay_times, **fields)
+
+        if await self._sending.send(context, booking, command) is not None:
+            return None
+        state = await self._sending.state_after_wait(
+            context, booking, lambda connection: self._found(connection, context)
+        )
+        return accepted_response(context, state, f"/admin/hotels/{context.path['hotel_id']}/bookings")
+
+    async def _found(self, connection: AsyncConnection, context: Context) -> BookingFacts | None:
+        path = context.path
+        return await bookings.booking_of_hotel(connection, path["booking_id"], path["hotel_id"], context.caller.user_id)
