@@ -70,7 +70,7 @@ def command_id(command: Command) -> str:
     """Return an id for the command's record that is the same at every reading."""
     if isinstance(command, BookingCommand):
         return f"trace:{command.message_type}:{command.booking_id}"
-    return f"trace:{command.message_type}:room/{command.room_id}"
+    return f"trace:{command.message_type}:{command.subject}"
 
 
 def read_rows(path: Path) -> Sequence[TraceRow]:

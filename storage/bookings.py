@@ -44,9 +44,23 @@ BOOKING_COLUMNS = {
     "freed_from": "date",
     "sale": "jsonb",
     "policy": "jsonb",
+    "pending_change": "jsonb",
+    "earlier_stays": "jsonb",
+    "accepted_terms": "text",
     "version": "int4",
 }
-#: Every column that an event can change after the booking was made.
+#: The columns that a change of the stay changes; they are written apart, as few bookings are changed.
+STAY_COLUMNS = (
+    "check_in",
+    "check_out",
+    "rooms_count",
+    "amount_minor",
+    "night_amounts_minor",
+    "sale",
+    "pending_change",
+    "earlier_stays",
+)
+#: Every other column that an event can change after the booking was made.
 CHANGING_COLUMNS = (
     "status",
     "hold_expires_at",
@@ -119,12 +133,35 @@ _CHANGE_BOOKINGS = """
     names=", ".join(CHANGING_COLUMNS),
 )
 _CHANGE_POSITIONS = [list(BOOKING_COLUMNS).index(name) for name in ("id", *CHANGING_COLUMNS)]
+# PostgreSQL has no arrays of arrays of several lengths, so amounts by night travel as text.
+_CHANGE_STAYS = """
+    update booking as b set {assignments}
+    from unnest(%b::uuid[], {arrays}) as n (id, {names}) where b.id = n.id
+""".format(
+    assignments=", ".join(f"{name} = n.{name}::{BOOKING_COLUMNS[name]}" for name in STAY_COLUMNS),
+    arrays=", ".join(
+        f"%b::{'text' if name == 'night_amounts_minor' else BOOKING_COLUMNS[name]}[]" for name in STAY_COLUMNS
+    ),
+    names=", ".join(STAY_COLUMNS),
+)
+_STAY_POSITIONS = [list(BOOKING_COLUMNS).index(name) for name in ("id", *STAY_COLUMNS)]
+_AMOUNTS_POSITION = list(BOOKING_COLUMNS).index("night_amounts_minor")
 
 
 async def change_bookings(connection: AsyncConnection, rows: Sequence[BookingRow], times: Sequence[datetime]) -> None:
     """Write the present state of bookings that exist, with the log's time at which each was changed."""
     columns = [[row[position] for row in rows] for position in _CHANGE_POSITIONS]
     await connection.execute(_CHANGE_BOOKINGS, (*columns, list(times)))
+
+
+async def change_stays(connection: AsyncConnection, rows: Sequence[BookingRow]) -> None:
+    """Write the stays of bookings whose stay was changed, and the changes that are not paid."""
+    columns = [[row[position] for row in rows] for position in _STAY_POSITIONS]
+    columns[_STAY_POSITIONS.index(_AMOUNTS_POSITION)] = [
+        None if amounts is None else f"{{{','.join(map(str, amounts))}}}"
+        for amounts in (row[_AMOUNTS_POSITION] for row in rows)
+    ]
+    await connection.execute(_CHANGE_STAYS.encode(), columns)
 
 
 async def name_guests(connection: AsyncConnection, guests: dict[UUID, Sequence[int]]) -> None:

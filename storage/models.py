@@ -1,9 +1,9 @@
 """Every table of the database and its purpose. Migrations are made from these models, and tests compare the two.
 
-The ledger is `inventory`, `room_sale_terms`, `room_block`, `booking` and `booking_guest`. Only the worker that the
-room's partition is assigned to writes it. It has no foreign keys to the describing tables (hotel, room, app_user), so
-that it can be rebuilt from the log without them. Money is integers in minor units; surge is in thousandths; times are
-UTC; dates are hotel-local.
+The ledger is `inventory`, `room_sale_terms`, `room_block`, `booking`, `booking_guest`, `promo_code`, `promo_code_use`
+and `hotel_document`. Only the worker that the partition of the room, the code or the hotel is assigned to writes it.
+It has no foreign keys to the describing tables (hotel, room, app_user), so that it can be rebuilt from the log without
+them. Money is integers in minor units; surge is in thousandths; times are UTC; dates are hotel-local.
 """
 
 from datetime import date, datetime, time
@@ -206,6 +206,33 @@ class RatePlan(Table):
     definition: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
 
+class PromoCodeName(Table):
+    """The id of each hotel's promo code; a hotel has each text once, whatever its case."""
+
+    __tablename__ = "promo_code_name"
+    __table_args__ = (Index("promo_code_name_code", "hotel_id", text("lower(code)"), unique=True),)
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    hotel_id: Mapped[int] = mapped_column(ForeignKey("hotel.id"))
+    code: Mapped[str]
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[datetime] = created()
+
+
+class DeskBooking(Table):
+    """The contact of guests without an account, for whom a manager made a booking."""
+
+    __tablename__ = "desk_booking"
+
+    booking_id: Mapped[UUID] = mapped_column(primary_key=True)
+    hotel_id: Mapped[int] = mapped_column(ForeignKey("hotel.id"), index=True)
+    manager_id: Mapped[int]
+    contact_name: Mapped[str]
+    contact_email: Mapped[str | None]
+    contact_phone: Mapped[str | None]
+    created_at: Mapped[datetime] = created()
+
+
 class IdempotencyKey(Table):
     """The command of a client's Idempotency-Key; written before the command is produced."""
 
@@ -331,9 +358,65 @@ class Booking(Table):
     freed_from: Mapped[date | None]
     sale: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     policy: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    pending_change: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    earlier_stays: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+    accepted_terms: Mapped[str | None]
     version: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+
+class PromoCode(Table):
+    """The terms of a promo code that are in force (`CodeTerms` of `topics.messages.sale`), and its uses."""
+
+    __tablename__ = "promo_code"
+    __table_args__ = (CheckConstraint("used_count >= 0", name="used"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hotel_id: Mapped[int] = mapped_column(index=True)
+    version: Mapped[int]
+    terms: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    used_count: Mapped[int] = mapped_column(Integer)
+
+
+class PromoCodeUse(Table):
+    """The use of a promo code by a booking; `returned`: it was given back, and does not count."""
+
+    __tablename__ = "promo_code_use"
+    __table_args__ = (Index("promo_code_use_account", "code_id", "user_id"),)
+
+    code_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    booking_id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[int | None]
+    returned: Mapped[bool]
+
+
+class HotelDocument(Table):
+    """An invoice or a credit note of a hotel. The numbers of a kind have no gaps.
+
+    `credited_minor` is the sum of an invoice's credit notes; `lines` are `PriceLine`s of `topics.messages.sale`.
+    """
+
+    __tablename__ = "hotel_document"
+    __table_args__ = (
+        CheckConstraint("kind in ('invoice', 'credit_note')", name="kind"),
+        CheckConstraint("credited_minor between 0 and amount_minor", name="credited"),
+        Index("hotel_document_number", "hotel_id", "kind", "number", unique=True),
+        Index("hotel_document_booking", "booking_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    hotel_id: Mapped[int]
+    kind: Mapped[str]
+    number: Mapped[int]
+    reason: Mapped[str]
+    booking_id: Mapped[UUID]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    lines: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    corrects_id: Mapped[UUID | None]
+    credited_minor: Mapped[int]
+    issued_at: Mapped[datetime]
 
 
 class BookingGuest(Table):

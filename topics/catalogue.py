@@ -48,7 +48,7 @@ class Topic:
 
 BOOKING_COMMANDS: Final = Topic(
     name="booking.commands",
-    key="room_id",
+    key="room_id, or else code_id or hotel_id",
     written_by=(Service.INGRESS, Service.PAYMENTS, Service.EXPIRY, Service.RECONCILIATION),
     read_by=(Service.RESERVATIONS,),
     retention=timedelta(days=7),
@@ -56,7 +56,7 @@ BOOKING_COMMANDS: Final = Topic(
 )
 BOOKING_EVENTS: Final = Topic(
     name="booking.events",
-    key="room_id",
+    key="room_id, or else code_id or hotel_id",
     written_by=(Service.RESERVATIONS,),
     read_by=(Service.PAYMENTS, Service.PROJECTIONS, Service.NOTIFICATIONS, Service.INGRESS, Service.ANALYTICS),
     retention=None,

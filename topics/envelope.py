@@ -22,7 +22,7 @@ from uuid import UUID
 
 import msgspec
 
-from topics.messages.commands import COMMANDS
+from topics.messages.commands import COMMANDS, Command
 from topics.messages.events import EVENTS
 from topics.messages.message import Message
 from topics.messages.upcasting import OLDER, Older
@@ -253,7 +253,7 @@ def format_time(time: datetime) -> bytes:
 
 def command_record(
     topic: str,
-    command: Message,
+    command: Command,
     *,
     id: str,
     source: str,
@@ -265,14 +265,13 @@ def command_record(
     actor: str | None = None,
     request_id: str | None = None,
 ) -> Outgoing:
-    """Return the record of a command, keyed by its room; its subject is the booking, or else the room."""
+    """Return the record of a command; its subject is the booking, or else the object that its key names."""
     booking_id: UUID | None = getattr(command, "booking_id", None)
-    room_id: int = command.room_id  # type: ignore[attr-defined]
     envelope = Envelope(
         id=id,
         type=command.message_type,
         source=source,
-        subject=f"room/{room_id}" if booking_id is None else format_id(booking_id),
+        subject=command.subject if booking_id is None else format_id(booking_id),
         time=time,
         causation=causation,
         correlation=correlation or id,
@@ -281,7 +280,7 @@ def command_record(
         actor=actor,
         request_id=request_id,
     )
-    return Outgoing(topic, b"%d" % room_id, encode_value(command), encode_headers(envelope))
+    return Outgoing(topic, b"%d" % command.key, encode_value(command), encode_headers(envelope))
 
 
 def _time(value: bytes) -> datetime:

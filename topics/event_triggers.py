@@ -12,14 +12,17 @@ from topics.messages.commands import (
     CancelBooking,
     ChangeGuests,
     ChangeInventory,
+    ChangeStay,
     CheckIn,
     CheckOut,
+    ClaimCode,
     ClosePayment,
     CloseRefund,
     Command,
     ConfirmPayment,
     DeclinePayment,
     FailRefund,
+    IssueDocument,
     MarkNoShow,
     OpenInventory,
     RecordDispute,
@@ -28,6 +31,8 @@ from topics.messages.commands import (
     ReleaseBlock,
     RequestPayment,
     ReserveStay,
+    ReturnCode,
+    SetCode,
     SetSaleTerms,
 )
 from topics.messages.events import (
@@ -38,11 +43,21 @@ from topics.messages.events import (
     BookingRefunded,
     BookingRejected,
     BookingReserved,
+    ChangeEnded,
+    ChangeHeld,
+    ChangeRejected,
     CheckoutOpened,
+    CodeChanged,
+    CodeClaimed,
+    CodeRejected,
+    CodeReturned,
+    CodeUnchanged,
     CommandRefused,
     CommandRepeated,
     DisputeClosed,
     DisputeOpened,
+    DocumentIssued,
+    DocumentNotIssued,
     Event,
     GuestsAdded,
     GuestsChanged,
@@ -59,6 +74,7 @@ from topics.messages.events import (
     RefundFailed,
     RefundRequested,
     SaleTermsChanged,
+    StayChanged,
 )
 
 
@@ -107,7 +123,9 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         when="The guests are named, or others in their place, before payment is asked for.", after=(AddGuests,)
     ),
     PaymentRequested: EventTrigger(
-        when="The guest wants to pay, and no Checkout Session is open or being opened.", after=(RequestPayment,)
+        when="The guest wants to pay, or a change that is held makes the stay dearer, and no Checkout Session is open "
+        "or being opened.",
+        after=(RequestPayment, ChangeStay),
     ),
     CheckoutOpened: EventTrigger(when="Payments opened the Checkout Session at Stripe.", after=(RecordSession,)),
     BookingConfirmed: EventTrigger(
@@ -128,9 +146,10 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=_ABOUT_BOOKINGS,
     ),
     RefundRequested: EventTrigger(
-        when="A paid booking is cancelled, its guests leave early or do not arrive and the policy keeps less than all, "
-        "money arrives too late, twice, or in the wrong amount, or a refund by hand of money that must go back fails.",
-        after=(ConfirmPayment, CancelBooking, FailRefund, CheckOut, MarkNoShow),
+        when="A paid booking is cancelled or becomes cheaper, its guests leave early or do not arrive and the policy "
+        "keeps less than all, money arrives too late, twice, or in the wrong amount, or a refund by hand of money that "
+        "must go back fails.",
+        after=(ConfirmPayment, CancelBooking, FailRefund, CheckOut, MarkNoShow, ChangeStay),
     ),
     BookingRefunded: EventTrigger(
         when="Stripe carried out a refund, which this product asked for or a person made at Stripe.",
@@ -147,6 +166,45 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
     ),
     DisputeOpened: EventTrigger(when="The cardholder disputes a payment at the bank.", after=(RecordDispute,)),
     DisputeClosed: EventTrigger(when="The bank has decided a dispute.", after=(RecordDispute,)),
+    ChangeHeld: EventTrigger(
+        when="The guest or a manager asks for a change of a prepaid stay that makes it dearer, and its nights are "
+        "free: they are held until the difference is paid.",
+        after=(ChangeStay,),
+    ),
+    StayChanged: EventTrigger(
+        when="A change that costs nothing more is decided, or the difference of a dearer one is paid.",
+        after=(ChangeStay, ConfirmPayment),
+    ),
+    ChangeEnded: EventTrigger(
+        when="A change that was held is not paid in time or is given up, another one replaces it, the guests arrive, "
+        "or the booking is cancelled.",
+        after=_ABOUT_BOOKINGS,
+    ),
+    ChangeRejected: EventTrigger(
+        when="The other nights, rooms or people of a change are not available, or the rules of the plan exclude them.",
+        after=(ChangeStay,),
+    ),
+    CodeChanged: EventTrigger(when="The hotel makes a promo code or changes its terms.", after=(SetCode,)),
+    CodeClaimed: EventTrigger(when="A guest books with a promo code, and a use of it is left.", after=(ClaimCode,)),
+    CodeRejected: EventTrigger(
+        when="A guest books with a promo code that is not valid for the stay, or of which no use is left.",
+        after=(ClaimCode,),
+    ),
+    CodeReturned: EventTrigger(
+        when="The booking that used a promo code was rejected, or ended unpaid.", after=(ReturnCode,)
+    ),
+    CodeUnchanged: EventTrigger(
+        when="The command about a promo code has had its effect already, or is refused as a whole.",
+        after=(SetCode, ClaimCode, ReturnCode),
+    ),
+    DocumentIssued: EventTrigger(
+        when="A stay is paid, changed, ended with costs, or refunded: the hotel owes the guest a document.",
+        after=(IssueDocument,),
+    ),
+    DocumentNotIssued: EventTrigger(
+        when="The document was issued before, or nothing is left of the invoice to be credited.",
+        after=(IssueDocument,),
+    ),
     CommandRefused: EventTrigger(
         when="The rules refuse a command about a booking, or there is no such booking.", after=_ABOUT_BOOKINGS
     ),

@@ -73,7 +73,7 @@ class EventBatch:
         await self._rows.write(connection)
 
     def _keys_of(self, event: Event) -> Iterable[NightKey]:
-        return ((event.room_id, day) for day in self._nights_of(event))
+        return ((event.key, day) for day in self._nights_of(event))
 
     def _nights_of(self, event: Event) -> Sequence[date]:
         """Return the nights at which applying the event may look."""

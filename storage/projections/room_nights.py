@@ -75,9 +75,7 @@ async def apply_to_nights(connection: AsyncConnection, events: Iterable[NightsEv
     for event, partition, position in applied:
         nights = _APPLY[type(event)](changes, event, stays)
         if nights:
-            changed_nights.append(
-                _ChangedNights(partition, position, event.room_id, min(nights), max(nights) + _ONE_DAY)
-            )
+            changed_nights.append(_ChangedNights(partition, position, event.key, min(nights), max(nights) + _ONE_DAY))
     if not changes:
         return
     await connection.execute(_ADD_CHANGES, [list(column) for column in zip(*changed_nights, strict=True)])

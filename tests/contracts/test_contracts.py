@@ -28,7 +28,7 @@ from topics.envelope import (
     encode_value,
 )
 from topics.messages import sale, values
-from topics.messages.commands import ChangeInventory
+from topics.messages.commands import ChangeInventory, Command
 from topics.messages.message import Message
 from topics.schemas import schema_of
 
@@ -104,6 +104,7 @@ def test_a_command_is_written_as_its_frozen_example(message_type: str) -> None:
     contract = FROZEN[message_type]
     envelope = decode_envelope([(name, value.encode()) for name, value in contract["headers"].items()])
     command = decode_value(message_type, json.dumps(contract["value"]).encode())
+    assert isinstance(command, Command)
 
     record = command_record(
         "booking.commands",

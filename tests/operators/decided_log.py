@@ -106,14 +106,14 @@ class DecidedLog:
         self._commands += 1
         booking_id = command.booking_id if isinstance(command, BookingCommand) else None
         block_id = command.block_id if isinstance(command, BlockNights | ReleaseBlock) else None
-        state = msgspec.structs.replace(self._state(command.room_id, booking_id, block_id), clock=clock)
+        state = msgspec.structs.replace(self._state(command.key, booking_id, block_id), clock=clock)
         for index, event in enumerate(decide(state, command, self._now)):
-            changed = evolve(self._state(command.room_id, booking_id, block_id), event)
+            changed = evolve(self._state(command.key, booking_id, block_id), event)
             if changed.block is not None:
-                self.blocks[command.room_id, changed.block.id] = changed.block
+                self.blocks[command.key, changed.block.id] = changed.block
             if changed.sale_terms is not None:
-                self.terms[command.room_id] = changed.sale_terms
-            self.nights |= {(command.room_id, day): night for day, night in changed.nights.items()}
+                self.terms[command.key] = changed.sale_terms
+            self.nights |= {(command.key, day): night for day, night in changed.nights.items()}
             if booking_id is not None and changed.booking is not None:
                 self.bookings[booking_id] = changed.booking
             self.append(event, id=f"command-{self._commands}:{index}")
@@ -121,7 +121,7 @@ class DecidedLog:
 
     def append(self, event: Event, *, id: str = "forged:0", at: datetime | None = None) -> LoggedEvent:
         """Put an event at the end of the log without asking whether it may happen."""
-        partition = event.room_id
+        partition = event.key
         logged = LoggedEvent(
             partition=partition, sequence=self.last(partition) + 1, time=at or self._now, event=event, id=id
         )
@@ -351,7 +351,7 @@ def intent(booking_id: UUID) -> str:
 
 def record(kafka: KafkaSettings, logged: LoggedEvent) -> Outgoing:
     """Return an event's record."""
-    subject = f"room/{logged.event.room_id}"
+    subject = logged.event.subject
     envelope = Envelope(
         id=logged.id,
         type=logged.event.message_type,
@@ -363,7 +363,7 @@ def record(kafka: KafkaSettings, logged: LoggedEvent) -> Outgoing:
     )
     return Outgoing(
         kafka.topic(BOOKING_EVENTS),
-        b"%d" % logged.event.room_id,
+        b"%d" % logged.event.key,
         encode_value(logged.event),
         encode_headers(envelope),
         partition=logged.partition,

@@ -91,10 +91,10 @@ class Scenario:
         booking = self.bookings.get(command.booking_id) if isinstance(command, BookingCommand) else None
         return State(
             booking,
-            dict(self.nights.get(command.room_id, {})),
+            dict(self.nights.get(command.key, {})),
             self._clock(booking, command),
             self._account_rooms(command) if isinstance(command, ReserveStay) else {},
-            sale_terms=self.sale_terms.get(command.room_id),
+            sale_terms=self.sale_terms.get(command.key),
             block=self._block(command),
         )
 
@@ -118,14 +118,14 @@ class Scenario:
 
     def happen(self, event: Event) -> None:
         """Apply one event."""
-        nights = self.nights.setdefault(event.room_id, {})
+        nights = self.nights.setdefault(event.key, {})
         booking = self.bookings.get(event.booking_id) if isinstance(event, BookingEvent) else None
         after = evolve(State(booking, dict(nights), block=self._block(event)), event)
         nights.update(after.nights)
         if after.sale_terms is not None:
-            self.sale_terms[event.room_id] = after.sale_terms
+            self.sale_terms[event.key] = after.sale_terms
         if after.block is not None:
-            self.blocks[event.room_id, after.block.id] = after.block
+            self.blocks[event.key, after.block.id] = after.block
         if after.booking is not None:
             self.bookings[after.booking.id] = after.booking
 

@@ -1,4 +1,7 @@
-"""Commands: requests on `booking.commands`, keyed by `room_id` and decided by the partition's assigned worker.
+"""Commands: requests on `booking.commands`, decided by the worker that the key's partition is assigned to.
+
+Most are about a room and have its id as their key; those about a promo code or about a hotel's documents have the id of
+the code or of the hotel.
 
 Dates are hotel-local nights, money is integers in minor units of `currency`, a surge is in thousandths (1500 is x1.5).
 """
@@ -10,31 +13,58 @@ from uuid import UUID
 import msgspec
 
 from topics.messages.message import Amount, Int32, Int64, Message
-from topics.messages.sale import Party, Quoted, SaleTerms
+from topics.messages.sale import CodeTerms, Discount, Party, PriceLine, Quoted, SaleTerms
 from topics.messages.values import (
     BlockReason,
     CancelReason,
     DisputeResult,
+    DocumentKind,
+    DocumentReason,
     HotelReason,
     RefundClosing,
+    Rejection,
     StayTimes,
     Terms,
 )
 
 
 class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A request that one partition's worker decides: that of its key."""
+
+    @property
+    def key(self) -> int:
+        """The id whose partition decides the command."""
+        raise NotImplementedError
+
+    @property
+    def subject(self) -> str:
+        """The object of the command, for its envelope."""
+        raise NotImplementedError
+
+
+class RoomCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
     """A request about the room `room_id`."""
 
     room_id: Int64
 
+    @property
+    def key(self) -> int:
+        """The room's id."""
+        return self.room_id
 
-class BookingCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
+    @property
+    def subject(self) -> str:
+        """The room."""
+        return f"room/{self.room_id}"
+
+
+class BookingCommand(RoomCommand, frozen=True, kw_only=True, omit_defaults=True):
     """A request about one booking of the room."""
 
     booking_id: UUID
 
 
-class OpenInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
+class OpenInventory(RoomCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Put the nights of [first_night, end_night) on sale; nights that are open already stay as they are."""
 
     message_type: ClassVar[str] = "inventory.open.v1"
@@ -46,7 +76,7 @@ class OpenInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
     currency: str
 
 
-class ChangeInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
+class ChangeInventory(RoomCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Change price, surge, closing or total of the open nights of [first_night, end_night); None keeps a value.
 
     `all_or_none`: when one open night refuses the total, none is changed.
@@ -66,7 +96,7 @@ class ChangeInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
     ] = None
 
 
-class SetSaleTerms(Command, frozen=True, kw_only=True, omit_defaults=True):
+class SetSaleTerms(RoomCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Sell the room by these plans, taxes and policies from now on; an older version than the present is refused."""
 
     message_type: ClassVar[str] = "inventory.set_sale_terms.v1"
@@ -74,7 +104,7 @@ class SetSaleTerms(Command, frozen=True, kw_only=True, omit_defaults=True):
     terms: SaleTerms
 
 
-class BlockNights(Command, frozen=True, kw_only=True, omit_defaults=True):
+class BlockNights(RoomCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Take `rooms_count` rooms off sale for the nights of [first_night, end_night), all of them or none."""
 
     message_type: ClassVar[str] = "inventory.block.v1"
@@ -85,7 +115,7 @@ class BlockNights(Command, frozen=True, kw_only=True, omit_defaults=True):
     reason: BlockReason
 
 
-class ReleaseBlock(Command, frozen=True, kw_only=True, omit_defaults=True):
+class ReleaseBlock(RoomCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Put the rooms of a block on sale again."""
 
     message_type: ClassVar[str] = "inventory.release_block.v1"
@@ -128,6 +158,61 @@ class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True)
         Quoted | None,
         msgspec.Meta(description="The price of a quote, in place of `plan_id` and `party`; from the ingress alone."),
     ] = None
+    discount: Annotated[
+        Discount | None, msgspec.Meta(description="The discount of a promo code whose use was granted.")
+    ] = None
+    code_rejection: Annotated[
+        Rejection | None, msgspec.Meta(description="The use of the promo code was refused, and so the stay is.")
+    ] = None
+    at_desk: Annotated[
+        bool,
+        msgspec.Meta(
+            description="A manager books for guests without an account. The price is that of the plan, and all of it "
+            "is paid at the hotel."
+        ),
+    ] = False
+    guest_list_id: Annotated[
+        UUID | None, msgspec.Meta(description="The stored copy of the names of guests without an account.")
+    ] = None
+    accepted_terms: Annotated[
+        Annotated[str, msgspec.Meta(max_length=100)] | None,
+        msgspec.Meta(description="The version of the general terms that the guest accepted."),
+    ] = None
+
+
+class ChangeStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Change the dates, the number of rooms or the people of a confirmed booking, until check-in.
+
+    The nights swap at once or not at all. What becomes cheaper is refunded by the policy. What becomes dearer is held
+    for `hold_seconds` and changes once it is paid. `user_id` None is a manager of the hotel; anyone else must be the
+    booking's own user. `change_id` is chosen by the writer: the same one is the same change.
+    """
+
+    message_type: ClassVar[str] = "booking.change.v1"
+    change_id: UUID
+    user_id: Int64 | None = None
+    check_in: date
+    check_out: date
+    rooms_count: Int32
+    party: Annotated[
+        Party | None, msgspec.Meta(description="The people of the stay; left out, those of the booking.")
+    ] = None
+    hold_seconds: Int32 = 900
+    stay_times: Annotated[
+        StayTimes | None, msgspec.Meta(description="Counts for a booking that has no times of its own.")
+    ] = None
+    account_share_percent: Annotated[
+        Int32 | None,
+        msgspec.Meta(description="The percentage of a night's rooms that the change may hold unpaid, two at least."),
+    ] = None
+
+
+class WithdrawChange(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Give up a change that is not paid; the booking stays what it was."""
+
+    message_type: ClassVar[str] = "booking.withdraw_change.v1"
+    change_id: UUID
+    user_id: Int64 | None = None
 
 
 class AddGuests(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
@@ -175,6 +260,9 @@ class ConfirmPayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=Tr
     payment_intent: str
     amount_minor: Int64
     currency: str
+    attempt: Annotated[
+        Int32 | None, msgspec.Meta(description="The attempt of the session, where its metadata names it.")
+    ] = None
 
 
 class DeclinePayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
@@ -285,6 +373,78 @@ class RecordDispute(BookingCommand, frozen=True, kw_only=True, omit_defaults=Tru
     result: DisputeResult | None = None
 
 
+class CodeCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """A request about the promo code `code_id`."""
+
+    code_id: Int64
+
+    @property
+    def key(self) -> int:
+        """The code's id."""
+        return self.code_id
+
+    @property
+    def subject(self) -> str:
+        """The code."""
+        return f"code/{self.code_id}"
+
+
+class SetCode(CodeCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Give a promo code these terms from now on; an older version than the present is refused."""
+
+    message_type: ClassVar[str] = "code.set.v1"
+    hotel_id: Int64
+    terms: CodeTerms
+
+
+class ClaimCode(CodeCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Use a promo code for a booking; `reserve` asks for its stay once the use is granted."""
+
+    message_type: ClassVar[str] = "code.claim.v1"
+    reserve: ReserveStay
+
+
+class ReturnCode(CodeCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Give back the use of a promo code: its booking was rejected, or ended unpaid."""
+
+    message_type: ClassVar[str] = "code.return.v1"
+    booking_id: UUID
+
+
+class HotelCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """A request about the documents of the hotel `hotel_id`."""
+
+    hotel_id: Int64
+
+    @property
+    def key(self) -> int:
+        """The hotel's id."""
+        return self.hotel_id
+
+    @property
+    def subject(self) -> str:
+        """The hotel."""
+        return f"hotel/{self.hotel_id}"
+
+
+class IssueDocument(HotelCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Issue an invoice, or a credit note of the invoice `corrects_id`, under the hotel's next number.
+
+    A credit note has no more than is left of its invoice. `lines` are those of a price; the ones that are not included
+    in another sum to `amount_minor`. `document_id` is chosen by the writer: the same one is the same document.
+    """
+
+    message_type: ClassVar[str] = "document.issue.v1"
+    document_id: UUID
+    kind: DocumentKind
+    reason: DocumentReason
+    booking_id: UUID
+    lines: tuple[PriceLine, ...]
+    amount_minor: Amount
+    currency: str
+    corrects_id: UUID | None = None
+
+
 COMMANDS: tuple[type[Command], ...] = (
     OpenInventory,
     ChangeInventory,
@@ -308,4 +468,10 @@ COMMANDS: tuple[type[Command], ...] = (
     CheckIn,
     CheckOut,
     MarkNoShow,
+    ChangeStay,
+    WithdrawChange,
+    SetCode,
+    ClaimCode,
+    ReturnCode,
+    IssueDocument,
 )

@@ -1,4 +1,6 @@
-"""Events: the decisions on commands, and the public record. `booking.events`, keyed by `room_id`, keeps them for ever.
+"""Events: the decisions on commands, and the public record. `booking.events` keeps them for ever.
+
+An event has the key of the command that it follows from: mostly its `room_id`.
 
 They carry ids, no names or addresses. Money is integers in minor units of `currency`; a surge is in thousandths; dates
 are hotel-local nights. Together they carry all that the reservations' tables hold.
@@ -11,13 +13,18 @@ from uuid import UUID
 
 import msgspec
 
+from topics.messages.commands import ReserveStay
 from topics.messages.message import Message
-from topics.messages.sale import AppliedPolicy, Sale, SaleTerms
+from topics.messages.sale import AppliedPolicy, CodeTerms, Discount, PriceLine, Sale, SaleTerms
 from topics.messages.values import (
     BlockReason,
     BookingStatus,
     CancelReason,
+    ChangeEnd,
+    CodeRefusal,
     DisputeResult,
+    DocumentKind,
+    DocumentReason,
     HotelReason,
     InventoryRefusal,
     NightRefusal,
@@ -34,18 +41,42 @@ _ONE_DAY: Final = timedelta(days=1)
 
 
 class Event(Message, frozen=True, kw_only=True):
+    """Something that happened to a room, to a promo code, or to a hotel's documents."""
+
+    @property
+    def key(self) -> int:
+        """The id whose partition has the event, as in the command that it follows from."""
+        raise NotImplementedError
+
+    @property
+    def subject(self) -> str:
+        """The object of the event, for its envelope."""
+        raise NotImplementedError
+
+
+class RoomEvent(Event, frozen=True, kw_only=True):
     """Something that happened to a room."""
 
     room_id: int
 
+    @property
+    def key(self) -> int:
+        """The room's id."""
+        return self.room_id
 
-class BookingEvent(Event, frozen=True, kw_only=True):
+    @property
+    def subject(self) -> str:
+        """The room."""
+        return f"room/{self.room_id}"
+
+
+class BookingEvent(RoomEvent, frozen=True, kw_only=True):
     """Something that happened to one booking of the room."""
 
     booking_id: UUID
 
 
-class InventoryOpened(Event, frozen=True, kw_only=True):
+class InventoryOpened(RoomEvent, frozen=True, kw_only=True):
     """The nights of [first_night, end_night), all of them new, are on sale."""
 
     message_type: ClassVar[str] = "inventory.opened.v1"
@@ -71,7 +102,7 @@ class NightRange(msgspec.Struct, frozen=True, kw_only=True):
     end_night: date
 
 
-class InventoryChanged(Event, frozen=True, kw_only=True):
+class InventoryChanged(RoomEvent, frozen=True, kw_only=True):
     """A manager's change took effect on the nights of `ranges`; those in `refused` keep their values.
 
     None means unchanged.
@@ -106,7 +137,7 @@ def night_ranges(nights: Iterable[date]) -> tuple[NightRange, ...]:
     return tuple(NightRange(first_night=first, end_night=end) for first, end in ranges)
 
 
-class InventoryUnchanged(Event, frozen=True, kw_only=True):
+class InventoryUnchanged(RoomEvent, frozen=True, kw_only=True):
     """A command about inventory changed nothing: it stood already, or it is refused for `reason`."""
 
     message_type: ClassVar[str] = "inventory.unchanged.v1"
@@ -114,7 +145,7 @@ class InventoryUnchanged(Event, frozen=True, kw_only=True):
     reason: InventoryRefusal | None = None
 
 
-class SaleTermsChanged(Event, frozen=True, kw_only=True):
+class SaleTermsChanged(RoomEvent, frozen=True, kw_only=True):
     """The room is sold by these plans, taxes and policies from now on; bookings from before keep theirs."""
 
     message_type: ClassVar[str] = "inventory.sale_terms_changed.v1"
@@ -122,7 +153,7 @@ class SaleTermsChanged(Event, frozen=True, kw_only=True):
     terms: SaleTerms
 
 
-class NightsBlocked(Event, frozen=True, kw_only=True):
+class NightsBlocked(RoomEvent, frozen=True, kw_only=True):
     """`rooms_count` rooms are off sale for the nights of [first_night, end_night)."""
 
     message_type: ClassVar[str] = "inventory.blocked.v1"
@@ -133,7 +164,7 @@ class NightsBlocked(Event, frozen=True, kw_only=True):
     reason: BlockReason
 
 
-class BlockReleased(Event, frozen=True, kw_only=True):
+class BlockReleased(RoomEvent, frozen=True, kw_only=True):
     """The rooms of a block are on sale again, for the nights of [first_night, end_night)."""
 
     message_type: ClassVar[str] = "inventory.block_released.v1"
@@ -171,6 +202,12 @@ class BookingReserved(BookingEvent, frozen=True, kw_only=True):
             "room had no sale terms: one price without taxes, refundable until check-in."
         ),
     ] = None
+    guest_list_id: Annotated[
+        UUID | None, msgspec.Meta(description="The stored copy of the names of guests without an account.")
+    ] = None
+    accepted_terms: Annotated[
+        str | None, msgspec.Meta(description="The version of the general terms that the guest accepted.")
+    ] = None
 
 
 class BookingRejected(BookingEvent, frozen=True, kw_only=True):
@@ -183,6 +220,91 @@ class BookingRejected(BookingEvent, frozen=True, kw_only=True):
     check_out: date
     rooms_count: int
     terms: Terms = Terms.PREPAID
+    reason: Rejection
+    code_id: Annotated[
+        int | None, msgspec.Meta(description="The promo code whose use was granted before, and is given back.")
+    ] = None
+
+
+class RoomsHeld(msgspec.Struct, frozen=True, kw_only=True):
+    """So many rooms of each night of [first_night, end_night)."""
+
+    first_night: date
+    end_night: date
+    rooms_count: int
+
+
+class StayBefore(msgspec.Struct, frozen=True, kw_only=True):
+    """A stay as it was before a change: its nights, its rooms, its price and its conditions."""
+
+    check_in: date
+    check_out: date
+    rooms_count: int
+    amount_minor: int
+    night_amounts_minor: tuple[int, ...] = ()
+    sale: Sale | None = None
+
+
+class ChangeHeld(BookingEvent, frozen=True, kw_only=True):
+    """A dearer change of the stay is held until `hold_expires_at` (UTC), and takes place once `extra_minor` is paid.
+
+    The booking stays what it was until then. `held` are the rooms that the change needs beside the booking's own.
+    """
+
+    message_type: ClassVar[str] = "booking.change_held.v1"
+    change_id: UUID
+    check_in: date
+    check_out: date
+    rooms_count: int
+    amount_minor: int
+    extra_minor: int
+    currency: str
+    hold_expires_at: datetime
+    night_amounts_minor: tuple[int, ...]
+    sale: Sale | None = None
+    held: tuple[RoomsHeld, ...] = ()
+
+
+class StayChanged(BookingEvent, frozen=True, kw_only=True):
+    """The booking has other dates, another number of rooms or other people from now on; `before` is what it was.
+
+    `payment_intent` paid `extra_minor`, which the stay became dearer by; left out, nothing was due. A change that was
+    held gives `held` back, as its nights are the booking's own now.
+    """
+
+    message_type: ClassVar[str] = "booking.changed.v1"
+    change_id: UUID
+    check_in: date
+    check_out: date
+    rooms_count: int
+    amount_minor: int
+    currency: str
+    night_amounts_minor: tuple[int, ...]
+    before: StayBefore
+    sale: Sale | None = None
+    held: tuple[RoomsHeld, ...] = ()
+    extra_minor: int = 0
+    session_id: str | None = None
+    payment_intent: str | None = None
+
+
+class ChangeEnded(BookingEvent, frozen=True, kw_only=True):
+    """A change that was held does not take place: the rooms of `held` are on sale again, and the booking stays."""
+
+    message_type: ClassVar[str] = "booking.change_ended.v1"
+    change_id: UUID
+    reason: ChangeEnd
+    held: tuple[RoomsHeld, ...] = ()
+
+
+class ChangeRejected(BookingEvent, frozen=True, kw_only=True):
+    """The rules refuse a change of the stay, which stays what it was."""
+
+    message_type: ClassVar[str] = "booking.change_rejected.v1"
+    change_id: UUID
+    check_in: date
+    check_out: date
+    rooms_count: int
     reason: Rejection
 
 
@@ -391,6 +513,102 @@ class CommandRepeated(BookingEvent, frozen=True, kw_only=True):
     booking_status: BookingStatus
 
 
+class CodeEvent(Event, frozen=True, kw_only=True):
+    """Something that happened to the promo code `code_id`."""
+
+    code_id: int
+
+    @property
+    def key(self) -> int:
+        """The code's id."""
+        return self.code_id
+
+    @property
+    def subject(self) -> str:
+        """The code."""
+        return f"code/{self.code_id}"
+
+
+class CodeChanged(CodeEvent, frozen=True, kw_only=True):
+    """The promo code has these terms from now on; uses from before stay."""
+
+    message_type: ClassVar[str] = "code.changed.v1"
+    hotel_id: int
+    terms: CodeTerms
+
+
+class CodeClaimed(CodeEvent, frozen=True, kw_only=True):
+    """A use of the promo code is granted to a booking, which `reserve` asks for with the discount."""
+
+    message_type: ClassVar[str] = "code.claimed.v1"
+    booking_id: UUID
+    user_id: int | None = None
+    discount: Discount
+    reserve: ReserveStay
+
+
+class CodeRejected(CodeEvent, frozen=True, kw_only=True):
+    """A use of the promo code is refused, and so is the booking that `reserve` would have asked for."""
+
+    message_type: ClassVar[str] = "code.rejected.v1"
+    booking_id: UUID
+    reason: Rejection
+    reserve: ReserveStay
+
+
+class CodeReturned(CodeEvent, frozen=True, kw_only=True):
+    """A booking gave its use of the promo code back."""
+
+    message_type: ClassVar[str] = "code.returned.v1"
+    booking_id: UUID
+
+
+class CodeUnchanged(CodeEvent, frozen=True, kw_only=True):
+    """A command about the promo code changed nothing: its effect exists already, or it is refused for `reason`."""
+
+    message_type: ClassVar[str] = "code.unchanged.v1"
+    command: str
+    reason: CodeRefusal | None = None
+
+
+class HotelEvent(Event, frozen=True, kw_only=True):
+    """Something that happened to the documents of the hotel `hotel_id`."""
+
+    hotel_id: int
+
+    @property
+    def key(self) -> int:
+        """The hotel's id."""
+        return self.hotel_id
+
+    @property
+    def subject(self) -> str:
+        """The hotel."""
+        return f"hotel/{self.hotel_id}"
+
+
+class DocumentIssued(HotelEvent, frozen=True, kw_only=True):
+    """The hotel issued an invoice or a credit note, under the next number of its series."""
+
+    message_type: ClassVar[str] = "document.issued.v1"
+    document_id: UUID
+    kind: DocumentKind
+    number: int
+    reason: DocumentReason
+    booking_id: UUID
+    lines: tuple[PriceLine, ...]
+    amount_minor: int
+    currency: str
+    corrects_id: UUID | None = None
+
+
+class DocumentNotIssued(HotelEvent, frozen=True, kw_only=True):
+    """The document exists already, or nothing is left of the invoice that it would have corrected."""
+
+    message_type: ClassVar[str] = "document.not_issued.v1"
+    document_id: UUID
+
+
 EVENTS: tuple[type[Event], ...] = (
     InventoryOpened,
     InventoryChanged,
@@ -419,4 +637,15 @@ EVENTS: tuple[type[Event], ...] = (
     GuestsCheckedIn,
     GuestsCheckedOut,
     GuestsDidNotArrive,
+    ChangeHeld,
+    StayChanged,
+    ChangeEnded,
+    ChangeRejected,
+    CodeChanged,
+    CodeClaimed,
+    CodeRejected,
+    CodeReturned,
+    CodeUnchanged,
+    DocumentIssued,
+    DocumentNotIssued,
 )

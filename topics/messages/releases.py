@@ -14,17 +14,21 @@ from topics.messages.commands import (
     BlockNights,
     ChangeGuests,
     ChangeInventory,
+    ChangeStay,
     CheckIn,
     CheckOut,
     CloseRefund,
+    CodeCommand,
     Command,
     FailRefund,
+    IssueDocument,
     MarkNoShow,
     RecordDispute,
     RecordRefund,
     ReleaseBlock,
     ReserveStay,
     SetSaleTerms,
+    WithdrawChange,
 )
 from topics.messages.events import (
     BookingCancelled,
@@ -57,6 +61,21 @@ _NEW_COMMANDS: Final = (
     CheckIn,
     CheckOut,
     MarkNoShow,
+    ChangeStay,
+    WithdrawChange,
+    CodeCommand,
+    IssueDocument,
+)
+#: Fields of `ReserveStay` that 0.1.0 would ignore.
+_NEW_FIELDS_OF_STAYS: Final = (
+    "plan_id",
+    "party",
+    "quoted",
+    "discount",
+    "code_rejection",
+    "at_desk",
+    "guest_list_id",
+    "accepted_terms",
 )
 #: Words that 0.1.0 does not know, and those that it reads in their place.
 _OLDER_REFUSALS: Final = {
@@ -91,7 +110,7 @@ def can_decide(release: Release, command: Command) -> bool:
     if isinstance(command, RecordRefund):
         return not command.by_hand
     if isinstance(command, ReserveStay):
-        return command.plan_id is None and command.party is None and command.quoted is None
+        return not any(getattr(command, name) for name in _NEW_FIELDS_OF_STAYS)
     if isinstance(command, ChangeInventory):
         return command.allowance_count is None
     return not isinstance(command, _NEW_COMMANDS)

@@ -42,11 +42,12 @@ class Collected(StrEnum):
 
 
 class LineKind(StrEnum):
-    """The stay itself, a tax or a fee: the reason of a line of a price."""
+    """The stay itself, a tax, a fee, or the costs of changes: the reason of a line of a price."""
 
     STAY = "stay"
     TAX = "tax"
     FEE = "fee"
+    CHANGE = "change"
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,6 +220,38 @@ class CancellationStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     percent: Int32 | None = None
 
 
+class Discount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The discount of a promo code on the nights of a stay: a percentage, or an amount for the whole stay."""
+
+    code_id: Int64
+    code: str
+    percent_milli: Int32 | None = None
+    amount_minor: Int64 | None = None
+
+
+class CodeTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The terms of a hotel's promo code; exactly one of `percent_milli` and `amount_minor` is set.
+
+    It counts for bookings made in [valid_from, valid_until) by the log's time (UTC), and for stays all of whose nights
+    are in [first_night, end_night), of the rooms `room_ids` (none: of all). `max_uses` in all and `max_account_uses` of
+    one account; None is no limit. `version` grows with every change.
+    """
+
+    version: Int64
+    code: str
+    percent_milli: Int32 | None = None
+    amount_minor: Int64 | None = None
+    currency: str | None = None
+    valid_from: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    valid_until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    first_night: date | None = None
+    end_night: date | None = None
+    room_ids: tuple[Int64, ...] = ()
+    max_uses: Int32 | None = None
+    max_account_uses: Int32 | None = None
+    active: bool = True
+
+
 class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The conditions that one stay was sold on: plan, party, lines of the price, and costs of a cancellation.
 
@@ -226,6 +259,9 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     booking's amount if that is prepaid. `no_show_kept_minor` is kept if nobody arrives, and `early_departure_percent`
     of the nights that are left unused. `party_binding`: no more guests can be named than the party has people, because
     the guest named it or the price depends on it; otherwise as many as the rooms hold.
+    `night_prices_minor` are the prices of the nights in one room that the price was computed from: a night that stays
+    in the booking keeps its price. `discount` is that of a promo code, and took `discount_minor` off the stay's line.
+    `change_costs_minor` is kept of what earlier changes gave up: it is a line of the price, and is kept at every end.
     """
 
     terms_version: Int64
@@ -239,6 +275,10 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     no_show_kept_minor: Int64
     early_departure_percent: Int32
     party_binding: bool = False
+    night_prices_minor: tuple[Int64, ...] = ()
+    discount: Discount | None = None
+    discount_minor: Int64 = 0
+    change_costs_minor: Int64 = 0
 
 
 class Quoted(msgspec.Struct, frozen=True, kw_only=True):

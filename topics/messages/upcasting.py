@@ -17,12 +17,13 @@ from topics.messages.events import (
     InventoryChanged,
     RefundRequested,
     RefusedNight,
+    RoomEvent,
     night_ranges,
 )
 from topics.messages.values import RefundReason
 
 
-class InventoryChangedV1(Event, frozen=True, kw_only=True):
+class InventoryChangedV1(RoomEvent, frozen=True, kw_only=True):
     """A manager's change took effect on `nights`; those in `refused` keep their values. None means unchanged."""
 
     message_type: ClassVar[str] = "inventory.changed.v1"
@@ -53,7 +54,9 @@ class RefundRequestedV1(BookingEvent, frozen=True, kw_only=True):
 
 
 #: Reasons of refunds that version 1 has no word for.
-_NEW_REASONS: Final = frozenset({RefundReason.EARLY_DEPARTURE, RefundReason.NO_SHOW})
+_NEW_REASONS: Final = frozenset(
+    {RefundReason.EARLY_DEPARTURE, RefundReason.NO_SHOW, RefundReason.STAY_CHANGED, RefundReason.CHANGE_ENDED}
+)
 
 
 def _with_ranges(old: InventoryChangedV1) -> InventoryChanged:

@@ -61,8 +61,12 @@ class StayTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rejection(StrEnum):
-    """Why a reservation is refused, in the order in which `decide` checks."""
+    """Why a reservation or a change of a stay is refused, in the order in which `decide` checks."""
 
+    NO_SUCH_CODE = "no_such_code"
+    CODE_NOT_VALID = "code_not_valid"
+    CODE_USED_UP = "code_used_up"
+    CODE_USED_BY_ACCOUNT = "code_used_by_account"
     NO_NIGHTS = "no_nights"
     NO_ROOMS = "no_rooms"
     NEGATIVE_RATE = "negative_rate"
@@ -98,6 +102,8 @@ class Refusal(StrEnum):
     STALE_SESSION = "stale_session"
     UNKNOWN_PAYMENT = "unknown_payment"
     NOTHING_DUE = "nothing_due"
+    TOO_MANY_CHANGES = "too_many_changes"
+    NO_SUCH_CHANGE = "no_such_change"
 
 
 class InventoryRefusal(StrEnum):
@@ -132,6 +138,44 @@ class CancelReason(StrEnum):
     REFUNDED_BY_HAND = "refunded_by_hand"
 
 
+class ChangeEnd(StrEnum):
+    """Why a change of a stay that was held did not take place."""
+
+    EXPIRED = "expired"
+    PAYMENT_CLOSED = "payment_closed"
+    WITHDRAWN = "withdrawn"
+    REPLACED = "replaced"
+    STAY_BEGAN = "stay_began"
+    BOOKING_CANCELLED = "booking_cancelled"
+
+
+class DocumentKind(StrEnum):
+    """The kinds of documents that a hotel numbers, each in a series of its own."""
+
+    INVOICE = "invoice"
+    CREDIT_NOTE = "credit_note"
+
+
+class DocumentReason(StrEnum):
+    """Why a document is issued."""
+
+    STAY = "stay"
+    STAY_CHANGED = "stay_changed"
+    CANCELLED = "cancelled"
+    EARLY_DEPARTURE = "early_departure"
+    NO_SHOW = "no_show"
+    REFUNDED_BY_HAND = "refunded_by_hand"
+    REFUND_FAILED = "refund_failed"
+
+
+class CodeRefusal(StrEnum):
+    """Why a command about a promo code is refused as a whole, in the order in which `decide` checks."""
+
+    NO_SUCH_CODE = "no_such_code"
+    NEWER_TERMS = "newer_terms"
+    TERMS_INVALID = "terms_invalid"
+
+
 class HotelReason(StrEnum):
     """Why a hotel cancels a guest's booking."""
 
@@ -162,6 +206,8 @@ class RefundReason(StrEnum):
     SECOND_PAYMENT = "second_payment"
     WRONG_AMOUNT = "wrong_amount"
     UNKNOWN_BOOKING = "unknown_booking"
+    STAY_CHANGED = "stay_changed"
+    CHANGE_ENDED = "change_ended"
 
 
 class RefundClosing(StrEnum):

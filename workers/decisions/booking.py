@@ -269,11 +269,17 @@ def first_night_freed(state: State, booking: Booking) -> date | None:
 
 
 def refund_but(booking: Booking, kept_minor: int, reason: RefundReason) -> tuple[Event, ...]:
-    """Return the event that refunds the booking's payment but for an amount that the hotel keeps; none for nothing."""
-    payment = booking.paying_payment()
-    if payment is None or payment.left_minor <= kept_minor:
-        return ()
-    return (rest_requested(booking, payment, reason, kept_minor),)
+    """Return the events that refund the booking's payments but for an amount that the hotel keeps; none for nothing.
+
+    The hotel keeps the oldest payments first.
+    """
+    requested: list[Event] = []
+    for payment in booking.paying_payments():
+        retained_minor = min(payment.left_minor, kept_minor)
+        kept_minor -= retained_minor
+        if payment.left_minor > retained_minor:
+            requested.append(rest_requested(booking, payment, reason, retained_minor))
+    return tuple(requested)
 
 
 def rest_requested(

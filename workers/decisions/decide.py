@@ -16,8 +16,10 @@ from topics.messages.commands import (
     CancelBooking,
     ChangeGuests,
     ChangeInventory,
+    ChangeStay,
     CheckIn,
     CheckOut,
+    ClaimCode,
     ClosePayment,
     CloseRefund,
     Command,
@@ -25,6 +27,7 @@ from topics.messages.commands import (
     DeclinePayment,
     ExpireHold,
     FailRefund,
+    IssueDocument,
     MarkNoShow,
     OpenInventory,
     RecordDispute,
@@ -33,7 +36,11 @@ from topics.messages.commands import (
     ReleaseBlock,
     RequestPayment,
     ReserveStay,
+    ReturnCode,
+    RoomCommand,
+    SetCode,
     SetSaleTerms,
+    WithdrawChange,
 )
 from topics.messages.events import BookingExpired, Event
 from topics.messages.values import Refusal
@@ -41,6 +48,9 @@ from workers.decisions.answers import refused
 from workers.decisions.at_hotel import check_in, check_out, mark_no_show
 from workers.decisions.blocks import block_nights, release_block
 from workers.decisions.booking import add_guests, cancel, change_guests, expire, reserve
+from workers.decisions.changes import change_stay, withdraw_change
+from workers.decisions.codes import claim_code, return_code, set_code
+from workers.decisions.documents import issue_document
 from workers.decisions.evolve import evolve
 from workers.decisions.inventory import change_inventory, open_inventory
 from workers.decisions.payment import (
@@ -77,7 +87,7 @@ def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
 
 
 def _is_of_another_room(state: State, command: Command) -> bool:
-    return state.booking is not None and state.booking.room_id != command.room_id
+    return state.booking is not None and isinstance(command, RoomCommand) and state.booking.room_id != command.room_id
 
 
 def _due_expiry(state: State, command: Command, now: datetime) -> BookingExpired | None:
@@ -113,4 +123,10 @@ _RULES: Final[dict[type[Command], Callable[[State, Any, datetime], tuple[Event, 
     CheckIn: check_in,
     CheckOut: check_out,
     MarkNoShow: mark_no_show,
+    ChangeStay: change_stay,
+    WithdrawChange: withdraw_change,
+    SetCode: set_code,
+    ClaimCode: claim_code,
+    ReturnCode: return_code,
+    IssueDocument: issue_document,
 }

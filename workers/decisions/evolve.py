@@ -16,16 +16,25 @@ from topics.messages.events import (
     BookingRefunded,
     BookingRejected,
     BookingReserved,
+    ChangeEnded,
+    ChangeHeld,
+    ChangeRejected,
     CheckoutOpened,
+    CodeChanged,
+    CodeClaimed,
+    CodeEvent,
+    CodeReturned,
     CommandRefused,
     CommandRepeated,
     DisputeClosed,
     DisputeOpened,
+    DocumentIssued,
     Event,
     GuestsAdded,
     GuestsChanged,
     GuestsCheckedOut,
     GuestsDidNotArrive,
+    HotelEvent,
     InventoryChanged,
     InventoryOpened,
     InventoryUnchanged,
@@ -35,7 +44,10 @@ from topics.messages.events import (
     RefundClosed,
     RefundFailed,
     RefundRequested,
+    RoomsHeld,
     SaleTermsChanged,
+    StayBefore,
+    StayChanged,
 )
 from topics.messages.values import BookingStatus, nights_of
 from workers.decisions.state import (
@@ -43,10 +55,15 @@ from workers.decisions.state import (
     UNKNOWN_REFUND,
     Block,
     Booking,
+    Code,
+    CodeUse,
     Dispute,
+    Document,
+    EarlierStay,
     Night,
     Payment,
     PaymentState,
+    PendingChange,
     RefundMade,
     State,
     live,
@@ -55,7 +72,7 @@ from workers.decisions.states import next_status
 
 
 def evolve(state: State, event: Event) -> State:
-    """Return the booking, the sale terms and the block after the event, and only those nights that the event changes.
+    """Return all that the event changes, as it is after the event: a booking and nights, a block, a code, a document.
 
     Raises:
         IllegalTransition: the event cannot happen to the booking in its status.
@@ -70,6 +87,10 @@ def evolve(state: State, event: Event) -> State:
         return State(state.booking, {}, sale_terms=event.terms)
     if isinstance(event, NightsBlocked | BlockReleased):
         return _with_block(state, event)
+    if isinstance(event, CodeEvent):
+        return _with_code(state, event)
+    if isinstance(event, HotelEvent):
+        return _with_document(state, event)
     assert isinstance(event, BookingEvent)
     if _is_of_another_room(state.booking, event):
         return State(state.booking, {})
@@ -94,6 +115,46 @@ def _with_block(state: State, event: NightsBlocked | BlockReleased) -> State:
     return State(state.booking, _with_taken(state.nights, nights, blocked=-event.rooms_count), block=released)
 
 
+def _with_code(state: State, event: CodeEvent) -> State:
+    """Return the promo code and its use by a booking, as far as they change."""
+    code, use = state.code, state.code_use
+    if isinstance(event, CodeChanged):
+        used_count = 0 if code is None else code.used_count
+        return State(
+            None, {}, code=Code(id=event.code_id, hotel_id=event.hotel_id, terms=event.terms, used_count=used_count)
+        )
+    if isinstance(event, CodeClaimed):
+        assert code is not None
+        use = CodeUse(code_id=event.code_id, booking_id=event.booking_id, user_id=event.user_id)
+        return State(None, {}, code=replace(code, used_count=code.used_count + 1), code_use=use)
+    if isinstance(event, CodeReturned):
+        assert code is not None
+        assert use is not None
+        returned = replace(use, returned=True)
+        return State(None, {}, code=replace(code, used_count=code.used_count - 1), code_use=returned)
+    return State(None, {})
+
+
+def _with_document(state: State, event: HotelEvent) -> State:
+    """Return the document that was issued, and the invoice that it corrects."""
+    if not isinstance(event, DocumentIssued):
+        return State(None, {})
+    document = Document(
+        id=event.document_id,
+        hotel_id=event.hotel_id,
+        kind=event.kind,
+        number=event.number,
+        booking_id=event.booking_id,
+        amount_minor=event.amount_minor,
+        currency=event.currency,
+        corrects_id=event.corrects_id,
+    )
+    corrected = state.corrected
+    if corrected is not None:
+        corrected = replace(corrected, credited_minor=corrected.credited_minor + event.amount_minor)
+    return State(None, {}, document=document, corrected=corrected, last_number=event.number)
+
+
 def _is_of_another_room(booking: Booking | None, event: BookingEvent) -> bool:
     """Return whether the event names a booking of another room, which events of this room must not change."""
     return booking is not None and booking.room_id != event.room_id
@@ -103,7 +164,7 @@ def _booking_after(booking: Booking | None, event: BookingEvent) -> Booking | No
     if isinstance(event, BookingReserved | BookingRejected):
         next_status(BookingStatus.PENDING if booking is None else booking.status, event)
         return _new_booking(event)
-    if booking is None or isinstance(event, CommandRefused | CommandRepeated):
+    if booking is None or isinstance(event, CommandRefused | CommandRepeated | ChangeRejected):
         return booking
     changes_of = _CHANGES.get(type(event))
     changes = {} if changes_of is None else changes_of(booking, event)
@@ -134,6 +195,8 @@ def _new_booking(event: BookingReserved | BookingRejected) -> Booking:
         night_amounts_minor=event.night_amounts_minor,
         stay_times=event.stay_times,
         sale=event.sale,
+        guest_list_id=event.guest_list_id,
+        accepted_terms=event.accepted_terms,
     )
 
 
@@ -153,6 +216,45 @@ def _confirmation_changes(booking: Booking, event: BookingConfirmed) -> dict[str
     changes: dict[str, Any] = {"hold_expires_at": None, "failure": None}
     if event.payment_intent is not None:
         payment = Payment(event.payment_intent, event.session_id or "", event.amount_minor, PaymentState.KEPT)
+        changes["payments"] = (*booking.payments, payment)
+    return changes
+
+
+def _payment_request_changes(booking: Booking, event: PaymentRequested) -> dict[str, Any]:
+    changes: dict[str, Any] = {"payment_attempt": event.attempt, "session_id": None, "failure": None}
+    if booking.pending_change is not None:
+        changes["pending_change"] = replace(booking.pending_change, attempt=event.attempt)
+    return changes
+
+
+def _held_change_changes(booking: Booking, event: ChangeHeld) -> dict[str, Any]:
+    stay = StayBefore(
+        check_in=event.check_in,
+        check_out=event.check_out,
+        rooms_count=event.rooms_count,
+        amount_minor=event.amount_minor,
+        night_amounts_minor=event.night_amounts_minor,
+        sale=event.sale,
+    )
+    change = PendingChange(id=event.change_id, stay=stay, extra_minor=event.extra_minor, held=event.held)
+    return {"pending_change": change, "hold_expires_at": event.hold_expires_at}
+
+
+def _changed_stay_changes(booking: Booking, event: StayChanged) -> dict[str, Any]:
+    changes: dict[str, Any] = {
+        "check_in": event.check_in,
+        "check_out": event.check_out,
+        "rooms_count": event.rooms_count,
+        "amount_minor": event.amount_minor,
+        "night_amounts_minor": event.night_amounts_minor,
+        "sale": event.sale,
+        "pending_change": None,
+        "hold_expires_at": None,
+        "failure": None,
+        "earlier_stays": (*booking.earlier_stays, EarlierStay(change_id=event.change_id, stay=event.before)),
+    }
+    if event.payment_intent is not None:
+        payment = Payment(event.payment_intent, event.session_id or "", event.extra_minor, PaymentState.KEPT)
         changes["payments"] = (*booking.payments, payment)
     return changes
 
@@ -281,7 +383,10 @@ def _other_payments(booking: Booking, payment_intent: str) -> Iterable[Payment]:
 _CHANGES: Final[dict[type[BookingEvent], Callable[[Booking, Any], dict[str, Any]]]] = {
     GuestsAdded: _guests_changes,
     GuestsChanged: _guests_changes,
-    PaymentRequested: lambda _, event: {"payment_attempt": event.attempt, "session_id": None, "failure": None},
+    PaymentRequested: _payment_request_changes,
+    ChangeHeld: _held_change_changes,
+    ChangeEnded: lambda *_: {"pending_change": None, "hold_expires_at": None, "failure": None},
+    StayChanged: _changed_stay_changes,
     CheckoutOpened: lambda _, event: {"session_id": event.session_id},
     PaymentDeclined: lambda _, event: {"failure": event.failure},
     BookingConfirmed: _confirmation_changes,
@@ -315,9 +420,33 @@ def _nights_after(state: State, event: BookingEvent) -> dict[date, Night]:
             return _with_taken(state.nights, booking.nights(), reserved=-rooms)
         freed_from = event.freed_from if isinstance(event, BookingCancelled) else None
         return _with_freed(state.nights, booking, freed_from)
+    if isinstance(event, ChangeHeld):
+        return _with_held(state.nights, event.held, 1)
+    if isinstance(event, ChangeEnded):
+        return _with_held(state.nights, event.held, -1)
+    if isinstance(event, StayChanged):
+        return _with_other_stay(state.nights, event)
     if isinstance(event, GuestsCheckedOut | GuestsDidNotArrive) and event.freed_from is not None:
         return _with_freed(state.nights, booking, event.freed_from)
     return {}
+
+
+def _with_held(nights: Mapping[date, Night], held: Iterable[RoomsHeld], sign: int) -> dict[date, Night]:
+    """Return the nights of which a change holds rooms, with these rooms reserved, or given back."""
+    changed: dict[date, Night] = {}
+    for each in held:
+        changed |= _with_taken(nights, nights_of(each.first_night, each.end_night), reserved=sign * each.rooms_count)
+    return changed
+
+
+def _with_other_stay(nights: Mapping[date, Night], event: StayChanged) -> dict[date, Night]:
+    """Return the nights of the stay before and of the stay after, and those that the change held."""
+    changed = _with_held(nights, event.held, -1)
+    before, after = event.before, nights_of(event.check_in, event.check_out)
+    changed |= _with_taken(
+        {**nights, **changed}, nights_of(before.check_in, before.check_out), booked=-before.rooms_count
+    )
+    return changed | _with_taken({**nights, **changed}, after, booked=event.rooms_count)
 
 
 def _with_freed(nights: Mapping[date, Night], booking: Booking, freed_from: date | None) -> dict[date, Night]:

@@ -7,11 +7,13 @@ from uuid import UUID
 
 import msgspec
 
-from topics.messages.sale import AppliedPolicy, Sale, SaleTerms
+from topics.messages.events import RoomsHeld, StayBefore
+from topics.messages.sale import AppliedPolicy, CodeTerms, Sale, SaleTerms
 from topics.messages.values import (
     BlockReason,
     BookingStatus,
     CancelReason,
+    DocumentKind,
     Rejection,
     StayTimes,
     Terms,
@@ -65,6 +67,38 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     rooms_count: int
     reason: BlockReason
     released: bool = False
+
+
+class Code(msgspec.Struct, frozen=True, kw_only=True):
+    """A hotel's promo code; `used_count` are its uses that were not given back."""
+
+    id: int
+    hotel_id: int
+    terms: CodeTerms
+    used_count: int = 0
+
+
+class CodeUse(msgspec.Struct, frozen=True, kw_only=True):
+    """The use of a promo code by a booking; `returned`: it was given back."""
+
+    code_id: int
+    booking_id: UUID
+    user_id: int | None
+    returned: bool = False
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """An invoice or a credit note of a hotel; `credited_minor` is the sum of an invoice's credit notes."""
+
+    id: UUID
+    hotel_id: int
+    kind: DocumentKind
+    number: int
+    booking_id: UUID
+    amount_minor: int
+    currency: str
+    corrects_id: UUID | None = None
+    credited_minor: int = 0
 
 
 class PaymentState(StrEnum):
@@ -165,6 +199,27 @@ def with_sums(payment: Payment) -> Payment:
 MAX_EARLIER_GUEST_LISTS = 500
 
 
+#: A booking is changed so many times at most: each earlier stay is in its row.
+MAX_CHANGES = 50
+
+
+class EarlierStay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A stay as it was until the change `change_id` replaced it."""
+
+    change_id: UUID
+    stay: StayBefore
+
+
+class PendingChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A dearer change that waits for `extra_minor`, in payment attempt `attempt`; `held` are its rooms."""
+
+    id: UUID
+    stay: StayBefore
+    extra_minor: int
+    held: tuple[RoomsHeld, ...] = ()
+    attempt: int = 0
+
+
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """One booking. `version` counts the events that were applied to it.
 
@@ -172,6 +227,8 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     `policy`: the costs of the booking's end.
     `earlier_guest_list_ids`: the lists of guests that later ones replaced, oldest first, the newest
     `MAX_EARLIER_GUEST_LISTS` of them.
+    `pending_change`: a dearer change that is not paid; its deadline is `hold_expires_at`. `earlier_stays` are the stays
+    that changes replaced, oldest first.
     """
 
     id: UUID
@@ -200,6 +257,9 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     freed_from: date | None = None
     sale: Sale | None = None
     policy: AppliedPolicy | None = None
+    pending_change: PendingChange | None = None
+    earlier_stays: tuple[EarlierStay, ...] = ()
+    accepted_terms: str | None = None
     version: int = 1
 
     def nights(self) -> tuple[date, ...]:
@@ -210,9 +270,20 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
         """Return the payment of this payment intent, if it arrived."""
         return next((paid for paid in self.payments if paid.payment_intent == payment_intent), None)
 
-    def paying_payment(self) -> Payment | None:
-        """Return the payment that pays this booking, if any."""
-        return next((paid for paid in self.payments if paid.state is PaymentState.KEPT), None)
+    def paying_payments(self) -> tuple[Payment, ...]:
+        """Return the payments that pay this booking: that of the first stay, and those of dearer changes."""
+        return tuple(paid for paid in self.payments if paid.state is PaymentState.KEPT)
+
+    def present_stay(self) -> StayBefore:
+        """Return the stay as it is, for the event of a change that replaces it."""
+        return StayBefore(
+            check_in=self.check_in,
+            check_out=self.check_out,
+            rooms_count=self.rooms_count,
+            amount_minor=self.amount_minor,
+            night_amounts_minor=self.night_amounts_minor,
+            sale=self.sale,
+        )
 
 
 #: The times of a hotel that named none, as for bookings from before hotels' times were on the log.
@@ -240,6 +311,9 @@ class State(msgspec.Struct, frozen=True):
     `clock` is the hotel's clock for the booking, for commands that depend on it. `account_rooms` has, for nights of a
     new reservation, the rooms that its account holds unpaid already; nights without any are absent. `sale_terms` are
     those of the room (None: its hotel has set none), and `block` is the room's block that a command names.
+    `code` is the promo code of a command, `code_use` the use of it by the command's booking, and `account_uses` the
+    number of uses by the command's account. `document` is the document of a command, `corrected` the invoice that it
+    corrects, and `last_number` the hotel's newest number in its series.
     """
 
     booking: Booking | None
@@ -248,6 +322,12 @@ class State(msgspec.Struct, frozen=True):
     account_rooms: Mapping[date, int] = {}
     sale_terms: SaleTerms | None = None
     block: Block | None = None
+    code: Code | None = None
+    code_use: CodeUse | None = None
+    account_uses: int = 0
+    document: Document | None = None
+    corrected: Document | None = None
+    last_number: int = 0
 
 
 LIVE = frozenset({BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING})

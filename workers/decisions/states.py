@@ -11,6 +11,9 @@ from topics.messages.events import (
     BookingRefunded,
     BookingRejected,
     BookingReserved,
+    ChangeEnded,
+    ChangeHeld,
+    ChangeRejected,
     CheckoutOpened,
     CommandRefused,
     CommandRepeated,
@@ -27,6 +30,7 @@ from topics.messages.events import (
     RefundClosed,
     RefundFailed,
     RefundRequested,
+    StayChanged,
 )
 from topics.messages.values import BookingStatus
 
@@ -38,7 +42,11 @@ TRANSITIONS: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]]
     BookingRejected: {S.PENDING: S.REJECTED},
     GuestsAdded: {S.RESERVED: S.GUESTS_ADDED, S.GUESTS_ADDED: S.GUESTS_ADDED},
     GuestsChanged: {S.CONFIRMED: S.CONFIRMED},
-    PaymentRequested: {S.GUESTS_ADDED: S.PAYMENTS_PENDING, S.PAYMENTS_PENDING: S.PAYMENTS_PENDING},
+    PaymentRequested: {
+        S.GUESTS_ADDED: S.PAYMENTS_PENDING,
+        S.PAYMENTS_PENDING: S.PAYMENTS_PENDING,
+        S.CONFIRMED: S.CONFIRMED,
+    },
     BookingConfirmed: {
         S.RESERVED: S.CONFIRMED,
         S.GUESTS_ADDED: S.CONFIRMED,
@@ -57,6 +65,9 @@ TRANSITIONS: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]]
         S.GUESTS_ADDED: S.EXPIRED,
         S.PAYMENTS_PENDING: S.EXPIRED,
     },
+    ChangeHeld: {S.CONFIRMED: S.CONFIRMED},
+    ChangeEnded: {S.CONFIRMED: S.CONFIRMED},
+    StayChanged: {S.CONFIRMED: S.CONFIRMED},
     GuestsCheckedIn: {S.CONFIRMED: S.CHECKED_IN},
     GuestsCheckedOut: {S.CHECKED_IN: S.CHECKED_OUT},
     GuestsDidNotArrive: {S.CONFIRMED: S.NO_SHOW},
@@ -73,6 +84,7 @@ NO_TRANSITION: Final[frozenset[type[BookingEvent]]] = frozenset(
         RefundClosed,
         DisputeOpened,
         DisputeClosed,
+        ChangeRejected,
         CommandRefused,
         CommandRepeated,
     }

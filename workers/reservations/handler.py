@@ -8,6 +8,7 @@ and the batch processor retries or splits it.
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection
@@ -24,10 +25,17 @@ from topics.messages.commands import (
     BlockNights,
     BookingCommand,
     ChangeInventory,
+    ChangeStay,
+    ClaimCode,
+    CodeCommand,
     Command,
+    IssueDocument,
     OpenInventory,
     ReleaseBlock,
     ReserveStay,
+    ReturnCode,
+    RoomCommand,
+    SetCode,
     SetSaleTerms,
 )
 from topics.messages.events import BookingEvent, Event
@@ -38,9 +46,10 @@ from topics.messages.values import MAX_NIGHTS, nights_of
 from workers.decisions import Night, State, decide
 from workers.reservations.stay_clock import arrival_clock, stay_clock
 from workers.reservations.unpaid_stays import UnpaidStays
-from workers.reservations.write_batch import NightKey, WriteBatch
+from workers.reservations.write_batch import NightKey, UseKey, WriteBatch
 from workers.runtime.role import PartitionBatch, Received, Role, Unreadable
 
+_NO_BOOKING = UUID(int=0)
 RESERVATIONS_SOURCE = "innkeeper/reservations"
 #: The number of nights that a process remembers between batches.
 MAX_CACHED_NIGHTS = 100_000
@@ -102,8 +111,8 @@ class Reservations:
         command = received.message
         assert isinstance(command, Command)
         key = received.record.key or b""
-        if key != b"%d" % command.room_id or partition_of(key, self._partitions) != batch.partition:
-            raise Unreadable(received.record, f"room {command.room_id} is not decided in this partition")
+        if key != b"%d" % command.key or partition_of(key, self._partitions) != batch.partition:
+            raise Unreadable(received.record, f"{command.subject} is not decided in this partition")
         if not can_decide(self._readable_by, command):
             reason = f"release {self._readable_by}, which may read the log, does not know {command.message_type}"
             raise Unreadable(received.record, reason)
@@ -131,7 +140,7 @@ class Reservations:
                 id=f"{cause.id}:{sequence}",
                 type=event.message_type,
                 source=RESERVATIONS_SOURCE,
-                subject=format_id(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}",
+                subject=format_id(event.booking_id) if isinstance(event, BookingEvent) else event.subject,
                 time=received.time,
                 causation=cause.id,
                 correlation=cause.correlation or cause.id,
@@ -174,23 +183,53 @@ class CommandBatch:
                 if isinstance(command, BlockNights | ReleaseBlock)
             },
         )
-        await self._rows.load_nights(connection, {key for command in commands for key in self._night_keys(command)})
+        await self._rows.load_nights(
+            connection,
+            {key for command in commands if isinstance(command, RoomCommand) for key in self._night_keys(command)},
+        )
         await self._rows.load_sale_terms(
-            connection, {command.room_id for command in commands if isinstance(command, ReserveStay | SetSaleTerms)}
+            connection,
+            {command.room_id for command in commands if isinstance(command, ReserveStay | ChangeStay | SetSaleTerms)},
+        )
+        await self._load_codes(connection, [command for command in commands if isinstance(command, CodeCommand)])
+        issued = [command for command in commands if isinstance(command, IssueDocument)]
+        await self._rows.load_documents(
+            connection,
+            {id for command in issued for id in (command.document_id, command.corrects_id) if id is not None},
+            {(command.hotel_id, command.kind) for command in issued},
         )
         await self._unpaid.load(connection, commands)
 
+    async def _load_codes(self, connection: AsyncConnection, commands: Sequence[CodeCommand]) -> None:
+        claims = [command for command in commands if isinstance(command, ClaimCode)]
+        accounts = {
+            (command.code_id, user_id) for command in claims if (user_id := command.reserve.user_id) is not None
+        }
+        # Only claims read the number of uses of an account.
+        await self._rows.load_codes(connection, {_use_key(command) for command in commands}, accounts)
+
     def decide(self, command: Command, now: datetime) -> tuple[Event, ...]:
         """Decide one command and apply its events, so that the next command sees their effects."""
-        booking_id = command.booking_id if isinstance(command, BookingCommand) else None
-        state = self._with_context(self._rows.state(booking_id, self._night_keys(command)), command, now)
+        state = self._state(command, now)
         events = tuple(readable_event(self._readable_by, event) for event in decide(state, command, now))
         for event in events:
             state = self._rows.apply(state, event, now)
         self._unpaid.apply(state.booking)
         return events
 
-    def _with_context(self, state: State, command: Command, now: datetime) -> State:
+    def _state(self, command: Command, now: datetime) -> State:
+        """Return all that the decision depends on."""
+        if isinstance(command, CodeCommand):
+            user_id = command.reserve.user_id if isinstance(command, ClaimCode) else None
+            return self._rows.code_state(_use_key(command), user_id)
+        if isinstance(command, IssueDocument):
+            series = (command.hotel_id, command.kind)
+            return self._rows.document_state(series, command.document_id, command.corrects_id)
+        assert isinstance(command, RoomCommand)
+        booking_id = command.booking_id if isinstance(command, BookingCommand) else None
+        return self._with_context(self._rows.state(booking_id, self._night_keys(command)), command, now)
+
+    def _with_context(self, state: State, command: RoomCommand, now: datetime) -> State:
         """Return the state with all else that the decision depends on: sale terms, a block, the hotel's clock."""
         if isinstance(command, ReserveStay):
             return self._with_offer(state, command, now)
@@ -198,6 +237,8 @@ class CommandBatch:
             return msgspec.structs.replace(state, sale_terms=self._rows.terms_of(command.room_id))
         if isinstance(command, BlockNights | ReleaseBlock):
             return msgspec.structs.replace(state, block=self._rows.block((command.room_id, command.block_id)))
+        if isinstance(command, ChangeStay):
+            state = msgspec.structs.replace(state, sale_terms=self._rows.terms_of(command.room_id))
         clock = stay_clock(state.booking, command, now)
         return state if clock is None else msgspec.structs.replace(state, clock=clock)
 
@@ -213,7 +254,7 @@ class CommandBatch:
         """Write everything that changed, in a few statements."""
         await self._rows.write(connection)
 
-    def _night_keys(self, command: Command) -> Sequence[NightKey]:
+    def _night_keys(self, command: RoomCommand) -> Sequence[NightKey]:
         """Return the (room, night)s that the decision of the command may read."""
         room_id = command.room_id
         booking = self._rows.booking(command.booking_id) if isinstance(command, BookingCommand) else None
@@ -224,10 +265,22 @@ class CommandBatch:
             return _keys(room_id, command.first_night, command.end_night)
         if booking is not None and booking.room_id == room_id:
             # A repeated ReserveStay may have other dates, and the hold that it names may be over.
-            return _keys(room_id, booking.check_in, booking.check_out)
+            keys = _keys(room_id, booking.check_in, booking.check_out)
+            stays = [(command.check_in, command.check_out)] if isinstance(command, ChangeStay) else []
+            if (change := booking.pending_change) is not None:
+                stays.append((change.stay.check_in, change.stay.check_out))
+            return tuple({*keys, *(key for stay in stays for key in _keys(room_id, *stay))}) if stays else keys
         if booking is None and isinstance(command, ReserveStay):
             return _keys(room_id, command.check_in, command.check_out)
         return ()
+
+
+def _use_key(command: CodeCommand) -> UseKey:
+    """Return the code and the booking of a command; the terms of a code are about no booking."""
+    if isinstance(command, ClaimCode):
+        return command.code_id, command.reserve.booking_id
+    assert isinstance(command, ReturnCode | SetCode)
+    return command.code_id, command.booking_id if isinstance(command, ReturnCode) else _NO_BOOKING
 
 
 @lru_cache(maxsize=10_000)

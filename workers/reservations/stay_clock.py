@@ -8,6 +8,7 @@ from typing import Final
 from topics.messages.commands import (
     CancelBooking,
     ChangeGuests,
+    ChangeStay,
     CheckIn,
     CheckOut,
     Command,
@@ -24,9 +25,18 @@ from workers.decisions.state import DEFAULT_STAY_TIMES
 log = logging.getLogger(__name__)
 
 #: Commands whose decision depends on the time at the hotel.
-_BY_THE_CLOCK: Final = (CancelBooking, ChangeGuests, ConfirmPayment, RecordRefund, CheckIn, CheckOut, MarkNoShow)
+_BY_THE_CLOCK: Final = (
+    CancelBooking,
+    ChangeGuests,
+    ChangeStay,
+    ConfirmPayment,
+    RecordRefund,
+    CheckIn,
+    CheckOut,
+    MarkNoShow,
+)
 #: Those of them that name the times of a booking that has none of its own.
-_WITH_TIMES: Final = (CancelBooking, ChangeGuests, CheckIn, CheckOut, MarkNoShow)
+_WITH_TIMES: Final = (CancelBooking, ChangeGuests, ChangeStay, CheckIn, CheckOut, MarkNoShow)
 _UTC: Final = "UTC"
 
 

@@ -7,24 +7,52 @@ A reservations worker uses it for the events that it decides, a restore for the 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from storage import bookings, inventory, sale_terms
+from storage import bookings, documents, inventory, promo_codes, sale_terms
 from storage.sale_terms import BlockKey
-from topics.messages.events import BookingEvent, Event, GuestsAdded, GuestsChanged, InventoryOpened
-from topics.messages.sale import AppliedPolicy, Sale, SaleTerms
-from topics.messages.values import BlockReason, BookingStatus, CancelReason, Rejection, StayTimes, Terms
+from topics.messages.events import (
+    BookingEvent,
+    ChangeEnded,
+    ChangeHeld,
+    DocumentIssued,
+    Event,
+    GuestsAdded,
+    GuestsChanged,
+    InventoryOpened,
+    StayChanged,
+)
+from topics.messages.sale import AppliedPolicy, CodeTerms, Sale, SaleTerms
+from topics.messages.values import (
+    BlockReason,
+    BookingStatus,
+    CancelReason,
+    DocumentKind,
+    Rejection,
+    StayTimes,
+    Terms,
+)
 from workers.decisions import Block, Booking, Night, Payment, State, evolve, with_sums
+from workers.decisions.state import Code, CodeUse, Document, EarlierStay, PendingChange
+
+#: The events that change a stay, or a change of it that is not paid.
+_CHANGING_STAYS: Final = (ChangeHeld, ChangeEnded, StayChanged)
 
 _encode: Final = msgspec.json.Encoder().encode
 
+T = TypeVar("T")
+
 NightKey: TypeAlias = tuple[int, date]
 """A room's id and a night."""
+UseKey: TypeAlias = tuple[int, UUID]
+"""The ids of a promo code and of the booking that uses it."""
+Series: TypeAlias = tuple[int, DocumentKind]
+"""A hotel's id and a kind of documents, which are numbered together."""
 
 
 class WriteBatch:
@@ -49,6 +77,16 @@ class WriteBatch:
         self._created: dict[UUID, datetime] = {}
         self._updated: dict[UUID, datetime] = {}
         self._guests: dict[UUID, Sequence[int]] = {}
+        self._changed_stays: set[UUID] = set()
+        self._codes: dict[int, Code] = {}
+        self._uses: dict[UseKey, CodeUse] = {}
+        self._account_uses: dict[tuple[int, int], int] = {}
+        self._changed_codes: set[int] = set()
+        self._changed_uses: set[UseKey] = set()
+        self._documents: dict[UUID, Document] = {}
+        self._last_numbers: dict[Series, int] = {}
+        self._issued: dict[UUID, tuple[DocumentIssued, datetime]] = {}
+        self._credited: set[UUID] = set()
         self._opened: set[NightKey] = set()
         self._counted: set[NightKey] = set()
         self._managed: set[NightKey] = set()
@@ -85,6 +123,47 @@ class WriteBatch:
                 block = Block(**{**fields, "reason": BlockReason(fields["reason"])})
                 self._blocks[block.room_id, block.id] = block
 
+    async def load_codes(
+        self, connection: AsyncConnection, keys: Iterable[UseKey], accounts: Iterable[tuple[int, int]] = ()
+    ) -> None:
+        """Read codes, their uses by bookings, and the numbers of their uses by accounts."""
+        wanted, counted = set(keys), set(accounts)
+        if not wanted:
+            return
+        for id, hotel_id, _, terms, used_count in await promo_codes.load_codes(connection, {id for id, _ in wanted}):
+            self._codes[id] = Code(
+                id=id, hotel_id=hotel_id, terms=msgspec.convert(terms, CodeTerms), used_count=used_count
+            )
+        for code_id, booking_id, user_id, returned in await promo_codes.load_uses(connection, wanted):
+            use = CodeUse(code_id=code_id, booking_id=booking_id, user_id=user_id, returned=returned)
+            self._uses[code_id, booking_id] = use
+        if counted:
+            for code_id, user_id, count in await promo_codes.count_uses(connection, counted):
+                self._account_uses[code_id, user_id] = count
+
+    async def load_documents(self, connection: AsyncConnection, ids: Iterable[UUID], series: Iterable[Series]) -> None:
+        """Read the documents that exist among `ids`, and the newest numbers of the series."""
+        wanted, numbered = set(ids), set(series)
+        if wanted:
+            for row in await documents.load_documents(connection, wanted):
+                fields: dict[str, Any] = dict(zip(documents.DOCUMENT_COLUMNS, row, strict=True))
+                document = Document(**{**fields, "kind": DocumentKind(fields["kind"])})
+                self._documents[document.id] = document
+        if numbered:
+            rows = await documents.last_numbers(connection, [(hotel_id, kind.value) for hotel_id, kind in numbered])
+            self._last_numbers.update({(hotel_id, DocumentKind(kind)): number for hotel_id, kind, number in rows})
+
+    def code_state(self, key: UseKey, user_id: int | None) -> State:
+        """Return a promo code, its use by a booking, and the number of its uses by an account."""
+        uses = 0 if user_id is None else self._account_uses.get((key[0], user_id), 0)
+        return State(None, {}, code=self._codes.get(key[0]), code_use=self._uses.get(key), account_uses=uses)
+
+    def document_state(self, series: Series, id: UUID, corrects_id: UUID | None) -> State:
+        """Return a document, the invoice that it corrects, and the newest number of its series."""
+        corrected = None if corrects_id is None else self._documents.get(corrects_id)
+        last_number = self._last_numbers.get(series, 0)
+        return State(None, {}, document=self._documents.get(id), corrected=corrected, last_number=last_number)
+
     def terms_of(self, room_id: int) -> SaleTerms | None:
         """Return the sale terms of a room after the events so far; None: it has none, or they were not loaded."""
         return self._terms.get(room_id)
@@ -114,9 +193,13 @@ class WriteBatch:
         booking = after.booking
         if booking is not None and booking is not self._bookings.get(booking.id):
             self._note_booking(booking, event, time)
+        if after.code is not None or after.code_use is not None:
+            return self._noted_code(state, after)
+        if after.document is not None:
+            return self._noted_document(state, after, event, time)
         if after.sale_terms is not None:
-            self._terms[event.room_id] = after.sale_terms
-            self._changed_terms.add(event.room_id)
+            self._terms[event.key] = after.sale_terms
+            self._changed_terms.add(event.key)
             state = msgspec.structs.replace(state, sale_terms=after.sale_terms)
         if after.block is not None:
             key = (after.block.room_id, after.block.id)
@@ -125,7 +208,7 @@ class WriteBatch:
             state = msgspec.structs.replace(state, block=after.block)
         if not after.nights:
             return msgspec.structs.replace(state, booking=booking)
-        keys = [(event.room_id, day) for day in after.nights]
+        keys = [(event.key, day) for day in after.nights]
         self._nights.update(zip(keys, after.nights.values(), strict=True))
         if isinstance(event, BookingEvent):
             self._counted.update(keys)
@@ -151,6 +234,8 @@ class WriteBatch:
             if changed:
                 times = [self._updated[id] for id in changed]
                 await bookings.change_bookings(connection, self._booking_rows(changed), times)
+            if changed_stays := self._changed_stays - self._created.keys():
+                await bookings.change_stays(connection, self._booking_rows(changed_stays))
             if self._guests:
                 await bookings.name_guests(connection, self._guests)
             if counted := self._counted - self._opened - self._managed:
@@ -161,6 +246,64 @@ class WriteBatch:
                 await sale_terms.save_sale_terms(connection, self._sale_terms_rows())
             if self._changed_blocks:
                 await sale_terms.save_blocks(connection, self._block_rows())
+            await self._write_codes(connection)
+            await self._write_documents(connection)
+
+    def _noted_code(self, state: State, after: State) -> State:
+        """Note a code and its use as they are after an event; return the new state."""
+        code, use, account_uses = after.code, after.code_use, state.account_uses
+        if code is not None:
+            self._codes[code.id] = code
+            self._changed_codes.add(code.id)
+        if use is not None:
+            self._uses[use.code_id, use.booking_id] = use
+            self._changed_uses.add((use.code_id, use.booking_id))
+            if use.user_id is not None:
+                key = (use.code_id, use.user_id)
+                account_uses = self._account_uses[key] = self._account_uses.get(key, 0) + (-1 if use.returned else 1)
+        return msgspec.structs.replace(
+            state, code=code or state.code, code_use=use or state.code_use, account_uses=account_uses
+        )
+
+    def _noted_document(self, state: State, after: State, event: Event, time: datetime) -> State:
+        """Note a document that was issued, and the invoice that it corrects; return the new state."""
+        document, corrected = after.document, after.corrected
+        assert document is not None
+        assert isinstance(event, DocumentIssued)
+        self._documents[document.id] = document
+        self._issued[document.id] = (event, time)
+        self._last_numbers[document.hotel_id, document.kind] = document.number
+        if corrected is not None:
+            self._documents[corrected.id] = corrected
+            self._credited.add(corrected.id)
+        return msgspec.structs.replace(state, document=document, corrected=corrected, last_number=document.number)
+
+    async def _write_codes(self, connection: AsyncConnection) -> None:
+        if self._changed_codes:
+            codes = [self._codes[id] for id in self._changed_codes]
+            await promo_codes.save_codes(
+                connection,
+                [
+                    (code.id, code.hotel_id, code.terms.version, Jsonb(code.terms, dumps=_encode), code.used_count)
+                    for code in codes
+                ],
+            )
+        if self._changed_uses:
+            uses = [self._uses[key] for key in self._changed_uses]
+            await promo_codes.save_uses(
+                connection, [(use.code_id, use.booking_id, use.user_id, use.returned) for use in uses]
+            )
+
+    async def _write_documents(self, connection: AsyncConnection) -> None:
+        if self._issued:
+            rows = []
+            for id, (event, time) in self._issued.items():
+                row = msgspec.structs.asdict(self._documents[id])
+                columns = [row[name] for name in documents.DOCUMENT_COLUMNS]
+                rows.append((*columns, event.reason.value, Jsonb(event.lines, dumps=_encode), time))
+            await documents.add_documents(connection, rows)
+        if credited := self._credited - self._issued.keys():
+            await documents.credit_invoices(connection, [(id, self._documents[id].credited_minor) for id in credited])
 
     def _sale_terms_rows(self) -> list[tuple[int, int, Jsonb]]:
         rows = []
@@ -190,6 +333,8 @@ class WriteBatch:
             self._created[id] = time
         self._updated[id] = time
         self._bookings[id] = booking
+        if isinstance(event, _CHANGING_STAYS) or booking.pending_change is not None:
+            self._changed_stays.add(id)
         if isinstance(event, GuestsAdded | GuestsChanged):
             self._guests[id] = event.guest_ids
 
@@ -232,6 +377,9 @@ def _row_of(booking: Booking) -> bookings.BookingRow:
         booking.freed_from,
         None if booking.sale is None else Jsonb(booking.sale, dumps=_encode),
         None if booking.policy is None else Jsonb(booking.policy, dumps=_encode),
+        None if booking.pending_change is None else Jsonb(booking.pending_change, dumps=_encode),
+        Jsonb(booking.earlier_stays, dumps=_encode) if booking.earlier_stays else None,
+        booking.accepted_terms,
         booking.version,
     )
 
@@ -255,12 +403,19 @@ def _booking_of(row: bookings.BookingRow) -> Booking:
             "payments": _payments_of(fields["payments"]),
             "earlier_guest_list_ids": tuple(map(UUID, fields["earlier_guest_list_ids"] or ())),
             "night_amounts_minor": tuple(fields["night_amounts_minor"] or ()),
-            "stay_times": None if fields["stay_times"] is None else msgspec.convert(fields["stay_times"], StayTimes),
-            "sale": None if fields["sale"] is None else msgspec.convert(fields["sale"], Sale),
-            "policy": None if fields["policy"] is None else msgspec.convert(fields["policy"], AppliedPolicy),
+            "stay_times": _converted(fields["stay_times"], StayTimes),
+            "sale": _converted(fields["sale"], Sale),
+            "policy": _converted(fields["policy"], AppliedPolicy),
+            "pending_change": _converted(fields["pending_change"], PendingChange),
+            "earlier_stays": msgspec.convert(fields["earlier_stays"] or (), tuple[EarlierStay, ...]),
             "guest_ids": tuple(fields["guest_ids"]),
         }
     )
+
+
+def _converted(value: Any, kind: type[T]) -> T | None:
+    """Return a column's JSON as the value that was written; None: there is none."""
+    return None if value is None else msgspec.convert(value, kind)
 
 
 def _payments_of(rows: list[dict[str, Any]] | None) -> tuple[Payment, ...]:

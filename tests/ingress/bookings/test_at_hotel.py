@@ -54,7 +54,7 @@ async def test_a_manager_records_and_finds_the_decision_in_the_list(
         assert (answer.status, answer.body) == (202, {"id": str(booking_id), "booking_status": "CONFIRMED"})
         assert answer.headers["Location"] == "/v1/admin/hotels/1/bookings"
     first, second = await desk.next_command(), await desk.next_command()
-    assert first.message == COMMANDS[what](room_id=1, booking_id=booking_id, stay_times=STAY_TIMES)  # type: ignore[call-arg]
+    assert first.message == COMMANDS[what](room_id=1, booking_id=booking_id, stay_times=STAY_TIMES)
     assert first.envelope.id == second.envelope.id
 
 

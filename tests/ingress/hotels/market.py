@@ -61,7 +61,7 @@ class Projection:
         """Apply events in their order."""
         positioned = []
         for event in events:
-            partition = event.room_id % PARTITIONS
+            partition = event.key % PARTITIONS
             self._sequences[partition] += 1
             positioned.append(NightsEvent(event, partition, self._sequences[partition]))
         async with self._connection.transaction():
@@ -170,7 +170,7 @@ class Market:
         for command in commands:
             self._story.when(command, at=self._story.now + timedelta(minutes=1))
             events += self._story.answer
-        await self._keep({event.room_id for event in events})
+        await self._keep({event.key for event in events})
         await self._projection.apply(events)
 
     def _command(self) -> Command:

@@ -61,7 +61,7 @@ class Auditor:
         """Give it the next event."""
         self._sequence += 1
         time = at.isoformat()
-        self._ledger.apply(event.room_id, self._sequence, event.message_type, time, msgspec.json.encode(event))
+        self._ledger.apply(event.key, self._sequence, event.message_type, time, msgspec.json.encode(event))
 
 
 def problems(*story: Event, at: datetime = NOON) -> str:

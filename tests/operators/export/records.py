@@ -42,7 +42,7 @@ def record(
 ) -> Outgoing:
     """Return an event's record in the partition, with the log's time."""
     event = event or reserved(1000 * partition + sequence)
-    subject = str(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}"
+    subject = str(event.booking_id) if isinstance(event, BookingEvent) else event.subject
     envelope = Envelope(
         id=f"command-{partition}-{sequence}:{sequence}",
         type=event.message_type,
@@ -55,7 +55,7 @@ def record(
     )
     return Outgoing(
         settings.topic(BOOKING_EVENTS),
-        b"%d" % event.room_id,
+        b"%d" % event.key,
         encode_value(event),
         encode_headers(envelope),
         partition,

@@ -142,17 +142,17 @@ def by_hand(events: Sequence[Event]) -> tuple[Nights, list[tuple[Any, ...]]]:
     stays: dict[UUID, BookingReserved] = {}
     positions = [0] * PARTITIONS
     for event in events:
-        partition = event.room_id % PARTITIONS
+        partition = event.key % PARTITIONS
         positions[partition] += 1
         if isinstance(event, BookingReserved):
             stays[event.booking_id] = event
         touched = _nights_of(event, stays)
         for night in touched:
-            row = nights.setdefault((event.room_id, night), {"taken": 0, "surge": 1000, "closed": False})
+            row = nights.setdefault((event.key, night), {"taken": 0, "surge": 1000, "closed": False})
             _APPLY[type(event)](row, event, stays)
         if touched:
             end = max(touched) + timedelta(days=1)
-            changes.append((partition, positions[partition], event.room_id, min(touched), end))
+            changes.append((partition, positions[partition], event.key, min(touched), end))
     return nights, sorted(changes)
 
 

@@ -80,10 +80,10 @@ def on_the_log(events: Sequence[Event]) -> Log:
     """Return the batches of the runtime: by partition, in order, with sequences."""
     log: Log = defaultdict(list)
     for number, event in enumerate(events):
-        partition = event.room_id % PARTITIONS
+        partition = event.key % PARTITIONS
         sequence = len(log[partition]) + 1
         time = T0 + timedelta(seconds=number)
-        subject = str(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}"
+        subject = str(event.booking_id) if isinstance(event, BookingEvent) else event.subject
         envelope = Envelope(
             id=f"command-{number}:0",
             type=event.message_type,
@@ -98,7 +98,7 @@ def on_the_log(events: Sequence[Event]) -> Log:
             partition,
             sequence - 1,
             int(time.timestamp() * 1000),
-            b"%d" % event.room_id,
+            b"%d" % event.key,
             encode_value(event),
             encode_headers(envelope),
         )

@@ -761,8 +761,8 @@ class Hotel(RuleBasedStateMachine):
         after = Frozen(self.scenario)
         named = command.booking_id if isinstance(command, BookingCommand) else None
         assert before.bookings_but(named) == after.bookings_but(named)
-        assert before.nights_but(command.room_id) == after.nights_but(command.room_id)
-        if named is not None and named in before.bookings and before.bookings[named].room_id != command.room_id:
+        assert before.nights_but(command.key) == after.nights_but(command.key)
+        if named is not None and named in before.bookings and before.bookings[named].room_id != command.key:
             assert after.bookings == before.bookings
 
     def the_same_again_changes_nothing(self, command: Command) -> None:
