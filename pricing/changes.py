@@ -122,6 +122,7 @@ def price_change(
         check_in_time=check_in_time,
         rooms_count=wanted.rooms_count,
         currency=currency,
+        discount=before.sale.discount,
     )
     earlier_minor = before.sale.change_costs_minor
     present_minor = before.amount_minor - earlier_minor
