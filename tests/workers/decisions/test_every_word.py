@@ -23,6 +23,7 @@ from topics.messages.values import (
     BookingStatus,
     CancelReason,
     ChangeEnd,
+    CodeRefusal,
     DisputeResult,
     HotelReason,
     InventoryRefusal,
@@ -39,6 +40,7 @@ VALUES = (
     *Rejection,
     *Refusal,
     *InventoryRefusal,
+    *CodeRefusal,
     *NightRefusal,
     *RefundReason,
     *RefundClosing,
@@ -115,6 +117,7 @@ def test_the_scenarios_of_every_module_are_played() -> None:
         "test_blocks",
         "test_selling",
         "test_policies",
+        "test_codes",
     }
 
 
