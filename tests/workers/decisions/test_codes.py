@@ -14,6 +14,7 @@ from tests.workers.decisions.words import (
     ADAS,
     BENS,
     CONFIRMED_FREE,
+    EXPIRED,
     HOTEL,
     LIST,
     OPENED,
@@ -45,12 +46,12 @@ from tests.workers.decisions.words_of_codes import (
 )
 from tests.workers.decisions.words_of_sale import ARRIVING, FOR_SALE, QUOTED, RESERVE_QUOTED, SALE, TERMS
 from topics.messages.commands import ReturnCode
-from topics.messages.events import CodeReturned
+from topics.messages.events import CodeReturned, Event
 from topics.messages.sale import CodeTerms, Discount, LineKind, PriceLine, Quoted, Sale
 from topics.messages.values import BookingStatus, CodeRefusal, Rejection, Terms
 
 AMOUNT_OFF = Discount(code_id=SPRING, code="SPRING", amount_minor=30_00, currency="EUR")
-DISCOUNTED_QUOTE = but(
+DISCOUNTED_QUOTE = replace(
     QUOTED,
     amount_minor=DISCOUNTED.amount_minor,
     night_amounts_minor=DISCOUNTED.night_amounts_minor,
@@ -235,7 +236,7 @@ def test_a_quote_keeps_its_discount_after_the_terms_have_changed() -> None:
 
 @pytest.mark.parametrize("discount", [None, replace(DISCOUNT, code_id=AUTUMN)])
 def test_a_quote_without_the_code_is_no_use_of_it(discount: Discount | None) -> None:
-    quoted = but(DISCOUNTED_QUOTE, sale=replace(SALE, discount=discount))
+    quoted = replace(DISCOUNTED_QUOTE, sale=replace(SALE, discount=discount))
     claim = but(CLAIM, reserve=but(RESERVE, quoted=quoted))
     given(CODE_SET).when(claim).then(code_rejected(claim, Rejection.CODE_NOT_VALID))
 
@@ -287,8 +288,19 @@ def test_an_amount_in_another_currency_than_the_rooms_is_refused() -> None:
 def test_a_booking_whose_code_was_refused_is_rejected_for_that_before_all_else(reason: Rejection) -> None:
     command = but(RESERVE, code_rejection=reason, check_out=RESERVE.check_in)
     given().when(command).then(rejected(command, reason)).when(WITH_CODE).then(
-        repeated(WITH_CODE, BookingStatus.REJECTED)
+        but(repeated(WITH_CODE, BookingStatus.REJECTED), code_id=SPRING)
     )
+
+
+@pytest.mark.parametrize("events", [(), (EXPIRED,)])
+def test_a_booking_keeps_the_code_that_it_was_sold_with_when_the_request_comes_again(events: tuple[Event, ...]) -> None:
+    again = repeated(WITH_CODE, BookingStatus.EXPIRED if events else BookingStatus.RESERVED)
+    given(*FOR_SALE, DISCOUNTED, *events).when(WITH_CODE).then(again)
+
+
+def test_a_booking_without_a_code_gives_the_use_back_that_it_is_granted_later() -> None:
+    """Somebody sent a claim again that was refused at first."""
+    given(OPENED, RESERVED).when(WITH_CODE).then(but(repeated(WITH_CODE, BookingStatus.RESERVED), code_id=SPRING))
 
 
 def test_a_rejected_booking_names_the_code_whose_use_comes_back() -> None:
