@@ -130,7 +130,7 @@ async def an_expired_hold_gives_its_use_back(house: House) -> None:
 
 
 async def used(house: House, count: int) -> None:
-    """Wait until the code counts so many uses, and its uses that stand are as many."""
+    """Wait until the code counts so many uses, and has as many uses that were not given back."""
     query = """
         select used_count = %s
            and used_count = (select count(*) from promo_code_use where code_id = promo_code.id and not returned) as so
