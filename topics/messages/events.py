@@ -519,6 +519,10 @@ class CommandRepeated(BookingEvent, frozen=True, kw_only=True):
     message_type: ClassVar[str] = "booking.command_repeated.v1"
     command: str
     booking_status: BookingStatus
+    code_id: Annotated[
+        int | None,
+        msgspec.Meta(description="The promo code whose use was granted to a booking without it, and is given back."),
+    ] = None
 
 
 class TripOpened(BookingEvent, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from topics.envelope import Outgoing, command_record
 from topics.kafka.positions import position_text
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import Command
-from topics.messages.events import BookingEvent, CodeClaimed
+from topics.messages.events import BookingEvent
 from workers.booking_rows import booking_of
 from workers.coordination import codes, documents, trips
 from workers.decisions import Booking
@@ -27,7 +27,7 @@ from workers.runtime.withholding import readable
 COORDINATION_SOURCE: Final = "innkeeper/coordination"
 
 #: The events whose bookings in the ledger the pure functions read.
-_WITH_BOOKING: Final[tuple[type[BookingEvent | CodeClaimed], ...]] = (
+_WITH_BOOKING: Final[tuple[type[BookingEvent], ...]] = (
     *codes.WITH_BOOKING,
     *documents.WITH_BOOKING,
     *trips.WITH_BOOKING,

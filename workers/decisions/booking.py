@@ -43,7 +43,7 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
     """Hold the stay if every night of it is on sale and free; a booking that exists already stays as it is."""
     booking = state.booking
     if booking is not None:
-        return repeated(booking, command)
+        return repeated(booking, command, code_id=_unused_code(booking, command))
     reason = code_rejection(state, command) or rejection(state, command, now)
     if reason is not None:
         return (_rejected_event(command, reason),)
@@ -139,6 +139,16 @@ def _reserved_event(command: ReserveStay, price: PricedStay, now: datetime) -> B
         trip_id=command.trip_id,
         trip_room_id=command.trip_room_id,
     )
+
+
+def _unused_code(booking: Booking, command: ReserveStay) -> int | None:
+    """Return the code whose use was granted to a booking that does not have it, so that the use is given back.
+
+    That is a claim which was refused at first and then sent again: the booking was rejected by then.
+    """
+    if command.discount is None or (booking.sale is not None and booking.sale.discount is not None):
+        return None
+    return command.discount.code_id
 
 
 def _rejected_event(command: ReserveStay, reason: Rejection) -> BookingRejected:
