@@ -1,8 +1,7 @@
 """Checks whether a request for a booking makes sense at all. Whether a room is free is decided later, on the log."""
 
 from collections.abc import Sequence
-from datetime import date
-from typing import Any, NamedTuple
+from typing import Any
 
 from ingress.bookings.models import ChangeRequest, InitBooking, StayRequest
 from ingress.bookings.representation import refusal
@@ -10,6 +9,7 @@ from ingress.http.bodies import refused_field
 from ingress.http.problems import Problem
 from ingress.stays import accept_people, accept_stay, today_at
 from ingress.tokens import QuoteTokens
+from pricing.changes import WantedStay
 from pricing.sale import party_rejection, standard_terms
 from storage.reads.bookings import AgreedBooking, BookingRow, RoomFacts
 from topics.messages.sale import Party
@@ -101,15 +101,6 @@ def accept_guests(guest_ids: Sequence[int], booking: BookingRow, facts: RoomFact
     beds = facts.capacity * booking.rooms_count
     if len(guest_ids) > beds:
         raise Problem(422, f"{len(guest_ids)} guests do not fit: there is place for {beds}")
-
-
-class WantedStay(NamedTuple):
-    """The stay that a change asks for; `party` None: the people of the booking."""
-
-    check_in: date
-    check_out: date
-    rooms_count: int
-    party: Party | None
 
 
 def wanted_stay(change: ChangeRequest, booking: AgreedBooking) -> WantedStay:

@@ -6,10 +6,12 @@ account's unpaid bookings (`ingress.bookings.unpaid`): its booking is paid, has 
 the account's share of the nights limits its rooms.
 """
 
+from datetime import UTC, datetime
 from typing import Final, TypeAlias
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from ingress.bookings.acceptance import WantedStay, accept_change, accept_hotel, wanted_stay
+from ingress.bookings.acceptance import accept_change, accept_hotel, wanted_stay
+from ingress.bookings.change_quotes import ChangePrice
 from ingress.bookings.hotel_commands import HotelCommands, bookings_path
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.models import (
@@ -17,6 +19,7 @@ from ingress.bookings.models import (
     BookingState,
     ChangeAccepted,
     ChangedByHotel,
+    ChangeQuoteOut,
     ChangeRequest,
 )
 from ingress.bookings.own_commands import OwnCommands
@@ -39,6 +42,7 @@ from ingress.http.responses import Response, json_response, no_content
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IdempotencyKeys
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
+from pricing.changes import WantedStay
 from storage.reads import bookings
 from storage.reads.bookings import AgreedBooking, RoomFacts
 from topics.messages.commands import BookingCommand, ChangeStay, WithdrawChange
@@ -119,6 +123,32 @@ class StayChanges:
             return _accepted(context, state, change.id, f"/bookings/{booking.id}")
         await self._raise_if_rejected(event, booking, context.caller.user_id)
         return await self._responses.booking(booking.id, 200, context)
+
+    @operation(
+        "POST /bookings/{booking_id}/changes/quote",
+        access=Access.USER,
+        summary="Quote a change of a stay",
+        responses={
+            200: ResponseSpec(ChangeQuoteOut, "The price of the change, if it is asked for now."),
+            409: ResponseSpec(RefusedBooking, "The change is not possible: `reason` is the reason."),
+        },
+        example=Example(path=_BOOKING, body=_BODY),
+        links={"change_stay": _SAME_BOOKING},
+    )
+    async def quote_change(self, context: ChangeContext) -> Response:
+        """Quote a change: the stay after it, what is paid or refunded, and the costs of a cancellation from then on.
+
+        Nothing is decided and no price is held. Nights that stay in the booking keep their price.
+        """
+        booking = await self._own.booking(context)
+        wanted = wanted_stay(context.body, booking)
+        await self.accept(wanted, booking, context.caller.user_id)
+        async with self._database.reading() as connection, snapshot(connection):
+            # The booking is read again in one snapshot with the nights that a change of it may hold.
+            booking = await self._own.find(context, connection) or booking
+            room = await bookings.room_for_sale(connection, booking.room_id, wanted.check_in, wanted.check_out)
+        quote = ChangePrice(booking, wanted, await self.facts(booking), room, datetime.now(UTC)).quoted()
+        return json_response(200, quote)
 
     @operation(
         "DELETE /bookings/{booking_id}/changes/{change_id}",

@@ -95,12 +95,15 @@ class Rejections:
             problem.more = {**problem.more, "unpaid_bookings": held.bookings}
 
 
-def rule_refusal(reason: Rejection, plan: RatePlan, check_in: date, currency: str) -> Problem:
-    """Return the problem of a stay that a rate plan cannot be sold for: 409 with the reason, and the rule in words."""
+def rule_refusal(reason: Rejection, plan: RatePlan | None, check_in: date, currency: str) -> Problem:
+    """Return the problem of a stay that a rate plan cannot be sold for: 409 with the reason, and the rule in words.
+
+    `plan` is None for a booking without sale terms.
+    """
     problem = refusal(reason)
     if reason is Rejection.NOT_CHARGEABLE:
         _explain_limits(problem, currency)
-    elif reason in _RULES:
+    elif reason in _RULES and plan is not None:
         _explain_rule(problem, reason, plan, check_in)
     return problem
 

@@ -8,19 +8,19 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.models import BookingTimeline
-from topics.messages.events import StayBefore, StayChanged
+from topics.messages.events import RoomsHeld, StayBefore, StayChanged
 
 
 class HeldChange(msgspec.Struct, frozen=True, kw_only=True):
     """A dearer change of a stay that waits for `extra_minor`; `stay` is what the booking becomes once that is paid.
 
-    `attempt` is that of its payment.
+    `held` are the rooms that it needs beside the booking's own.
     """
 
     id: UUID
     stay: StayBefore
     extra_minor: int
-    attempt: int = 0
+    held: tuple[RoomsHeld, ...] = ()
 
 
 class ReplacedStay(msgspec.Struct, frozen=True, kw_only=True):
