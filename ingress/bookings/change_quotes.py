@@ -1,7 +1,7 @@
 """The price of a change before it is asked for, as the room's worker would decide it now.
 
-`pricing.changes.price_change` computes it here and in the decision. The ledger's booking, nights and sale terms are read
-from the primary, because money is charged or refunded by them later.
+`pricing.changes.price_change` computes it here and in the decision. Booking, nights and sale terms are read from the
+primary, because money is charged or refunded by them later.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from pricing.policy import step_in_force
 from pricing.sale import PricedStay, party_rejection, rules_rejection, standard_terms
 from storage.reads.bookings import AgreedBooking, NightForSale, RoomFacts, RoomForSale
 from topics.messages.events import StayBefore
-from topics.messages.values import MAX_AMOUNT_MINOR, BookingStatus, Refusal, Rejection, StayTimes, Terms, nights_of
+from topics.messages.values import MAX_AMOUNT_MINOR, BookingStatus, Refusal, Rejection, Terms, nights_of
 from topics.zones import day_at, instant
 
 
@@ -170,4 +170,3 @@ def _present_stay(booking: AgreedBooking) -> StayBefore:
 def _present_price(booking: AgreedBooking) -> PricedStay:
     amounts_minor = tuple(booking.night_amounts_minor or ())
     return PricedStay(booking.currency, booking.terms, booking.amount_minor, amounts_minor, booking.sale)
-

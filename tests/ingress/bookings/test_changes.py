@@ -29,7 +29,7 @@ from topics.messages.sale import Party
 from topics.messages.values import BookingStatus, ChangeEnd, Refusal, Rejection
 
 GUEST, MANAGER, OTHER_MANAGER = 1, 2, 3
-FIRST, END = (date.fromisoformat(STAY[name]) for name in ("check_in_date", "check_out_date"))
+FIRST, END = (date.fromisoformat(str(STAY[name])) for name in ("check_in_date", "check_out_date"))
 LATER = END + timedelta(days=1)
 EXPIRES_AT = datetime(2100, 1, 1, 12, tzinfo=UTC)
 CHANGE_ID = UUID("01980000-0000-5000-8000-000000000001")
@@ -435,6 +435,34 @@ async def test_a_request_that_changes_nothing_shows_the_booking_as_it_is(house: 
     )
     answer = await answered(house, desk, booking_id, repeated, {})
     assert (answer.status, answer.body["check_out_date"]) == (200, str(END))
+
+
+async def test_a_quote_of_a_change_names_the_difference_or_the_reason(house: House, desk: StandInWorker) -> None:
+    booking_id = await desk.add_booking(GUEST, "CONFIRMED", check_out=FIRST + timedelta(days=1))
+    path = f"{path_of(booking_id, by_manager=False)}/quote"
+
+    quoted = await house.post(path, {"check_out_date": str(END)}, user=GUEST)
+
+    # The second night costs 110.01 with a surge of 1.5.
+    assert quoted.status == 200, quoted
+    assert quoted.body == {
+        "id": str(booking_id),
+        "check_in_date": str(FIRST),
+        "check_out_date": str(END),
+        "rooms_count": 1,
+        "currency": "EUR",
+        "amount_before": "240.00",
+        "amount": "405.02",
+        "extra": "165.02",
+        "goes_back": "0.00",
+        "kept": "0.00",
+    }
+    refused = await house.post(path, {"check_out_date": str(LATER)}, user=GUEST)
+    assert (refused.status, refused.body["reason"]) == (409, "night_not_open")
+    assert (await house.post(path, {"check_out_date": str(FIRST)}, user=GUEST)).status == 422
+    assert (await house.post(path, {}, user=MANAGER)).status == 404
+    same = await house.post(path, {}, user=GUEST)
+    assert (same.body["amount"], same.body["extra"]) == ("240.00", "0.00")
 
 
 @both
