@@ -317,8 +317,9 @@ class State(msgspec.Struct, frozen=True):
     """The booking that a command names (None: there is none) and the nights that it touches (absent: not open).
 
     `clock` is the hotel's clock for the booking, for commands that depend on it. `account_rooms` has, for nights of a
-    new reservation, the rooms that its account holds unpaid already; nights without any are absent. `sale_terms` are
-    those of the room (None: its hotel has set none), and `block` is the room's block that a command names.
+    reservation or of a change, the rooms that its account holds unpaid already; nights without any are absent.
+    `sale_terms` are those of the room (None: its hotel has set none), and `block` is the room's block that a command
+    names.
     `code` is the promo code of a command, `code_use` the use of it by the command's booking, and `account_uses` the
     number of uses by the command's account. `document` is the document of a command, `corrected` the invoice that it
     corrects, and `last_number` the hotel's newest number in its series.
@@ -349,3 +350,11 @@ def live(booking: Booking) -> bool:
 def unpaid(booking: Booking) -> bool:
     """Return whether the booking holds or has its nights without a payment in advance."""
     return live(booking) or (booking.status is BookingStatus.CONFIRMED and booking.terms is Terms.AT_HOTEL)
+
+
+def unpaid_rooms(booking: Booking) -> tuple[RoomsHeld, ...]:
+    """Return the rooms that the booking has unpaid: those of its stay, or those that a change of it holds."""
+    if unpaid(booking):
+        stay = RoomsHeld(first_night=booking.check_in, end_night=booking.check_out, rooms_count=booking.rooms_count)
+        return (stay,)
+    return () if booking.pending_change is None else booking.pending_change.held
