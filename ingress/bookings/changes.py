@@ -1,6 +1,6 @@
 """Changes of a booking's stay: other dates, another number of rooms, other people, until check-in.
 
-A request becomes `ChangeStay` or `WithdrawChange`, and the room's worker decides. What becomes dearer is held until its
+A request becomes `ChangeStay` or `WithdrawChange`, and the room's worker decides. A dearer change is held until its
 guest has paid the difference at `POST /bookings/{booking_id}/payments`. A change that is held does not count among the
 account's unpaid bookings (`ingress.bookings.unpaid`): its booking is paid, has one such change at most, and
 the account's share of the nights limits its rooms.
@@ -112,7 +112,7 @@ class StayChanges:
     async def change_stay(self, context: ChangeContext) -> Response:
         """Change dates, rooms or people of a confirmed booking until check-in; fields that are left out stay.
 
-        What becomes cheaper is refunded by the policy. A dearer change is held while its guest pays the difference at
+        A cheaper change is refunded by the policy. A dearer one is held while its guest pays the difference at
         `session_url`, and ends if that is not paid in time; a further change replaces it. A request that changes
         nothing is answered with the booking as it is.
         """
@@ -186,9 +186,9 @@ class StayChanges:
         headers=STEERING,
     )
     async def change_stay_for_hotel(self, context: ChangeContext) -> Response:
-        """Change the stay of a guest of one's hotel, until check-in; what becomes cheaper is refunded in full.
+        """Change the stay of a guest of one's hotel; the whole difference of a cheaper change is refunded.
 
-        What becomes dearer is held until the guest pays the difference, unless the stay is paid at the hotel.
+        A dearer change is held until the guest pays the difference, unless the stay is paid at the hotel.
         """
         change = _Change(context.body, None, self)
         booking, event = await self._hotel.send_made(context, change.command, change.accept)

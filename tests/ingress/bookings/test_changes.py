@@ -1,4 +1,4 @@
-"""Changes of stays: what guests and managers ask for, the commands that follow, and how bookings show changes."""
+"""Changes of stays: the requests of guests and managers, the commands that follow, and how bookings show changes."""
 
 import asyncio
 import json
@@ -380,7 +380,7 @@ async def test_a_rejected_change_has_the_reason_in_words(
     house: House, desk: StandInWorker, *, by_manager: bool
 ) -> None:
     booking_id = await desk.add_booking(GUEST, "CONFIRMED")
-    # The account holds rooms of these nights unpaid: the guest is told so, and no manager.
+    # The account holds rooms of these nights unpaid: the guest sees which, and no manager does.
     unpaid = await desk.add_booking(GUEST, "RESERVED")
     rejected = ChangeRejected(
         room_id=1,
