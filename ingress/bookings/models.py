@@ -268,7 +268,7 @@ class PendingChangeOut(OutModel, title="PendingChange"):
     extra: MoneyOut = Field(description="The part of it that is still to be paid.")
     expires_at: datetime | None = Field(description="When the change ends if it is not paid.")
     sale: OfferOut | None = Field(
-        default=None, description="What is sold then; left out in lists, and of a booking without sale terms."
+        default=None, description="The sale after the change; left out in lists, and of a booking without sale terms."
     )
     reason: str | None = None
     detail: str | None = None
