@@ -38,6 +38,18 @@ def compare(expected: ExpectedLedger, ledger: Ledger, report: Report) -> None:
         {f"sale terms of room {room_id}": terms for room_id, terms in ledger.terms.items()},
         report,
     )
+    _compare(
+        {f"promo code {id_}": code.as_row() for id_, code in expected.codes.by_id.items()},
+        {f"promo code {id_}": code for id_, code in ledger.codes.items()},
+        report,
+    )
+    _compare(
+        {f"document {id_}": document.as_row() for id_, document in expected.documents.by_id.items()},
+        {f"document {id_}": document for id_, document in ledger.documents.items()},
+        report,
+    )
+    for fault in expected.codes.faults_of_bookings(expected.bookings):
+        report.add(Check.LOG_MATCHES_LEDGER, fault)
     for id_, booking in expected.bookings.items():
         if unfinished := _unfinished(booking):
             report.add(Check.LOG_MATCHES_LEDGER, f"booking {id_}: {unfinished}")

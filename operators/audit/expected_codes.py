@@ -21,7 +21,9 @@ class ExpectedCodes:
         self.by_id: dict[int, Code] = {}
         self.now_ms = 0
         self._wrong = wrong
-        self._discounts: dict[tuple[int, str], Event] = {}
+        self._granted: dict[tuple[int, str], Event] = {}
+        #: By code: the discounts of all terms that it had.
+        self._discounts: dict[int, list[Event]] = {}
         self.appliers: dict[str, Callable[[Event], None]] = {
             "code.changed.v1": self._on_changed,
             "code.claimed.v1": self._on_claimed,
@@ -36,7 +38,8 @@ class ExpectedCodes:
     def _on_changed(self, event: Event) -> None:
         terms, known = event["terms"], self.by_id.get(event["code_id"])
         if ("percent_milli" in terms) == ("amount_minor" in terms):
-            self._mismatch(event, f"its discount is {_discount(terms)}")
+            self._mismatch(event, f"its discount is {_discount(event['code_id'], terms)}")
+        self._discounts.setdefault(event["code_id"], []).append(_discount(event["code_id"], terms))
         if known is None:
             self.by_id[event["code_id"]] = Code(event)
             return
@@ -51,7 +54,7 @@ class ExpectedCodes:
         if code is None:
             self._mismatch(event, f"booking {booking_id} uses it, and it was never made")
             return
-        if not code.uses.get(booking_id, (None, True))[1]:
+        if booking_id in code.uses:
             self._mismatch(event, f"booking {booking_id} uses it a second time")
         for fault in self._faults(code, event):
             self._mismatch(event, f"booking {booking_id}: {fault}")
@@ -62,7 +65,7 @@ class ExpectedCodes:
                     f"code {event['code_id']}: booking {booking_id} is use {used + 1} of {limit}{word}",
                 )
         code.uses[booking_id] = (event.get("user_id"), False)
-        self._discounts[event["code_id"], booking_id] = event["discount"]
+        self._granted[event["code_id"], booking_id] = event["discount"]
 
     def _uses(self, code: Code, user_id: int | None) -> Iterator[tuple[int | None, str, int]]:
         """Yield each limit of the code's terms, in words, with the number of uses that count for it."""
@@ -76,9 +79,10 @@ class ExpectedCodes:
         terms, reserve, discount = code.terms, event["reserve"], event["discount"]
         if (reserve["booking_id"], reserve.get("user_id")) != (event["booking_id"], event.get("user_id")):
             yield f"asks for booking {reserve['booking_id']} of account {reserve.get('user_id')}"
-        right = {"code_id": event["code_id"], "code": terms["code"], **_discount(terms)}
-        if discount != right:
-            yield f"its discount is {discount}, by the code's terms {right}"
+        # A quote keeps its price when the code gets other terms.
+        right = self._discounts[event["code_id"]][0 if reserve.get("quoted") else -1 :]
+        if discount not in right:
+            yield f"its discount is {discount}, by the code's terms {right[-1]}"
         if reserve["hotel_id"] != code.hotel_id:
             yield f"the code is of hotel {code.hotel_id}, not {reserve['hotel_id']}"
         if not terms.get("active", True):
@@ -117,13 +121,23 @@ class ExpectedCodes:
         use = None if code is None else code.uses.get(id_)
         if use is None:
             yield f"its discount is that of code {discount['code_id']}, which it never used"
-        elif self._discounts[discount["code_id"], id_] != discount:
-            granted = self._discounts[discount["code_id"], id_]
+        elif self._granted[discount["code_id"], id_] != discount:
+            granted = self._granted[discount["code_id"], id_]
             yield f"its discount is {discount}, and {granted} was granted"
-        elif use[1] and not booking.was_expired and not (booking.status == "CANCELLED" and not booking.payments):
-            # The use of an expired booking is given back, also if it is paid late.
+        elif use[1] and not _may_give_back(booking):
             yield f"{booking.status}, and its use of code {discount['code_id']} was given back"
 
 
-def _discount(terms: Mapping[str, Any]) -> Event:
-    return {name: terms[name] for name in ("percent_milli", "amount_minor") if terms.get(name) is not None}
+def _may_give_back(booking: Booking) -> bool:
+    """Return whether a booking may give the use of a code back: it ended unpaid, or without costs for its guest.
+
+    That of an expired booking is given back, also if it is paid late.
+    """
+    return booking.was_expired or (
+        booking.status == "CANCELLED" and (booking.terms == "at_hotel" or booking.policy is None)
+    )
+
+
+def _discount(code_id: int, terms: Mapping[str, Any]) -> Event:
+    names = ("code", "percent_milli", "amount_minor", "currency")
+    return {"code_id": code_id} | {name: terms[name] for name in names if terms.get(name) is not None}

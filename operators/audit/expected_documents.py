@@ -15,6 +15,7 @@ class ExpectedDocuments:
 
     Attributes:
         by_id: the documents by their ids.
+        of_stays: the bookings that have the invoice of a stay.
         now_ms: the log's time of the event that is applied, in milliseconds since 1970.
         appliers: the function that applies an event, by its type.
     """
@@ -22,6 +23,7 @@ class ExpectedDocuments:
     def __init__(self, wrong: Callable[[Check, str], None]) -> None:
         """Report what is wrong with an event to `wrong`, as a sentence about a check."""
         self.by_id: dict[str, Document] = {}
+        self.of_stays: set[str] = set()
         self.now_ms = 0
         self._wrong = wrong
         self._last_numbers: dict[tuple[int, str], int] = {}
@@ -53,6 +55,8 @@ class ExpectedDocuments:
             )
         self._correct(event)
         self.by_id[id_] = Document(event, self.now_ms)
+        if event["kind"] == _INVOICE and event["reason"] == "stay":
+            self.of_stays.add(event["booking_id"])
 
     def _correct(self, event: Event) -> None:
         """Check which invoice the document corrects, and count its amount there."""
@@ -77,6 +81,10 @@ class ExpectedDocuments:
                 event,
                 f"{invoice.credited} of invoice {corrects} are credited, which is of {invoice.event['amount_minor']}",
             )
+
+    def began(self) -> int | None:
+        """Return the log's time of the first document, in milliseconds since 1970; None: there is none."""
+        return min((document.issued_at for document in self.by_id.values()), default=None)
 
     def nets(self) -> dict[str, int]:
         """Return, by booking, the sum of its invoices without that of its credit notes, in minor units."""

@@ -80,6 +80,8 @@ class ExpectedLedger:
             self._known.now_ms = self.rooms.now_ms = self.codes.now_ms = self.documents.now_ms = now_ms
             self._check_partition(kind, event, partition)
             apply(event)
+            if kind.startswith("booking.") and (booking := self.bookings.get(event["booking_id"])) is not None:
+                booking.position = (partition, sequence)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             self._known.mismatch(f"it cannot be read ({error!r})")
 
@@ -189,6 +191,7 @@ class ExpectedLedger:
         booking.hold_until = None
         if event.get("payment_intent"):
             self._payments.add(event, booking, event["amount_minor"])
+            booking.charged_at = self._known.now_ms
 
     def _on_cancelled(self, event: Event) -> None:
         booking = self._ending(event, LIVE | {"CONFIRMED", "CHECKED_IN"})
@@ -202,6 +205,7 @@ class ExpectedLedger:
             booking.freed_from = event.get("freed_from")
             self.rooms.take(booking, booked=-1, first_night=booking.freed_from)
         booking.status = "CANCELLED"
+        booking.charged_at = booking.charged_at or self._known.now_ms
         booking.hold_until = None
         booking.cancel_reason = event["reason"]
         self._payments.end(booking)
@@ -241,6 +245,7 @@ class ExpectedLedger:
         if booking is None:
             return
         booking.status = "CHECKED_OUT"
+        booking.charged_at = booking.charged_at or self._known.now_ms
         freed_from, policy = event.get("freed_from"), event.get("policy")
         if freed_from is None:
             if policy is not None:
@@ -256,6 +261,7 @@ class ExpectedLedger:
         if booking is None:
             return
         booking.status = "NO_SHOW"
+        booking.charged_at = booking.charged_at or self._known.now_ms
         if not booking.check_in <= event["freed_from"] <= booking.check_out:
             self._known.fault(event, f"nobody arrived, and its nights are free from {event['freed_from']} on")
         self._end(event, booking, booking.amount if booking.sale is None else booking.sale["no_show_kept_minor"], None)

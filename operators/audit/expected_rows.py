@@ -123,12 +123,14 @@ class Booking:
     """One booking after the events so far.
 
     `back` is what changes made it cheaper by, as far as its refund is not requested; `was_expired`: its hold ended.
+    `position` are the partition and the sequence of its last event. `charged_at` is the time, in milliseconds since
+    1970, from which on money is kept of it, or owed for it at the hotel.
     """
 
     __slots__ = (
-        "accepted_terms", "amount", "attempt", "back", "cancel_reason", "check_in", "check_out", "currency",
-        "earlier_guest_lists", "earlier_stays", "freed_from", "guest_list", "guests", "hold_until", "hotel_id",
-        "night_amounts", "nights", "payments", "pending", "policy", "rejection", "room_id", "rooms", "sale",
+        "accepted_terms", "amount", "attempt", "back", "cancel_reason", "charged_at", "check_in", "check_out",
+        "currency", "earlier_guest_lists", "earlier_stays", "freed_from", "guest_list", "guests", "hold_until", "hotel_id",
+        "night_amounts", "nights", "payments", "pending", "policy", "position", "rejection", "room_id", "rooms", "sale",
         "session_id", "status", "stay_times", "terms", "user_id", "was_expired",
     )  # fmt: skip
 
@@ -163,6 +165,8 @@ class Booking:
         self.earlier_stays: list[tuple[str, Event]] = []
         self.was_expired = False
         self.back = 0
+        self.position = (0, 0)
+        self.charged_at: int | None = None
 
     def as_row(self) -> LedgerBooking:
         """Return the row that the ledger should have."""

@@ -9,7 +9,7 @@ from datetime import datetime, time, timedelta
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from operators.audit.amounts import rounded, shares_of_nights
+from operators.audit.amounts import rounded, shares, shares_of_nights
 from operators.audit.expected_rows import Booking, Event, days_of, milliseconds
 from topics.zones import ZONE_DATA_VERSION, zone, zone_names
 
@@ -99,8 +99,11 @@ def faults_of_sale(
     policy = plan.get("policy", {}) if plan.get("refundable", True) else {}
     costs = costs_of_changes(booking)
     nights = _night_prices(booking, sale, plan, now_ms, before)
+    discount = _discount(sale, nights, booking.currency)
+    nights = shares(sum(nights) - discount, nights) if discount else nights
     price = _without_costs(booking, nights)
     facts = {
+        "discount_minor": (sale.get("discount_minor", 0), discount if nights else sale.get("discount_minor", 0)),
         "plan_name": (sale["plan_name"], plan["name"]),
         "meals": (sale["meals"], plan.get("meals", "none")),
         "terms": (booking.terms, _terms(booking, plan, before)),
@@ -132,7 +135,18 @@ def _terms(booking: Booking, plan: Event, before: Booking | None) -> str:
     """Return how a stay is paid: by its plan, but at the hotel by guests without an account; no change changes it."""
     if before is not None:
         return before.terms
-    return "at_hotel" if booking.user_id is None else str(plan.get("terms", "prepaid"))
+    is_at_desk = booking.user_id is None and booking.terms == "at_hotel"
+    return "at_hotel" if is_at_desk else str(plan.get("terms", "prepaid"))
+
+
+def _discount(sale: Event, nights: Sequence[int], currency: str) -> int:
+    """Return what a promo code takes off the prices of nights."""
+    discount, whole = sale.get("discount"), sum(nights)
+    if discount is None:
+        return 0
+    percent = discount.get("percent_milli")
+    part = Fraction(discount["amount_minor"]) if percent is None else Fraction(whole * percent, 100_000)
+    return min(whole, rounded(part, currency))
 
 
 # Changes.

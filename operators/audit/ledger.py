@@ -146,10 +146,12 @@ _NO_CODE: Final = LedgerCode(0, 0, {}, 0, {})
 class Ledger:
     """The tables in one snapshot. `sequences`: the last event decided, by partition of `booking.commands`.
 
+    `applied` are the offsets of the last commands decided, by partition.
     `blocks` are by room and id, `terms` by room, and `codes` and `documents` by id.
     """
 
     sequences: dict[int, int]
+    applied: dict[int, int]
     bookings: dict[str, LedgerBooking]
     nights: dict[tuple[int, str], LedgerNight]
     blocks: dict[tuple[int, str], LedgerBlock]
@@ -163,6 +165,17 @@ class Ledger:
 _SEQUENCES = """
 select partition, max(sequence) from log_cursor
 where consumer = 'reservations' and topic = %s group by partition
+"""
+
+_APPLIED = """
+select distinct on (partition) partition, applied from log_cursor
+where consumer = 'reservations' and topic = %s order by partition, generation desc
+"""
+
+# An event counts once the broker has all commands that follow from it.
+_FOLLOWED = """
+select distinct on (partition) partition, sequence from log_cursor
+where consumer = 'coordination' and topic = %s and published = applied order by partition, generation desc
 """
 
 _BOOKINGS = """
@@ -275,6 +288,7 @@ async def read_ledger(database: DatabaseSettings, commands: str, events: str, re
         await lock_tables(connection)
         ledger = Ledger(
             sequences=await _sequences(connection, commands),
+            applied=dict(await (await connection.execute(_APPLIED, [commands])).fetchall()),
             bookings=await _bookings(connection),
             nights=await _nights(connection),
             blocks=await _blocks(connection),
@@ -295,6 +309,12 @@ async def decided_sequences(database: DatabaseSettings, commands: str) -> dict[i
     """Return, by partition, the sequence of the last event that the ledger has decided by now."""
     async with await connect(database, "innkeeper audit") as connection:
         return await _sequences(connection, commands)
+
+
+async def followed_sequences(database: DatabaseSettings, events: str) -> dict[int, int]:
+    """Return, by partition of `events`, the last event of which all commands of coordination are on the log."""
+    async with await connect(database, "innkeeper audit") as connection:
+        return dict(await (await connection.execute(_FOLLOWED, [events])).fetchall())
 
 
 async def _sequences(connection: psycopg.AsyncConnection[Any], commands: str) -> dict[int, int]:
