@@ -129,9 +129,9 @@ class Booking:
 
     __slots__ = (
         "accepted_terms", "amount", "attempt", "back", "cancel_reason", "charged_at", "check_in", "check_out",
-        "currency", "earlier_guest_lists", "earlier_stays", "freed_from", "guest_list", "guests", "hold_until", "hotel_id",
-        "night_amounts", "nights", "payments", "pending", "policy", "position", "rejection", "room_id", "rooms", "sale",
-        "session_id", "status", "stay_times", "terms", "user_id", "was_expired",
+        "currency", "earlier_guest_lists", "earlier_stays", "freed_from", "guest_list", "guests", "hold_until",
+        "hotel_id", "night_amounts", "nights", "payments", "pending", "policy", "position", "rejection", "room_id",
+        "rooms", "sale", "session_id", "status", "stay_times", "terms", "user_id", "was_expired",
     )  # fmt: skip
 
     def __init__(self, event: Event, status: str, nights: list[Night]) -> None:
