@@ -51,8 +51,8 @@ def compare(expected: ExpectedLedger, ledger: Ledger, report: Report) -> None:
     for fault in expected.codes.faults_of_bookings(expected.bookings):
         report.add(Check.LOG_MATCHES_LEDGER, fault)
     for id_, booking in expected.bookings.items():
-        if unfinished := _unfinished(booking):
-            report.add(Check.LOG_MATCHES_LEDGER, f"booking {id_}: {unfinished}")
+        if fault := unfinished(booking):
+            report.add(Check.LOG_MATCHES_LEDGER, f"booking {id_}: {fault}")
 
 
 def _known_from_events(booking: LedgerBooking, expected: Booking | None) -> LedgerBooking:
@@ -100,7 +100,7 @@ def _differences(log: Any, ledger: Any) -> str:
     )
 
 
-def _unfinished(booking: Booking) -> str | None:
+def unfinished(booking: Booking) -> str | None:
     """Return, in words, why a booking is incomplete; None: it is not."""
     if booking.status in LIVE and booking.hold_until is None:
         return f"{booking.status} without a deadline"

@@ -98,7 +98,8 @@ def faults_of_sale(
         return
     policy = plan.get("policy", {}) if plan.get("refundable", True) else {}
     costs = costs_of_changes(booking)
-    nights = _night_prices(booking, sale, plan, now_ms, before)
+    in_one_room, sold_for = _prices_in_one_room(booking, now_ms, before), sale.get("night_prices_minor", [])
+    nights = _night_prices(booking, sale, plan, in_one_room or sold_for)
     discount = _discount(sale, nights, booking.currency)
     nights = shares(sum(nights) - discount, nights) if discount else nights
     price = _without_costs(booking, nights)
@@ -111,7 +112,9 @@ def faults_of_sale(
         "no_show_kept_minor": (sale["no_show_kept_minor"], costs + _kept(policy.get("no_show", _ALL), price)),
         "lines": (_lines_of(sale), _expected_lines(booking, sale, terms, plan, nights)),
     }
-    if before is not None:
+    if in_one_room and (sold_for or before is not None):
+        facts["night_prices"] = (sold_for, in_one_room)
+    if nights:
         facts["night_amounts"] = (list(booking.night_amounts), shares_of_nights(booking.amount, price.night_amounts))
     for name, (here, right) in facts.items():
         if here != right:
@@ -252,9 +255,8 @@ def _expected_lines(booking: Booking, sale: Event, terms: Event, plan: Event, ni
     return lines
 
 
-def _night_prices(booking: Booking, sale: Event, plan: Event, now_ms: int, before: Booking | None) -> list[int]:
-    """Return the price of each night in all rooms; none, if it is not known."""
-    in_one_room = _prices_in_one_room(booking, now_ms, before) or sale.get("night_prices_minor", [])
+def _night_prices(booking: Booking, sale: Event, plan: Event, in_one_room: Sequence[int]) -> list[int]:
+    """Return the price of each night in all rooms, from the prices in one; none, if these are not known."""
     adults = max(0, sale["party"]["adults"] - plan.get("included_adults", 2) * booking.rooms)
     bands = plan.get("child_bands", [])
     ages = sale["party"].get("child_ages", [])
@@ -329,7 +331,7 @@ def _without_costs(booking: Booking, nights: Sequence[int]) -> Price:
     """Return the price of a stay without the costs of changes; `nights` are the prices of its nights."""
     costs, check_in_time = costs_of_changes(booking), (booking.stay_times or {}).get("check_in_time", _CHECK_IN_TIME)
     amount = booking.amount - costs
-    by_night = shares_of_nights(amount, nights) if costs else booking.night_amounts
+    by_night = shares_of_nights(amount, nights) if nights else booking.night_amounts
     return Price(amount, by_night, booking.currency, booking.check_in, check_in_time)
 
 
