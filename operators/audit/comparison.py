@@ -48,8 +48,8 @@ def compare(expected: ExpectedLedger, ledger: Ledger, report: Report) -> None:
         {f"document {id_}": document for id_, document in ledger.documents.items()},
         report,
     )
-    for fault in expected.codes.faults_of_bookings(expected.bookings):
-        report.add(Check.LOG_MATCHES_LEDGER, fault)
+    for problem in expected.codes.faults_of_bookings(expected.bookings):
+        report.add(Check.LOG_MATCHES_LEDGER, problem)
     for id_, booking in expected.bookings.items():
         if fault := unfinished(booking):
             report.add(Check.LOG_MATCHES_LEDGER, f"booking {id_}: {fault}")

@@ -66,16 +66,22 @@ class BackupCheck:
 
 
 class NamedIds:
-    """The ids that events name, by the table whose rows have them; `last_action` is the highest id of an action."""
+    """The ids that events name.
+
+    Attributes:
+        last_action: the highest id of an operator's action.
+        ids: by the table whose rows have them.
+        bookings_of_lists: the booking of each list of guests.
+    """
 
     def __init__(self) -> None:
         self.last_action = 0
-        self._ids: dict[str, set[int]] = {table: set() for table in _TABLES}
-        self._bookings_of_lists: dict[UUID, UUID] = {}
+        self.ids: dict[str, set[int]] = {table: set() for table in _TABLES}
+        self.bookings_of_lists: dict[UUID, UUID] = {}
 
     def add(self, event: Message | None) -> None:
         """Add the ids that an event names."""
-        ids = self._ids
+        ids = self.ids
         if isinstance(event, BookingReserved | BookingRejected):
             ids["room"].add(event.room_id)
             ids["hotel"].add(event.hotel_id)
@@ -94,7 +100,7 @@ class NamedIds:
     def _add_guest_list(self, event: BookingReserved | BookingRejected | GuestsAdded | GuestsChanged) -> None:
         """Add the list of guests, which a booking made at the desk has from the beginning."""
         if not isinstance(event, BookingRejected) and event.guest_list_id is not None:
-            self._bookings_of_lists[event.guest_list_id] = event.booking_id
+            self.bookings_of_lists[event.guest_list_id] = event.booking_id
 
     def add_actor(self, actor: str | None) -> None:
         """Add the id of an operator's action, if that is the actor of an event's envelope."""
@@ -109,13 +115,13 @@ class NamedIds:
         )
 
     async def _check(self, connection: AsyncConnection, table: str, rows: str) -> BackupCheck:
-        ids = self._ids[table]
+        ids = self.ids[table]
         found = await connection.execute(sql.SQL(_MISSING).format(table=sql.Identifier(table)), (list(ids),))
         missing = [id for (id,) in await found.fetchall()]
         return BackupCheck(rows=rows, named=len(ids), missing=len(missing), examples=tuple(missing[:_MAX_EXAMPLES]))
 
     async def _check_guest_lists(self, connection: AsyncConnection) -> BackupCheck:
-        bookings = self._bookings_of_lists
+        bookings = self.bookings_of_lists
         found = await connection.execute(_MISSING_LISTS, (list(bookings),))
         missing = [str(bookings[id]) for (id,) in await found.fetchall()]
         examples = tuple(sorted(set(missing))[:_MAX_EXAMPLES])

@@ -81,7 +81,12 @@ def changes(first: date, price_minor: int, hold_seconds: int) -> Iterator[tuple[
     booking = room | {"booking_id": CHANGED}
     yield RecordRefund(**booking, payment_intent=intent(CHANGED, 2), refund_id="re_71_2", amount_minor=10_000), before
     yield RecordRefund(**booking, payment_intent=intent(CHANGED), refund_id="re_71", amount_minor=3_333), before
-    hand = {"payment_intent": intent(CHANGED), "refund_id": "re_71_hand", "amount_minor": 1_667, "by_hand": True}
+    hand: dict[str, Any] = {
+        "payment_intent": intent(CHANGED),
+        "refund_id": "re_71_hand",
+        "amount_minor": 1_667,
+        "by_hand": True,
+    }
     yield RecordRefund(**booking, **hand), before
     yield wanted(CHANGED, 3, days=1, rooms=9), before
     yield CancelBooking(**room, booking_id=CANCELLED_CHANGE, user_id=7), before

@@ -216,6 +216,7 @@ def of(booking_id: UUID) -> dict[str, Any]:
 
 
 HELD = found(decided_log(), ChangeHeld, WAITING).event
+assert isinstance(HELD, ChangeHeld)
 ENDED = ChangeEnded(**of(WAITING), change_id=change_id(WAITING, 1), reason=ChangeEnd.EXPIRED, held=HELD.held)
 
 
@@ -326,7 +327,7 @@ def test_uses_of_codes_are_counted_by_account_and_each_once() -> None:
 def test_the_discount_of_a_booking_is_that_of_its_use() -> None:
     never_used = without(CodeClaimed, DISCOUNTED)
     assert f"booking {DISCOUNTED}: its discount is that of code 8, which it never used" in never_used
-    other = replace(found(decided_log(), CodeClaimed, DISCOUNTED).event.discount, code="OTHER")
+    other = Discount(code_id=CODE, code="OTHER", percent_milli=10_000)
     of_other = forged(BookingReserved, DISCOUNTED, sale_but(discount=other))
     assert any("and {'code_id': 8, 'code': 'SPRING', 'percent_milli': 10000} was granted" in line for line in of_other)
     returned = after(CodeReturned(code_id=CODE, booking_id=DISCOUNTED))
@@ -362,6 +363,7 @@ def test_a_document_that_cannot_be_is_named(number: int, forge: Forge, named: st
 
 def test_an_invoice_is_not_credited_twice_and_numbers_have_no_gap() -> None:
     credit = found(decided_log(), DocumentIssued, CHANGED, 1)
+    assert isinstance(credit.event, DocumentIssued)
     assert credit.event.kind is DocumentKind.CREDIT_NOTE
     last = max(
         logged.event.number
