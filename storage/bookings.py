@@ -47,6 +47,9 @@ BOOKING_COLUMNS = {
     "pending_change": "jsonb",
     "earlier_stays": "jsonb",
     "accepted_terms": "text",
+    "legs": "jsonb",
+    "trip_id": "uuid",
+    "trip_room_id": "int8",
     "version": "int4",
 }
 #: The columns that a change of the stay changes; they are written apart, as few bookings are changed.
@@ -59,6 +62,9 @@ STAY_COLUMNS = (
     "sale",
     "pending_change",
     "earlier_stays",
+    "currency",
+    "rejection",
+    "legs",
 )
 #: Every other column that an event can change after the booking was made.
 CHANGING_COLUMNS = (

@@ -81,6 +81,6 @@ def _ended_unpaid(event: BookingCancelled, booking: Booking) -> bool:
             return event.policy is None
         case CancelReason.REFUNDED_BY_HAND:
             return False
-        case CancelReason.BY_HOTEL | CancelReason.PAYMENT_CLOSED:
+        case CancelReason.BY_HOTEL | CancelReason.PAYMENT_CLOSED | CancelReason.TRIP_ENDED:
             # A cancellation by the hotel sends everything back.
             return True

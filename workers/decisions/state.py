@@ -14,6 +14,7 @@ from topics.messages.values import (
     BookingStatus,
     CancelReason,
     DocumentKind,
+    LegState,
     Rejection,
     StayTimes,
     Terms,
@@ -228,6 +229,22 @@ class PendingChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     attempt: int = 0
 
 
+class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A leg of a trip: a booking of its own in the room `room_id`; amounts in minor units.
+
+    `kept_minor` is what the hotel keeps of an ended leg's amount.
+    """
+
+    booking_id: UUID
+    room_id: int
+    rooms_count: int
+    state: LegState = LegState.REQUESTED
+    amount_minor: int = 0
+    night_amounts_minor: tuple[int, ...] = ()
+    currency: str = ""
+    kept_minor: int = 0
+
+
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """One booking. `version` counts the events that were applied to it.
 
@@ -237,6 +254,8 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     `MAX_EARLIER_GUEST_LISTS` of them.
     `pending_change`: a dearer change that is not paid; its deadline is `hold_expires_at`. `earlier_stays` are the stays
     that changes replaced, oldest first.
+    `legs`: the booking is a trip, which has no nights and no rooms of its own; its amount is that of its legs together.
+    `trip_id`: the booking is a leg of that trip, which is decided in the partition of `trip_room_id`.
     """
 
     id: UUID
@@ -268,11 +287,18 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     pending_change: PendingChange | None = None
     earlier_stays: tuple[EarlierStay, ...] = ()
     accepted_terms: str | None = None
+    legs: tuple[Leg, ...] = ()
+    trip_id: UUID | None = None
+    trip_room_id: int | None = None
     version: int = 1
 
     def nights(self) -> tuple[date, ...]:
-        """Return the nights of the stay."""
-        return nights_of(self.check_in, self.check_out)
+        """Return the nights of the stay; a trip has none of its own."""
+        return () if self.legs else nights_of(self.check_in, self.check_out)
+
+    def leg(self, leg_id: UUID) -> Leg | None:
+        """Return the leg of the trip that is this booking, if there is one."""
+        return next((leg for leg in self.legs if leg.booking_id == leg_id), None)
 
     def payment(self, payment_intent: str) -> Payment | None:
         """Return the payment of this payment intent, if it arrived."""
@@ -340,7 +366,9 @@ class State(msgspec.Struct, frozen=True):
     open_minor: int = 0
 
 
-LIVE = frozenset({BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING})
+LIVE = frozenset(
+    {BookingStatus.RESERVING, BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING}
+)
 
 
 def live(booking: Booking) -> bool:
