@@ -48,7 +48,8 @@ class ExpectedMovements:
         payment = self._paying.get(event["booking_id"]) if kind in _ENDS else event.get("payment_intent")
         if payment is None:
             return
-        amount, change = event.get(_AMOUNTS.get(kind, "amount_minor")), 0
+        amount: Any = event.get(_AMOUNTS.get(kind, "amount_minor"))
+        change = 0
         pays = kind in _PAYING
         if pays or (kind in _REQUESTS and payment not in self._currencies):
             self._currencies.setdefault(payment, event["currency"])

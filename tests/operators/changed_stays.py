@@ -60,7 +60,7 @@ def changes(first: date, price_minor: int, hold_seconds: int) -> Iterator[tuple[
     """Yield commands that change stays, each with the hotel's clock: it is the day before `first`, the stays' first."""
     before, arrived = _clock(first - timedelta(days=1)), _clock(first)
     room: dict[str, Any] = {"room_id": ROOM}
-    nights = {"first_night": first - timedelta(days=1), "end_night": first + timedelta(days=5)}
+    nights: dict[str, Any] = {"first_night": first - timedelta(days=1), "end_night": first + timedelta(days=5)}
     yield OpenInventory(**room, hotel_id=1, **nights, total_count=9, price_minor=price_minor, currency="EUR"), None
     yield SetSaleTerms(**room, hotel_id=1, terms=TERMS), None
 
@@ -81,13 +81,8 @@ def changes(first: date, price_minor: int, hold_seconds: int) -> Iterator[tuple[
     booking = room | {"booking_id": CHANGED}
     yield RecordRefund(**booking, payment_intent=intent(CHANGED, 2), refund_id="re_71_2", amount_minor=10_000), before
     yield RecordRefund(**booking, payment_intent=intent(CHANGED), refund_id="re_71", amount_minor=3_333), before
-    hand: dict[str, Any] = {
-        "payment_intent": intent(CHANGED),
-        "refund_id": "re_71_hand",
-        "amount_minor": 1_667,
-        "by_hand": True,
-    }
-    yield RecordRefund(**booking, **hand), before
+    by_hand = booking | {"payment_intent": intent(CHANGED), "refund_id": "re_71_hand", "by_hand": True}
+    yield RecordRefund(**by_hand, amount_minor=1_667), before
     yield wanted(CHANGED, 3, days=1, rooms=9), before
     yield CancelBooking(**room, booking_id=CANCELLED_CHANGE, user_id=7), before
     yield wanted(GAVE_UP, 1, days=2, rooms=2), before

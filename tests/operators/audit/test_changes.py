@@ -259,6 +259,7 @@ def test_an_event_that_cannot_follow_is_named(event: Event, named: str) -> None:
 
 def test_a_change_holds_rooms_beside_those_of_the_stay() -> None:
     """A night is oversold with rooms that are held for a change, and the rooms are counted once only."""
+    assert isinstance(HELD, ChangeHeld)
     ranges = HELD.held
     many = tuple(replace(each, rooms_count=each.rooms_count + 9) for each in ranges)
     oversold = forged(ChangeHeld, WAITING, but(held=many))
