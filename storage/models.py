@@ -858,7 +858,7 @@ class MoneyMovement(Table):
 
     `object_id` is the payment intent, the refund or the dispute at Stripe. `change_minor` is the change of the balance
     there; `amount_minor` is never below zero. `hotel_id` is None if the ledger does not have the booking.
-    `pays_booking`: it is the payment that bought the stay.
+    `pays_booking`: it is a payment that bought the stay, or a change that made it dearer.
     """
 
     __tablename__ = "money_movement"
