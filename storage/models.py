@@ -805,9 +805,9 @@ class ReportedStay(Table):
 
     Without `night_amounts_minor` its amount is spread evenly over its nights, the remainder over the first of them.
     `kept_minor` and `freed_from`: it ended early, the hotel keeps so much of the amount at most, and the nights from
-    this one on are on sale again. `payment_intent` paid the booking when it was confirmed; `payments` are the amounts of
-    all payments that pay it, by payment intent, once its stay was changed. `deductions` is the money that left again of
-    them: an amount for the id of each refund and of each lost dispute. `night_deductions_minor` is the part of each
+    this one on are on sale again. `payment_intent` paid the booking when it was confirmed; `payments` has the amounts
+    of all payments that pay it, by payment intent, once its stay was changed. `deductions` is the money that left again
+    of them: an amount for the id of each refund and of each lost dispute. `night_deductions_minor` is the part of each
     night's amount that does not count; the other part of the freed ones is a fee.
     """
 

@@ -83,7 +83,7 @@ async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) 
 
 
 async def _known(connection: AsyncConnection, booking_ids: list[UUID]) -> dict[str, KnownPayment]:
-    """Return the payments that the read model has of bookings, in their order, with the refunds that were carried out."""
+    """Return the payments of bookings that the read model has, in their order, with the refunds that were made."""
     payments: dict[str, KnownPayment] = {}
     async for payment_intent, kind, object_id, currency, pays in await connection.execute(_KNOWN, (booking_ids,)):
         known = payments.setdefault(payment_intent, KnownPayment(currency))

@@ -78,9 +78,7 @@ def changed(amount_minor: int, extra_minor: int = 0, intent: str | None = None) 
         amount_minor=amount_minor,
         currency="EUR",
         night_amounts_minor=(amount_minor, 0, 0),
-        before=StayBefore(
-            check_in=date(2026, 12, 1), check_out=date(2026, 12, 3), rooms_count=1, amount_minor=20_000
-        ),
+        before=StayBefore(check_in=date(2026, 12, 1), check_out=date(2026, 12, 3), rooms_count=1, amount_minor=20_000),
         extra_minor=extra_minor,
         session_id=None if intent is None else "cs_3",
         payment_intent=intent,
@@ -194,9 +192,7 @@ def test_a_change_that_makes_a_stay_dearer_moves_its_payment_and_a_cheaper_one_m
 def test_a_policy_keeps_of_all_payments_in_one_movement_under_the_first() -> None:
     second = requested("pi_2", 20_000)
 
-    assert moved(second, PAID, changed(25_000, 5_000, "pi_3"), cancelled(23_000))[3:] == [
-        ("kept_by_policy", "pi_1", 0)
-    ]
+    assert moved(second, PAID, changed(25_000, 5_000, "pi_3"), cancelled(23_000))[3:] == [("kept_by_policy", "pi_1", 0)]
     known = {"pi_2": KnownPayment("EUR")} | {
         intent: KnownPayment("EUR", pays=UUID(int=1)) for intent in ("pi_1", "pi_3")
     }

@@ -78,9 +78,7 @@ async def test_a_change_that_is_held_takes_rooms_beside_those_of_the_stay(
 
 @SIZES
 async def test_a_change_that_ends_gives_back_what_it_held(sizes: list[int], database: DatabaseSettings) -> None:
-    await apply(
-        database, cut(on_the_log([opened(1, 0, 5, 9_000), FIRST, CONFIRMED, HELD, change_ended(HELD)]), sizes)
-    )
+    await apply(database, cut(on_the_log([opened(1, 0, 5, 9_000), FIRST, CONFIRMED, HELD, change_ended(HELD)]), sizes))
 
     assert await taken(database) == {0: 2, 1: 2}
     assert await changes(database, 5) == [(1, 1, 4)]
@@ -180,10 +178,8 @@ LOST = DisputeResult.LOST
 
 async def count(database: DatabaseSettings, *batches: Sequence[BookingEvent], stay: sales.Stay = SALE) -> None:
     """Apply the batches while the ledger has the stay after all of its changes."""
-    await sales.write_ledger(database, stay)
-    async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
-        for event in (event for batch in batches for event in batch if isinstance(event, StayChanged)):
-            await write_change(connection, event)
+    events = (event for batch in batches for event in batch)
+    await sales.write_ledger(database, stay, changes=(event for event in events if isinstance(event, StayChanged)))
     await sales.apply(database, *batches)
 
 

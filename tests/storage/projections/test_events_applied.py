@@ -30,6 +30,7 @@ from tests.storage.projections.log import (
     write_ledger,
 )
 from topics.envelope import decode_value
+from topics.messages.commands import ClaimCode, ReserveStay
 from topics.messages.events import (
     EVENTS,
     BlockReleased,
@@ -58,7 +59,6 @@ from topics.messages.events import (
     RefundRequested,
     SaleTermsChanged,
 )
-from topics.messages.commands import ClaimCode, ReserveStay
 from topics.messages.sale import NO_SALE_TERMS, AppliedPolicy, CodeTerms, Discount
 from topics.messages.values import (
     BlockReason,

@@ -9,7 +9,18 @@ from psycopg import AsyncConnection
 
 from storage.settings import DatabaseSettings
 from tests.pricing.test_movements import OPENED, PAID, cancelled, changed, closed, failed, refunded, requested
-from tests.storage.projections.log import T0, apply, cut, in_one_batch, night, on_the_log, opened, reserved, rows, stay_of
+from tests.storage.projections.log import (
+    T0,
+    apply,
+    cut,
+    in_one_batch,
+    night,
+    on_the_log,
+    opened,
+    reserved,
+    rows,
+    stay_of,
+)
 from topics.messages.events import Event
 from topics.messages.values import DisputeResult
 
