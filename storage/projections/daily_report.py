@@ -380,9 +380,9 @@ def _night_deductions_minor(
 # Statements.
 
 
-# A booking is committed to the ledger before any event about it is published. A confirmation counts the stay from before
-# any change, and a change replaces it. A booking that is counted has a row in `reported_stay`, so no booking is counted
-# twice or subtracted uncounted.
+# A booking is committed to the ledger before any event about it is published. A confirmation counts the stay from
+# before any change, and a change replaces it. A booking that is counted has a row in `reported_stay`, so no booking is
+# counted twice or subtracted uncounted.
 # Of a stay that ended early, what counts of the freed nights is the fee of the first of them.
 # Nights are written in the order of their key, so workers of one hotel may wait for each other but never deadlock: that
 # is why one statement writes all of them. `before` has the rows as they were, because every part of a statement sees
