@@ -207,7 +207,7 @@ class RatePlan(Table):
 
 
 class PromoCodeName(Table):
-    """The id of each hotel's promo code; a hotel has each text once, whatever its case."""
+    """The id of each hotel's promo code; two codes of a hotel differ by more than case."""
 
     __tablename__ = "promo_code_name"
     __table_args__ = (Index("promo_code_name_code", "hotel_id", text("lower(code)"), unique=True),)
