@@ -222,9 +222,9 @@ class _Known:
         return self.night_amounts_minor or shares_minor(self.amount_minor, (1,) * (self.check_out - self.check_in).days)
 
     @property
-    def paying(self) -> Collection[str]:
+    def paying(self) -> Collection[str | None]:
         """The payment intents of the payments that pay the stay."""
-        return self.payments or {self.payment_intent}
+        return self.payments.keys() or {self.payment_intent}
 
     @property
     def surplus_minor(self) -> int:
