@@ -12,7 +12,7 @@ class Check(StrEnum):
     | check | meaning |
     |---|---|
     | no oversold night | each night after every event: 0 <= booked + reserved + blocked <= total + allowance |
-    | counts match bookings | inventory counts equal the sum over bookings by status, and over blocks |
+    | counts match bookings | inventory counts equal the sum over bookings by status, held changes, and blocks |
     | holds end on time | no hold ends early or is acted on after its deadline (`--holds`: none is 10 s overdue) |
     | codes within limits | each use of a promo code when it was granted: at most as many as its terms allow |
     | documents add up | a hotel's numbers have no gap; a booking's documents add up to the money that is kept of it |
