@@ -20,6 +20,7 @@ from topics.messages.commands import (
     ClaimCode,
     CodeCommand,
     Command,
+    IssueDocument,
     ReleaseBlock,
     ReserveStay,
     ReturnCode,
@@ -30,13 +31,14 @@ from topics.messages.events import (
     CodeClaimed,
     CodeEvent,
     CodeReturned,
+    DocumentIssued,
     Event,
     NightsBlocked,
 )
 from topics.messages.sale import SaleTerms
-from topics.messages.values import BookingStatus, nights_of
+from topics.messages.values import BookingStatus, DocumentKind, nights_of
 from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve, unpaid_rooms
-from workers.decisions.state import Code, CodeUse
+from workers.decisions.state import Code, CodeUse, Document
 from workers.reservations.stay_clock import arrival_clock, stay_clock
 
 #: The log's time at which a scenario begins, unless another is given.
@@ -74,6 +76,7 @@ class Scenario:
         self.nights: dict[int, dict[date, Night]] = {}
         self.sale_terms: dict[int, SaleTerms] = {}
         self.blocks: dict[tuple[int, UUID], Block] = {}
+        self.documents: dict[UUID, Document] = {}
         self.codes: dict[int, Code] = {}
         self.code_uses: dict[tuple[int, UUID], CodeUse] = {}
         self.now = NOON
@@ -111,6 +114,8 @@ class Scenario:
         """Return the state for a command: its booking, the nights of its room, and the rest that it depends on."""
         if isinstance(command, CodeCommand):
             return self._code_state(command)
+        if isinstance(command, IssueDocument):
+            return self._documents_state(command)
         booking = self.bookings.get(command.booking_id) if isinstance(command, BookingCommand) else None
         return State(
             booking,
@@ -119,6 +124,26 @@ class Scenario:
             self._account_rooms(command) if isinstance(command, ReserveStay | ChangeStay) else {},
             sale_terms=self.sale_terms.get(command.key),
             block=self._block(command),
+        )
+
+    def _documents_state(self, command: IssueDocument) -> State:
+        series = [
+            document.number
+            for document in self.documents.values()
+            if (document.hotel_id, document.kind) == (command.hotel_id, command.kind)
+        ]
+        invoices = [
+            document
+            for document in self.documents.values()
+            if document.booking_id == command.booking_id and document.kind is DocumentKind.INVOICE
+        ]
+        return State(
+            None,
+            {},
+            document=self.documents.get(command.document_id),
+            corrected=None if command.corrects_id is None else self.documents.get(command.corrects_id),
+            last_number=max(series, default=0),
+            open_minor=sum(document.amount_minor - document.credited_minor for document in invoices),
         )
 
     def _code_state(self, message: CodeCommand | CodeEvent) -> State:
@@ -158,6 +183,13 @@ class Scenario:
 
     def happen(self, event: Event) -> None:
         """Apply one event."""
+        if isinstance(event, DocumentIssued):
+            named = None if event.corrects_id is None else self.documents[event.corrects_id]
+            issued = evolve(State(None, {}, corrected=named), event)
+            for document in (issued.document, issued.corrected):
+                if document is not None:
+                    self.documents[document.id] = document
+            return
         if isinstance(event, CodeEvent):
             after = evolve(self._code_state(event), event)
             if after.code is not None:
