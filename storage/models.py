@@ -361,6 +361,9 @@ class Booking(Table):
     pending_change: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     earlier_stays: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
     accepted_terms: Mapped[str | None]
+    legs: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+    trip_id: Mapped[UUID | None]
+    trip_room_id: Mapped[int | None]
     version: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

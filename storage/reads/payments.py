@@ -83,9 +83,10 @@ def left_of_paying(payments: Sequence[Mapping[str, Any]], currency: str) -> int 
 
 
 def _left_minor(payment: Mapping[str, Any]) -> int:
-    """Return the amount that did not leave again, by refunds or by lost disputes."""
+    """Return the amount that did not leave again, by refunds or by lost disputes, and is not due either."""
     lost = sum(int(amount_minor) for _, amount_minor, state in payment.get("disputes", ()) if state == "lost")
-    return max(0, int(payment["amount_minor"]) - _refunded_minor(payment) - lost)
+    due = int(payment.get("due_minor", 0)) + int(payment.get("closed_minor", 0))
+    return max(0, int(payment["amount_minor"]) - _refunded_minor(payment) - lost - due)
 
 
 def _returned(
