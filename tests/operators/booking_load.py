@@ -212,7 +212,8 @@ def _changed(number: int, stay: Command) -> Sequence[Command]:
         return [replace(change, check_out=max(stay.check_in + timedelta(days=1), stay.check_out - timedelta(days=1)))]
     if kind == 2:
         return [change, WithdrawChange(**booking, change_id=change.change_id, user_id=7)]
-    if kind == 3:
+    if kind == 3 or stay.terms is Terms.AT_HOTEL:
+        # A dearer stay that is paid at the hotel changes at once; of a prepaid one the difference is not paid.
         return [change]
     session: dict[str, Any] = {**booking, "attempt": 2, "session_id": f"cs_more_{number}"}
     amount_minor = (PRICE_MINOR + stay.room_id) * stay.rooms_count

@@ -734,8 +734,8 @@ def _histories(draw: st.DrawFn, stay: Stay) -> list[BookingEvent]:
 @st.composite
 def _changes(draw: st.DrawFn, stay: Stay, number: int) -> StayChanged:
     """Return a change of a stay to any nights and any price, with the payment of a dearer one."""
-    first = draw(st.integers(0, 8))
-    nights = draw(st.integers(1, 4))
+    first = draw(st.integers(0, 5))
+    nights = draw(st.integers(1, 7 - first))
     amounts = draw(st.lists(st.integers(0, 400), min_size=nights, max_size=nights))
     extra_minor = max(0, sum(amounts) - stay.amount_minor)
     return StayChanged(
