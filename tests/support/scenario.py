@@ -108,18 +108,18 @@ class Scenario:
             for document in self.documents.values()
             if (document.hotel_id, document.kind) == (command.hotel_id, command.kind)
         ]
-        invoices = [
+        invoices = (
             document
             for document in self.documents.values()
             if document.booking_id == command.booking_id and document.kind is DocumentKind.INVOICE
-        ]
+        )
         return State(
             None,
             {},
             document=self.documents.get(command.document_id),
             corrected=None if command.corrects_id is None else self.documents.get(command.corrects_id),
             last_number=max(series, default=0),
-            open_minor=sum(document.amount_minor - document.credited_minor for document in invoices),
+            open_invoices=tuple(document for document in invoices if document.left_minor),
         )
 
     def _clock(self, booking: Booking | None, command: Command) -> StayClock | None:

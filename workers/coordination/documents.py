@@ -16,6 +16,7 @@ what is left, or does not issue it (`workers.decisions.documents`): it sees the 
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
@@ -36,6 +37,7 @@ from topics.messages.events import (
 from topics.messages.sale import PriceLine
 from topics.messages.values import BookingStatus, DocumentKind, DocumentReason, Terms
 from workers.decisions import Booking, Payment
+from workers.decisions.documents import part_id
 from workers.decisions.state import PaymentState
 
 #: The events whose booking `commands_for` reads.
@@ -176,9 +178,11 @@ def _credit_rest(history: _History, number: int, reason: DocumentReason) -> Iter
         return
     id = history.id(f"credit:{number}")
     yield history.document(id, DocumentKind.CREDIT_NOTE, reason, lines, history.invoice_id(number))
-    for refund_id in (id for paid in history.booking.payments for id in paid.failed_refund_ids):
-        id = history.id(f"credit:{refund_id}:{number}")
-        yield history.document(id, DocumentKind.CREDIT_NOTE, reason, lines, history.retaken_id(refund_id, number))
+    failed = [id for paid in history.booking.payments for id in paid.failed_refund_ids]
+    for refund_id, part in product(failed, range(len(failed))):
+        id = part_id(history.id(f"credit:{refund_id}:{number}"), part)
+        retaken_id = part_id(history.retaken_id(refund_id, number), part)
+        yield history.document(id, DocumentKind.CREDIT_NOTE, reason, lines, retaken_id)
 
 
 def _change(history: _History, event: StayChanged) -> Iterator[IssueDocument]:
@@ -192,11 +196,24 @@ def _change(history: _History, event: StayChanged) -> Iterator[IssueDocument]:
     if total_minor(history.lines[number]) == 0:
         return
     yield _invoice(history, number, DocumentReason.STAY_CHANGED)
-    for payment in booking.payments:
-        if _pays(history, payment):
-            for refund in payment.refunds:
-                if refund.by_hand:
-                    yield from _credit_refund(history, number, refund.refund_id, refund.amount_minor)
+    yield from _carry_refunds(history, number)
+
+
+def _carry_refunds(history: _History, number: int) -> Iterator[IssueDocument]:
+    """Yield credit notes of the refunds by hand from before a change, on the invoice of the changed stay.
+
+    A stay that became much cheaper can have less to be sent back than it became cheaper by, because a refund by hand
+    has sent it already: that part is no longer credited.
+    """
+    booking = history.booking
+    paying = [paid for paid in booking.payments if _pays(history, paid)]
+    left_minor = total_minor(history.lines[number])
+    if number == history.numbers[-1] and history.end() is None:
+        left_minor = max(0, left_minor - sum(paid.kept_minor for paid in paying))
+    for refund in (refund for paid in paying for refund in paid.refunds if refund.by_hand):
+        credited_minor = min(refund.amount_minor, left_minor)
+        left_minor -= credited_minor
+        yield from _credit_refund(history, number, refund.refund_id, credited_minor)
 
 
 def _pays(history: _History, payment: Payment) -> bool:
@@ -240,26 +257,26 @@ def _end(history: _History) -> Iterator[IssueDocument]:
 def _refund_by_hand(history: _History, event: BookingRefunded) -> Iterator[IssueDocument]:
     """Yield the credit note of a refund by hand.
 
-    If the booking has ended, the refund came before the end or after it. Both credit notes are one document, which is
-    issued of the invoice that is open: of the stay's, or of what was kept at the end.
+    If the booking has ended, the refund came after the end or before it. Both credit notes are one document: the first
+    is issued if the invoice of the end is, and otherwise the second.
     """
-    payment, number = history.booking.payment(event.payment_intent), history.numbers[-1]
+    payment, number, end = history.booking.payment(event.payment_intent), history.numbers[-1], history.end()
     if payment is None or not _pays(history, payment):
         return
-    yield from _credit_refund(history, number, event.refund_id, event.amount_minor)
-    end = history.end()
-    if end is None:
+    kept_change_minor = _kept_change(payment, payment.left_minor, event.amount_minor)
+    if kept_change_minor == 0:
         return
-    lines = history.end_lines(end)
-    amount_minor = min(_kept_change(payment, payment.left_minor, event.amount_minor), total_minor(lines))
-    if amount_minor and lines != history.lines[-1]:
-        yield history.document(
-            history.refund_id(event.refund_id, number),
-            DocumentKind.CREDIT_NOTE,
-            DocumentReason.REFUNDED_BY_HAND,
-            cut_lines(lines, amount_minor),
-            history.end_id,
-        )
+    if end is not None and (lines := history.end_lines(end)) != history.lines[-1]:
+        cut_minor = min(kept_change_minor, end.kept_minor)
+        if cut_minor:
+            yield history.document(
+                history.refund_id(event.refund_id, number),
+                DocumentKind.CREDIT_NOTE,
+                DocumentReason.REFUNDED_BY_HAND,
+                cut_lines(lines, cut_minor),
+                history.end_id,
+            )
+    yield from _credit_refund(history, number, event.refund_id, event.amount_minor)
 
 
 def _failed_refund(history: _History, event: RefundFailed) -> Iterator[IssueDocument]:
@@ -271,13 +288,16 @@ def _failed_refund(history: _History, event: RefundFailed) -> Iterator[IssueDocu
     lines = history.lines[-1] if end is None else history.end_lines(end)
     left_minor = payment.left_minor - event.amount_minor
     amount_minor = min(_kept_change(payment, left_minor, event.amount_minor), total_minor(lines))
-    if amount_minor:
+    if amount_minor == 0:
+        return
+    # The credit note has a further part for each invoice that an earlier failure led to, at most.
+    for part in range(sum(len(paid.failed_refund_ids) for paid in history.booking.payments)):
         yield history.document(
-            history.retaken_id(event.refund_id, number),
+            part_id(history.retaken_id(event.refund_id, number), part),
             DocumentKind.INVOICE,
             DocumentReason.REFUND_FAILED,
             cut_lines(lines, amount_minor),
-            history.refund_id(event.refund_id, number),
+            part_id(history.refund_id(event.refund_id, number), part),
         )
 
 

@@ -100,6 +100,11 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     corrects_id: UUID | None = None
     credited_minor: int = 0
 
+    @property
+    def left_minor(self) -> int:
+        """The part of an invoice that was not credited."""
+        return self.amount_minor - self.credited_minor
+
 
 class PaymentState(StrEnum):
     """The state of a payment that arrived: it pays the booking, a refund of it is due, or all that was due is back."""
@@ -313,8 +318,8 @@ class State(msgspec.Struct, frozen=True):
     those of the room (None: its hotel has set none), and `block` is the room's block that a command names.
     `code` is the promo code of a command, `code_use` the use of it by the command's booking, and `account_uses` the
     number of uses by the command's account. `document` is the document of a command, `corrected` the invoice that it
-    corrects, and `last_number` the hotel's newest number in its series. `open_minor` is the sum of the invoices of the
-    command's booking that was not credited.
+    corrects, and `last_number` the hotel's newest number in its series. `open_invoices` are the invoices of the
+    command's booking of which something is not credited yet.
     """
 
     booking: Booking | None
@@ -329,7 +334,7 @@ class State(msgspec.Struct, frozen=True):
     document: Document | None = None
     corrected: Document | None = None
     last_number: int = 0
-    open_minor: int = 0
+    open_invoices: tuple[Document, ...] = ()
 
 
 LIVE = frozenset({BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING})

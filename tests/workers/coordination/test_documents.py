@@ -276,7 +276,9 @@ def play(story: Story, steps: list[tuple[str, int]]) -> None:
                 )
             )
         elif what == "change" and story.booking.status == "CONFIRMED":
-            story.changes(value, days=1 + value % 3)
+            # A stay that became cheaper than what is left of its payments can give back no more than that.
+            kept_minor = sum(paid.kept_minor for paid in story.booking.paying_payments())
+            story.changes(max(value, story.booking.amount_minor - kept_minor, 1), days=1 + value % 3)
 
 
 def ended(story: Story, end: str) -> None:
