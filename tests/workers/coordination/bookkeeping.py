@@ -8,17 +8,17 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from tests.support.scenario import NOON, Scenario
-from tests.workers.decisions.words import ADAS, PAID, REFUNDED, ROOM, SENT_BACK, but, march
+from tests.workers.decisions.words import ADAS, ROOM, SENT_BACK, but, march
 from topics.envelope import Envelope
 from topics.messages.commands import BookingCommand, RecordRefund
 from topics.messages.events import (
+    BookingConfirmed,
     BookingEvent,
     BookingRefunded,
     DocumentIssued,
     Event,
     RefundFailed,
     RefundRequested,
-    StayBefore,
     StayChanged,
 )
 from topics.messages.values import DocumentKind, DocumentReason, RefundReason
@@ -150,7 +150,7 @@ class Story:
                     paid_minor -= event.amount_minor
                 case RefundFailed():
                     paid_minor += event.amount_minor
-                case _ if isinstance(event, type(PAID)) and event.payment_intent is not None:
+                case BookingConfirmed(payment_intent=str()):
                     paid_minor += event.amount_minor
         return paid_minor
 
@@ -163,6 +163,3 @@ def net_minor(issued: Sequence[DocumentIssued]) -> int:
 def shown(issued: Sequence[DocumentIssued]) -> list[tuple[DocumentKind, int, DocumentReason, int]]:
     """Return each document's kind, number, reason and amount."""
     return [(event.kind, event.number, event.reason, event.amount_minor) for event in issued]
-
-
-__all__ = ["CREDIT_NOTE", "INVOICE", "REFUNDED", "StayBefore", "Story", "net_minor", "shown"]

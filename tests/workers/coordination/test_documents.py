@@ -1,6 +1,5 @@
 """Each event of a booking's money leads to the documents that the guest is owed, and to each of them once."""
 
-from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -24,7 +23,7 @@ from tests.workers.decisions.words import (
 )
 from tests.workers.decisions.words_at_hotel import ARRIVE, LEAVE, NO_SHOW
 from tests.workers.decisions.words_of_sale import ARRIVING, FREE_UNTIL, PART_UNTIL, SALE, SOLD, SOLD_SAVER
-from topics.messages.events import Event
+from topics.messages.events import DocumentIssued, Event
 from topics.messages.sale import CancellationStep
 from topics.messages.values import DocumentReason
 
@@ -292,15 +291,16 @@ def ended(story: Story, end: str) -> None:
         story.when(LEAVE, at=SECOND_DAY if end == "early" else LAST_DAY)
 
 
-@given(
-    st.integers(0, 200_00),
-    st.lists(_STEPS, max_size=6),
-    _ENDS,
-    st.lists(_STEPS, max_size=3),
-    st.lists(st.integers(0, 9)),
-)
+def assert_in_order(issued: list[DocumentIssued]) -> None:
+    """The numbers of each kind are 1, 2, 3 ... in the order in which they were issued."""
+    for kind in (INVOICE, CREDIT_NOTE):
+        numbers = [event.number for event in issued if event.kind is kind]
+        assert numbers == list(range(1, len(numbers) + 1))
+
+
+@given(st.integers(0, 200_00), st.lists(_STEPS, max_size=6), _ENDS, st.lists(_STEPS, max_size=3))
 def test_the_net_of_the_documents_is_the_money_that_the_guest_has_not_got_back(
-    kept_minor: int, before: list[tuple[str, int]], end: str, after: list[tuple[str, int]], newer: list[int]
+    kept_minor: int, before: list[tuple[str, int]], end: str, after: list[tuple[str, int]]
 ) -> None:
     story = Story(*sold_keeping(kept_minor))
     play(story, before)
@@ -310,7 +310,34 @@ def test_the_net_of_the_documents_is_the_money_that_the_guest_has_not_got_back(
     issued = story.documents()
 
     assert net_minor(issued) == story.paid_minor()
-    kinds = Counter(event.kind for event in issued)
-    assert {kind: [event.number for event in issued if event.kind is kind] for kind in kinds} == {
-        kind: list(range(1, count + 1)) for kind, count in kinds.items()
-    }
+    assert_in_order(issued)
+
+
+_REFUNDS = st.lists(st.tuples(st.just("refund"), st.integers(1, 120_00)), max_size=4)
+_CHANGES = st.lists(st.tuples(st.just("change"), st.integers(1_00, 400_00)), max_size=4)
+
+
+@given(
+    st.integers(0, 200_00),
+    st.one_of(
+        st.tuples(st.lists(_STEPS, max_size=6), st.just("none"), st.just([])),
+        st.tuples(_CHANGES | _REFUNDS, _ENDS, st.just([])),
+        st.tuples(st.just([]), _ENDS, _REFUNDS),
+    ),
+    st.lists(st.integers(0, 9), min_size=40, max_size=40),
+)
+def test_the_documents_do_not_depend_on_how_new_the_ledger_is(
+    kept_minor: int,
+    history: tuple[list[tuple[str, int]], str, list[tuple[str, int]]],
+    newer: list[int],
+) -> None:
+    before, end, after = history
+    story = Story(*sold_keeping(kept_minor))
+    play(story, before)
+    ended(story, end)
+    play(story, after)
+
+    issued = story.documents(newer)
+
+    assert net_minor(issued) == story.paid_minor()
+    assert_in_order(issued)
