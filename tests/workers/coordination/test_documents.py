@@ -240,7 +240,7 @@ def test_a_stay_paid_before_documents_existed_is_invoiced_for_what_is_kept() -> 
 
 def sold_keeping(kept_minor: int) -> tuple[Event, ...]:
     """Return the events of a paid stay of 200.00, of which a cancellation keeps an amount."""
-    reserved = but(SOLD[2], sale=replace(SALE, steps=(CancellationStep(kept_minor=kept_minor),)))  # type: ignore[type-var]
+    reserved = but(SOLD[2], sale=replace(SALE, steps=(CancellationStep(kept_minor=kept_minor),)))
     return (*SOLD[:2], reserved, *SOLD[3:])
 
 
