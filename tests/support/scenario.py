@@ -13,12 +13,31 @@ from datetime import UTC, date, datetime
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from topics.messages.commands import BlockNights, BookingCommand, Command, IssueDocument, ReleaseBlock, ReserveStay
-from topics.messages.events import BlockReleased, BookingEvent, DocumentIssued, Event, NightsBlocked
+from topics.messages.commands import (
+    BlockNights,
+    BookingCommand,
+    ClaimCode,
+    CodeCommand,
+    Command,
+    IssueDocument,
+    ReleaseBlock,
+    ReserveStay,
+    ReturnCode,
+)
+from topics.messages.events import (
+    BlockReleased,
+    BookingEvent,
+    CodeClaimed,
+    CodeEvent,
+    CodeReturned,
+    DocumentIssued,
+    Event,
+    NightsBlocked,
+)
 from topics.messages.sale import SaleTerms
 from topics.messages.values import BookingStatus, DocumentKind
 from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve, unpaid
-from workers.decisions.state import Document
+from workers.decisions.state import Code, CodeUse, Document
 from workers.reservations.stay_clock import arrival_clock, stay_clock
 
 #: The log's time at which a scenario begins, unless another is given.
@@ -57,6 +76,8 @@ class Scenario:
         self.sale_terms: dict[int, SaleTerms] = {}
         self.blocks: dict[tuple[int, UUID], Block] = {}
         self.documents: dict[UUID, Document] = {}
+        self.codes: dict[int, Code] = {}
+        self.code_uses: dict[tuple[int, UUID], CodeUse] = {}
         self.now = NOON
         self.answer: tuple[Event, ...] = ()
 
@@ -92,6 +113,8 @@ class Scenario:
         """Return the state for a command: its booking, the nights of its room, and the rest that it depends on."""
         if isinstance(command, IssueDocument):
             return self._documents_state(command)
+        if isinstance(command, CodeCommand):
+            return self._code_state(command)
         booking = self.bookings.get(command.booking_id) if isinstance(command, BookingCommand) else None
         return State(
             booking,
@@ -122,6 +145,22 @@ class Scenario:
             open_invoices=tuple(document for document in invoices if document.left_minor),
         )
 
+    def _code_state(self, message: CodeCommand | CodeEvent) -> State:
+        """Return the code of a command or an event, its use by the booking, and the uses by the command's account."""
+        booking_id = user_id = None
+        if isinstance(message, ClaimCode):
+            booking_id, user_id = message.reserve.booking_id, message.reserve.user_id
+        elif isinstance(message, ReturnCode | CodeClaimed | CodeReturned):
+            booking_id = message.booking_id
+        uses = [use for use in self.code_uses.values() if use.code_id == message.code_id and not use.returned]
+        return State(
+            None,
+            {},
+            code=self.codes.get(message.code_id),
+            code_use=None if booking_id is None else self.code_uses.get((message.code_id, booking_id)),
+            account_uses=0 if user_id is None else sum(use.user_id == user_id for use in uses),
+        )
+
     def _clock(self, booking: Booking | None, command: Command) -> StayClock | None:
         if isinstance(command, ReserveStay):
             return arrival_clock(command, self.now)
@@ -148,6 +187,12 @@ class Scenario:
             for document in (issued.document, issued.corrected):
                 if document is not None:
                     self.documents[document.id] = document
+        if isinstance(event, CodeEvent):
+            after = evolve(self._code_state(event), event)
+            if after.code is not None:
+                self.codes[after.code.id] = after.code
+            if after.code_use is not None:
+                self.code_uses[after.code_use.code_id, after.code_use.booking_id] = after.code_use
             return
         nights = self.nights.setdefault(event.key, {})
         booking = self.bookings.get(event.booking_id) if isinstance(event, BookingEvent) else None
