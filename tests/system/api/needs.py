@@ -16,6 +16,7 @@ from ingress.documents.openapi import path_of
 from ingress.operations import Access, Operation
 from sandbox.system import WEBHOOK_SECRET
 from tests.ingress.house import WAIT
+from tests.support.waiting import wait_until
 from tests.system.api.world import OPERATIONS, PASSWORD, Person, Request, Room, World
 
 
@@ -66,6 +67,8 @@ class Needs:
             "check_in": self._an_arrival,
             "check_out": self._a_stay,
             "no_show": self._an_arrival,
+            "booking_document": self._an_invoice,
+            "hotel_document": self._an_invoice,
         }
         assert self._special.keys() <= OPERATIONS.keys()
 
@@ -129,6 +132,17 @@ class Needs:
         found = await self._a_hold_with_guests()
         await self._world.pay(self._world.guest, str(found.values["booking_id"]))
         return _Found(found.values, guest_ids=[await self._world.saved_guest(self._world.guest)])
+
+    async def _an_invoice(self) -> _Found:
+        """A paid stay whose invoice is there; it follows the payment a little later."""
+        values = (await self._a_paid_stay()).values
+        path = f"/v1/bookings/{values['booking_id']}/documents"
+
+        async def issued() -> Any:
+            return await self._world.done(self._world.guest, "GET", path)
+
+        invoices = await wait_until(issued, message=f"the invoice of booking {values['booking_id']}")
+        return _Found({**values, "document_id": invoices[0]["id"]})
 
     async def _a_hotel_of_its_own(self) -> _Found:
         return _Found((await self._world.new_room(self._world.host))._asdict())
