@@ -396,7 +396,8 @@ class PromoCodeUse(Table):
 class HotelDocument(Table):
     """An invoice or a credit note of a hotel. The numbers of a kind have no gaps.
 
-    `credited_minor` is the sum of an invoice's credit notes; `lines` are `PriceLine`s of `topics.messages.sale`.
+    `credited_minor` is the sum of an invoice's credit notes, or of a credit note what invoices took back; `lines` are
+    `PriceLine`s of `topics.messages.sale`.
     """
 
     __tablename__ = "hotel_document"

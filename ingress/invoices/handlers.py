@@ -29,6 +29,8 @@ from topics.zones import day_at
 _BOOKING: Final = {"booking_id": "01980000-0000-8000-8000-000000000000"}
 _DOCUMENT: Final = {"document_id": "5f0c7d3e-1b1a-5a52-9d0f-3f6d3c1f8a11"}
 _PREFIXES: Final = {"invoice": "INV", "credit_note": "CRN"}
+#: A credit note corrects an invoice, and an invoice can take a credit note back.
+_CORRECTED: Final = {"invoice": _PREFIXES["credit_note"], "credit_note": _PREFIXES["invoice"]}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ONE: Final = ResponseSpec(
@@ -192,8 +194,7 @@ def _fields(row: DocumentRow) -> dict[str, Any]:
         "amount": decimal(row.amount_minor, row.currency),
         "tax": decimal(tax_minor, row.currency),
         "currency": row.currency,
-        # A credit note is always of an invoice.
-        "corrects": None if row.corrects_number is None else f"{_PREFIXES['invoice']}-{row.corrects_number:06d}",
+        "corrects": None if row.corrects_number is None else f"{_CORRECTED[row.kind]}-{row.corrects_number:06d}",
         "corrects_id": row.corrects_id,
         "credited": decimal(row.credited_minor, row.currency),
     }

@@ -51,9 +51,13 @@ class DocumentOut(OutModel):
     amount: MoneyOut
     tax: MoneyOut = Field(description="The sum of all taxes in the amount.")
     currency: str
-    corrects: str | None = Field(description="A credit note: the number of its invoice.")
+    corrects: str | None = Field(
+        description="The invoice that a credit note corrects, or the credit note that an invoice takes back."
+    )
     corrects_id: UUID | None
-    credited: MoneyOut = Field(description="An invoice: the sum of its credit notes.")
+    credited: MoneyOut = Field(
+        description="The sum of an invoice's credit notes, or the part of a credit note that was taken back."
+    )
 
 
 class Seller(OutModel):

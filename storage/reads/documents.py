@@ -29,7 +29,7 @@ class ByIssue(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentRow:
-    """A document with its hotel. `corrects_number` is that of the invoice which a credit note corrects."""
+    """A document with its hotel. `corrects_number` is that of the document which it corrects."""
 
     id: UUID
     hotel_id: int

@@ -10,9 +10,11 @@
 
 Nothing is issued for an amount of 0, nor while the lines of the invoice stay what they are.
 
-The ledger's booking may be newer than the event, so nothing here depends on how new it is: a stay is found by its place
-among the stays of the booking, a refund by its id. Where the order of events counts, the decision cuts a document to
-what is left, or does not issue it (`workers.decisions.documents`): it sees the documents in the order of the events.
+The ledger's booking may be newer than the event: a stay is found by its place among the stays of the booking, a refund
+by its id. Where the order of events counts, the decision cuts a document to what is left, or does not issue it
+(`workers.decisions.documents`): it has the documents in the order of the events. So events that are read again issue
+nothing, and documents are the same however new the booking is, but for refunds by hand of which coordination learns
+together with a later change or end of the stay (ADR 0033).
 """
 
 from collections.abc import Iterator, Sequence
@@ -129,9 +131,9 @@ class _History:
         """Return the id of the credit note that a refund by hand needs on the invoice of a stay, or after its end."""
         return self.id(f"refund:{refund_id}:{number}")
 
-    def retaken_id(self, refund_id: str, number: int) -> UUID:
-        """Return the id of the invoice that takes such a credit note back."""
-        return self.id(f"refund_failed:{refund_id}:{number}")
+    def retaken_id(self, refund_id: str, number: int, end: _End | None = None) -> UUID:
+        """Return the id of the invoice that takes such a credit note back; another one after the end of the stay."""
+        return self.id(f"refund_failed:{refund_id}:{number}" if end is None else f"refund_failed:{refund_id}:end")
 
     def end(self) -> _End | None:
         """Return how the stay ended before its time; None: it goes on, or the guests stayed to its end."""
@@ -213,7 +215,7 @@ def _carry_refunds(history: _History, number: int) -> Iterator[IssueDocument]:
     for refund in (refund for paid in paying for refund in paid.refunds if refund.by_hand):
         credited_minor = min(refund.amount_minor, left_minor)
         left_minor -= credited_minor
-        yield from _credit_refund(history, number, refund.refund_id, credited_minor)
+        yield from _credit_refund(history, number, refund.refund_id, credited_minor, DocumentReason.STAY_CHANGED)
 
 
 def _pays(history: _History, payment: Payment) -> bool:
@@ -221,7 +223,13 @@ def _pays(history: _History, payment: Payment) -> bool:
     return payment.state is PaymentState.KEPT or (history.end() is not None and payment.policy_minor > 0)
 
 
-def _credit_refund(history: _History, number: int, refund_id: str, amount_minor: int) -> Iterator[IssueDocument]:
+def _credit_refund(
+    history: _History,
+    number: int,
+    refund_id: str,
+    amount_minor: int,
+    reason: DocumentReason = DocumentReason.REFUNDED_BY_HAND,
+) -> Iterator[IssueDocument]:
     """Yield the credit note of a refund by hand on the invoice of a stay, whose lines it shares."""
     lines = history.lines[number]
     cut_minor = min(amount_minor, total_minor(lines))
@@ -229,7 +237,7 @@ def _credit_refund(history: _History, number: int, refund_id: str, amount_minor:
         yield history.document(
             history.refund_id(refund_id, number),
             DocumentKind.CREDIT_NOTE,
-            DocumentReason.REFUNDED_BY_HAND,
+            reason,
             cut_lines(lines, cut_minor),
             history.invoice_id(number),
         )
@@ -258,10 +266,10 @@ def _refund_by_hand(history: _History, event: BookingRefunded) -> Iterator[Issue
     """Yield the credit note of a refund by hand.
 
     If the booking has ended, the refund came after the end or before it. Both credit notes are one document: the first
-    is issued if the invoice of the end is, and otherwise the second.
+    is issued if the invoice of the end is, and otherwise the second. A refund that has failed since needs none.
     """
     payment, number, end = history.booking.payment(event.payment_intent), history.numbers[-1], history.end()
-    if payment is None or not _pays(history, payment):
+    if payment is None or not _pays(history, payment) or event.refund_id in payment.failed_refund_ids:
         return
     kept_change_minor = _kept_change(payment, payment.left_minor, event.amount_minor)
     if kept_change_minor == 0:
@@ -293,7 +301,7 @@ def _failed_refund(history: _History, event: RefundFailed) -> Iterator[IssueDocu
     # The credit note has a further part for each invoice that an earlier failure led to, at most.
     for part in range(sum(len(paid.failed_refund_ids) for paid in history.booking.payments)):
         yield history.document(
-            part_id(history.retaken_id(event.refund_id, number), part),
+            part_id(history.retaken_id(event.refund_id, number, end), part),
             DocumentKind.INVOICE,
             DocumentReason.REFUND_FAILED,
             cut_lines(lines, amount_minor),

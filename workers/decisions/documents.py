@@ -15,7 +15,8 @@ def issue_document(state: State, command: IssueDocument, now: datetime) -> tuple
     if state.document is None and _adds_up(command) and _names_its_own(state.corrected, command):
         if command.kind is DocumentKind.CREDIT_NOTE:
             return _credit_note(state, command)
-        return _issued(state, command, _invoice_minor(state, command))
+        is_taken_back = command.reason is DocumentReason.REFUND_FAILED
+        return _issued(state, command, _invoice_minor(state, command), state.corrected if is_taken_back else None)
     return _issued(state, command, 0)
 
 
@@ -72,7 +73,7 @@ def _invoice_minor(state: State, command: IssueDocument) -> int:
         # The credit note of a refund that failed is taken back, as far as there was one.
         if named is None or named.kind is not DocumentKind.CREDIT_NOTE:
             return 0
-        return min(command.amount_minor, named.amount_minor)
+        return min(command.amount_minor, named.left_minor)
     if named is None:
         # The stay was paid before its hotel issued documents, so that nothing of it was credited.
         return command.amount_minor

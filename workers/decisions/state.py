@@ -88,7 +88,10 @@ class CodeUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """An invoice or a credit note of a hotel; `credited_minor` is the sum of an invoice's credit notes."""
+    """An invoice or a credit note of a hotel.
+
+    `credited_minor` is the sum of an invoice's credit notes, or of a credit note what was taken back.
+    """
 
     id: UUID
     hotel_id: int
@@ -102,7 +105,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def left_minor(self) -> int:
-        """The part of an invoice that was not credited."""
+        """The part of an invoice that was not credited, or of a credit note that was not taken back."""
         return self.amount_minor - self.credited_minor
 
 

@@ -45,6 +45,8 @@ async def test_documents_have_no_gap_and_none_is_there_twice_whenever_coordinati
     await listed(desk, third, "INV-000001 200.00", "CRN-000001 50.00")
     await desk.fail(refund)
     await listed(desk, third, "INV-000001 200.00", "CRN-000001 50.00", "INV-000002 50.00")
+    (again,) = [each for each in await documents(third) if each["reason"] == "refund_failed"]
+    assert again["corrects"] == "CRN-000001"
     (note,) = [each for each in await documents(first) if each["kind"] == "credit_note"]
     assert (note["corrects"], note["tax"]) == ("INV-000001", "13.08")
     month = await desk.house.rows("select to_char(now() at time zone 'UTC', 'YYYY-MM') as month")

@@ -35,7 +35,7 @@ class Logged(NamedTuple):
     booking: Booking
 
 
-class Story:
+class OneBooking:
     """The events of one booking."""
 
     def __init__(self, *events: Event) -> None:
@@ -125,12 +125,15 @@ class Story:
                 )
         return requested
 
-    def documents(self, newer: Sequence[int] = ()) -> list[DocumentIssued]:
-        """Return the documents of all events; `newer[i]`: the ledger is so many events ahead of event i."""
-        hotel, issued = Scenario(), []
-        for number, logged in enumerate(self.log):
+    def documents(self, newer: Sequence[int] = (), times: int = 1) -> list[DocumentIssued]:
+        """Return the documents of all events; `newer[i]`: the ledger is so many events ahead of event i.
+
+        `times`: how often the log is read from its start; the ledger has everything from the second time on.
+        """
+        hotel, issued, length = Scenario(), [], len(self.log)
+        for number, logged in enumerate(times * self.log):
             ahead = newer[number] if number < len(newer) else 0
-            booking = self.log[min(number + ahead, len(self.log) - 1)].booking
+            booking = self.log[min(number + ahead, length - 1)].booking
             envelope = Envelope(
                 id=f"command-{number}:0", type=logged.event.message_type, source="a test", subject="", time=NOON
             )
