@@ -39,6 +39,7 @@ from ingress.http.origins import allow_origins
 from ingress.http.problems import answer_problems
 from ingress.http.rollout import Rollout
 from ingress.http.tracing import trace_requests
+from ingress.invoices.handlers import Invoices
 from ingress.limits.addresses import Addresses
 from ingress.limits.buckets import Limits
 from ingress.limits.login_delays import LoginDelays
@@ -177,6 +178,7 @@ def _route(
         StaysAtHotel(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         Reports(app[DATABASE]),
         Statements(app[DATABASE], settings.commission_percent),
+        Invoices(app[DATABASE]),
         AdminHotels(app[DATABASE], nights, rollout),
         AdminRooms(app[DATABASE], nights, sender),
         AdminSaleTerms(app[DATABASE], sender),

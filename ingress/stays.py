@@ -12,7 +12,7 @@ from ingress.http.bodies import refused_field
 from ingress.http.problems import Problem
 from storage.horizon import HORIZON_NIGHTS
 from topics.messages.sale import MAX_CHILD_AGE, Party
-from topics.zones import day_at
+from topics.zones import day_at, instant
 
 MAX_STAY_NIGHTS: Final = 30
 MAX_ROOMS_OF_A_BOOKING: Final = 10
@@ -20,6 +20,7 @@ MAX_ROOMS_OF_A_BOOKING: Final = 10
 MAX_PEOPLE: Final = 200
 #: Days begin on quarters of an hour everywhere: the offsets of time zones are whole quarters.
 _QUARTER_SECONDS: Final = 15 * 60
+_MIDNIGHT: Final = datetime.min.time()
 HORIZON: Final = timedelta(days=HORIZON_NIGHTS)
 
 RoomsCount = Annotated[int, Field(ge=1, le=MAX_ROOMS_OF_A_BOOKING)]
@@ -45,6 +46,13 @@ def accept_people(adults: int | None, child_ages: Sequence[int]) -> Party | None
 def today_at(time_zone: str) -> date:
     """Return the present day in a time zone (IANA)."""
     return _day_at(time_zone, int(time.time()) // _QUARTER_SECONDS)
+
+
+def month_at(month: str, time_zone: str) -> tuple[datetime, datetime]:
+    """Return the instants (UTC) at which a month, such as 2026-12, begins and ends in a time zone (IANA)."""
+    first = date.fromisoformat(f"{month}-01")
+    following = (first + timedelta(days=31)).replace(day=1)
+    return instant(first, _MIDNIGHT, time_zone), instant(following, _MIDNIGHT, time_zone)
 
 
 def accept_stay(check_in: date, check_out: date, today: date) -> None:

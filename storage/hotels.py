@@ -44,6 +44,8 @@ class HotelRow(HotelDescription):
     owner_id: int
     active: bool
     on_full_refund: str
+    legal_name: str | None
+    tax_id: str | None
     version: int
     created_at: datetime
     updated_at: datetime

@@ -141,6 +141,8 @@ class Hotel(Table):
     contact_phone: Mapped[str | None]
     contact_email: Mapped[str | None]
     contact_address: Mapped[str | None]
+    legal_name: Mapped[str | None]
+    tax_id: Mapped[str | None]
     stars: Mapped[int | None] = mapped_column(Integer)
     latitude: Mapped[float | None]
     longitude: Mapped[float | None]
@@ -397,7 +399,8 @@ class PromoCodeUse(Table):
 class HotelDocument(Table):
     """An invoice or a credit note of a hotel. The numbers of a kind have no gaps.
 
-    `credited_minor` is the sum of an invoice's credit notes; `lines` are `PriceLine`s of `topics.messages.sale`.
+    `credited_minor` is the sum of an invoice's credit notes, or of a credit note what invoices took back; `lines` are
+    `PriceLine`s of `topics.messages.sale`.
     """
 
     __tablename__ = "hotel_document"
@@ -406,6 +409,7 @@ class HotelDocument(Table):
         CheckConstraint("credited_minor between 0 and amount_minor", name="credited"),
         Index("hotel_document_number", "hotel_id", "kind", "number", unique=True),
         Index("hotel_document_booking", "booking_id"),
+        Index("hotel_document_issued", "hotel_id", "issued_at", "id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

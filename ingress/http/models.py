@@ -76,6 +76,8 @@ def _storable(day: date) -> date:
 Day = Annotated[date, BeforeValidator(_plain_day), AfterValidator(_storable)]
 #: The same in a body, whose types are strict already: pydantic checks it without a call into Python.
 BodyDay = Annotated[date, Field(ge=date(1970, 1, 1), le=date(2200, 12, 31))]
+#: A month of a calendar, such as 2026-12.
+Month = Annotated[str, StringConstraints(pattern=r"^(19[7-9][0-9]|2[01][0-9]{2})-(0[1-9]|1[0-2])$")]
 T = TypeVar("T")
 
 

@@ -10,12 +10,15 @@
 
 Nothing is issued for an amount of 0, nor while the lines of the invoice stay what they are.
 
-The ledger's booking may be newer than the event, so nothing here depends on how new it is: a stay is found by its place
-among the stays of the booking, a refund by its id. Where the order of events counts, the decision cuts a document to
-what is left, or does not issue it (`workers.decisions.documents`): it sees the documents in the order of the events.
+The ledger's booking may be newer than the event: a stay is found by its place among the stays of the booking, a refund
+by its id. Where the order of events counts, the decision cuts a document to what is left, or does not issue it
+(`workers.decisions.documents`): it has the documents in the order of the events. So events that are read again issue
+nothing, and documents are the same however new the booking is, but for refunds by hand of which coordination learns
+together with a later change or end of the stay (ADR 0033).
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
@@ -36,6 +39,7 @@ from topics.messages.events import (
 from topics.messages.sale import PriceLine
 from topics.messages.values import BookingStatus, DocumentKind, DocumentReason, Terms
 from workers.decisions import Booking, Payment
+from workers.decisions.documents import part_id
 from workers.decisions.state import PaymentState
 
 #: The events whose booking `commands_for` reads.
@@ -127,9 +131,9 @@ class _History:
         """Return the id of the credit note that a refund by hand needs on the invoice of a stay, or after its end."""
         return self.id(f"refund:{refund_id}:{number}")
 
-    def retaken_id(self, refund_id: str, number: int) -> UUID:
-        """Return the id of the invoice that takes such a credit note back."""
-        return self.id(f"refund_failed:{refund_id}:{number}")
+    def retaken_id(self, refund_id: str, number: int, end: _End | None = None) -> UUID:
+        """Return the id of the invoice that takes such a credit note back; another one after the end of the stay."""
+        return self.id(f"refund_failed:{refund_id}:{number}" if end is None else f"refund_failed:{refund_id}:end")
 
     def end(self) -> _End | None:
         """Return how the stay ended before its time; None: it goes on, or the guests stayed to its end."""
@@ -176,9 +180,11 @@ def _credit_rest(history: _History, number: int, reason: DocumentReason) -> Iter
         return
     id = history.id(f"credit:{number}")
     yield history.document(id, DocumentKind.CREDIT_NOTE, reason, lines, history.invoice_id(number))
-    for refund_id in (id for paid in history.booking.payments for id in paid.failed_refund_ids):
-        id = history.id(f"credit:{refund_id}:{number}")
-        yield history.document(id, DocumentKind.CREDIT_NOTE, reason, lines, history.retaken_id(refund_id, number))
+    failed = [id for paid in history.booking.payments for id in paid.failed_refund_ids]
+    for refund_id, part in product(failed, range(len(failed))):
+        id = part_id(history.id(f"credit:{refund_id}:{number}"), part)
+        retaken_id = part_id(history.retaken_id(refund_id, number), part)
+        yield history.document(id, DocumentKind.CREDIT_NOTE, reason, lines, retaken_id)
 
 
 def _change(history: _History, event: StayChanged) -> Iterator[IssueDocument]:
@@ -192,11 +198,24 @@ def _change(history: _History, event: StayChanged) -> Iterator[IssueDocument]:
     if total_minor(history.lines[number]) == 0:
         return
     yield _invoice(history, number, DocumentReason.STAY_CHANGED)
-    for payment in booking.payments:
-        if _pays(history, payment):
-            for refund in payment.refunds:
-                if refund.by_hand:
-                    yield from _credit_refund(history, number, refund.refund_id, refund.amount_minor)
+    yield from _carry_refunds(history, number)
+
+
+def _carry_refunds(history: _History, number: int) -> Iterator[IssueDocument]:
+    """Yield credit notes of the refunds by hand from before a change, on the invoice of the changed stay.
+
+    A stay that became much cheaper can have less to be sent back than it became cheaper by, because a refund by hand
+    has sent it already: that part is no longer credited.
+    """
+    booking = history.booking
+    paying = [paid for paid in booking.payments if _pays(history, paid)]
+    left_minor = total_minor(history.lines[number])
+    if number == history.numbers[-1] and history.end() is None:
+        left_minor = max(0, left_minor - sum(paid.kept_minor for paid in paying))
+    for refund in (refund for paid in paying for refund in paid.refunds if refund.by_hand):
+        credited_minor = min(refund.amount_minor, left_minor)
+        left_minor -= credited_minor
+        yield from _credit_refund(history, number, refund.refund_id, credited_minor, DocumentReason.STAY_CHANGED)
 
 
 def _pays(history: _History, payment: Payment) -> bool:
@@ -204,7 +223,13 @@ def _pays(history: _History, payment: Payment) -> bool:
     return payment.state is PaymentState.KEPT or (history.end() is not None and payment.policy_minor > 0)
 
 
-def _credit_refund(history: _History, number: int, refund_id: str, amount_minor: int) -> Iterator[IssueDocument]:
+def _credit_refund(
+    history: _History,
+    number: int,
+    refund_id: str,
+    amount_minor: int,
+    reason: DocumentReason = DocumentReason.REFUNDED_BY_HAND,
+) -> Iterator[IssueDocument]:
     """Yield the credit note of a refund by hand on the invoice of a stay, whose lines it shares."""
     lines = history.lines[number]
     cut_minor = min(amount_minor, total_minor(lines))
@@ -212,7 +237,7 @@ def _credit_refund(history: _History, number: int, refund_id: str, amount_minor:
         yield history.document(
             history.refund_id(refund_id, number),
             DocumentKind.CREDIT_NOTE,
-            DocumentReason.REFUNDED_BY_HAND,
+            reason,
             cut_lines(lines, cut_minor),
             history.invoice_id(number),
         )
@@ -240,26 +265,26 @@ def _end(history: _History) -> Iterator[IssueDocument]:
 def _refund_by_hand(history: _History, event: BookingRefunded) -> Iterator[IssueDocument]:
     """Yield the credit note of a refund by hand.
 
-    If the booking has ended, the refund came before the end or after it. Both credit notes are one document, which is
-    issued of the invoice that is open: of the stay's, or of what was kept at the end.
+    If the booking has ended, the refund came after the end or before it. Both credit notes are one document: the first
+    is issued if the invoice of the end is, and otherwise the second. A refund that has failed since needs none.
     """
-    payment, number = history.booking.payment(event.payment_intent), history.numbers[-1]
-    if payment is None or not _pays(history, payment):
+    payment, number, end = history.booking.payment(event.payment_intent), history.numbers[-1], history.end()
+    if payment is None or not _pays(history, payment) or event.refund_id in payment.failed_refund_ids:
         return
+    kept_change_minor = _kept_change(payment, payment.left_minor, event.amount_minor)
+    if kept_change_minor == 0:
+        return
+    if end is not None and (lines := history.end_lines(end)) != history.lines[-1]:
+        cut_minor = min(kept_change_minor, end.kept_minor)
+        if cut_minor:
+            yield history.document(
+                history.refund_id(event.refund_id, number),
+                DocumentKind.CREDIT_NOTE,
+                DocumentReason.REFUNDED_BY_HAND,
+                cut_lines(lines, cut_minor),
+                history.end_id,
+            )
     yield from _credit_refund(history, number, event.refund_id, event.amount_minor)
-    end = history.end()
-    if end is None:
-        return
-    lines = history.end_lines(end)
-    amount_minor = min(_kept_change(payment, payment.left_minor, event.amount_minor), total_minor(lines))
-    if amount_minor and lines != history.lines[-1]:
-        yield history.document(
-            history.refund_id(event.refund_id, number),
-            DocumentKind.CREDIT_NOTE,
-            DocumentReason.REFUNDED_BY_HAND,
-            cut_lines(lines, amount_minor),
-            history.end_id,
-        )
 
 
 def _failed_refund(history: _History, event: RefundFailed) -> Iterator[IssueDocument]:
@@ -271,13 +296,16 @@ def _failed_refund(history: _History, event: RefundFailed) -> Iterator[IssueDocu
     lines = history.lines[-1] if end is None else history.end_lines(end)
     left_minor = payment.left_minor - event.amount_minor
     amount_minor = min(_kept_change(payment, left_minor, event.amount_minor), total_minor(lines))
-    if amount_minor:
+    if amount_minor == 0:
+        return
+    # The credit note has a further part for each invoice that an earlier failure led to, at most.
+    for part in range(sum(len(paid.failed_refund_ids) for paid in history.booking.payments)):
         yield history.document(
-            history.retaken_id(event.refund_id, number),
+            part_id(history.retaken_id(event.refund_id, number, end), part),
             DocumentKind.INVOICE,
             DocumentReason.REFUND_FAILED,
             cut_lines(lines, amount_minor),
-            history.refund_id(event.refund_id, number),
+            part_id(history.refund_id(event.refund_id, number), part),
         )
 
 

@@ -164,8 +164,9 @@ def _with_document(state: State, event: HotelEvent) -> State:
         currency=event.currency,
         corrects_id=event.corrects_id,
     )
-    # The command of an invoice may name a document too, but the invoice corrects none.
-    corrected = None if event.corrects_id is None else state.corrected
+    # The invoice that is corrected need not be the one that the command names.
+    known = (state.corrected, *state.open_invoices)
+    corrected = next((each for each in known if each is not None and each.id == event.corrects_id), None)
     if corrected is not None:
         corrected = replace(corrected, credited_minor=corrected.credited_minor + event.amount_minor)
     return State(None, {}, document=document, corrected=corrected, last_number=event.number)

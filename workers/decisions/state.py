@@ -89,7 +89,10 @@ class CodeUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """An invoice or a credit note of a hotel; `credited_minor` is the sum of an invoice's credit notes."""
+    """An invoice or a credit note of a hotel.
+
+    `credited_minor` is the sum of an invoice's credit notes, or of a credit note what was taken back.
+    """
 
     id: UUID
     hotel_id: int
@@ -100,6 +103,11 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     corrects_id: UUID | None = None
     credited_minor: int = 0
+
+    @property
+    def left_minor(self) -> int:
+        """The part of an invoice that was not credited, or of a credit note that was not taken back."""
+        return self.amount_minor - self.credited_minor
 
 
 class PaymentState(StrEnum):
@@ -348,8 +356,8 @@ class State(msgspec.Struct, frozen=True):
     names.
     `code` is the promo code of a command, `code_use` the use of it by the command's booking, and `account_uses` the
     number of uses by the command's account. `document` is the document of a command, `corrected` the invoice that it
-    corrects, and `last_number` the hotel's newest number in its series. `open_minor` is the sum of the invoices of the
-    command's booking that was not credited.
+    corrects, and `last_number` the hotel's newest number in its series. `open_invoices` are the invoices of the
+    command's booking of which something is not credited yet.
     """
 
     booking: Booking | None
@@ -364,7 +372,7 @@ class State(msgspec.Struct, frozen=True):
     document: Document | None = None
     corrected: Document | None = None
     last_number: int = 0
-    open_minor: int = 0
+    open_invoices: tuple[Document, ...] = ()
 
 
 LIVE = frozenset(

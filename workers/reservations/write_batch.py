@@ -163,22 +163,19 @@ class WriteBatch:
     def document_state(
         self, series: Series, id: UUID, corrects_id: UUID | None, booking_id: UUID | None = None
     ) -> State:
-        """Return a document, the one that its command names, its series' newest number, and its booking's open sum.
+        """Return a document, the one that its command names, its series' newest number, and open invoices.
 
-        `booking_id` is needed for decisions alone.
+        `booking_id` is needed for decisions alone: those are the invoices of this booking, in their order.
         """
-        open_minor = sum(
-            document.amount_minor - document.credited_minor
-            for document in map(self._documents.__getitem__, self._documents_of.get(booking_id, ()))
-            if document.kind is DocumentKind.INVOICE
-        )
+        of_booking = map(self._documents.__getitem__, self._documents_of.get(booking_id, ()))
+        invoices = (each for each in of_booking if each.kind is DocumentKind.INVOICE and each.left_minor)
         return State(
             None,
             {},
             document=self._documents.get(id),
             corrected=None if corrects_id is None else self._documents.get(corrects_id),
             last_number=self._last_numbers.get(series, 0),
-            open_minor=open_minor,
+            open_invoices=tuple(sorted(invoices, key=lambda each: each.number)),
         )
 
     def terms_of(self, room_id: int) -> SaleTerms | None:

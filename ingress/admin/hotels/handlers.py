@@ -39,6 +39,8 @@ _EXAMPLE_HOTEL: Final = {
     "check_in_time": "15:00",
     "check_out_time": "11:00",
     "on_full_refund": "cancel",
+    "legal_name": "Farol Hotels Lda.",
+    "tax_id": "PT500000000",
 }
 _AFTER_ADD_HOTEL: Final = (
     "read_hotel",
@@ -290,6 +292,8 @@ def _describe(row: HotelRow) -> ManagedHotel:
         check_in_time=f"{row.check_in_time:%H:%M}",
         check_out_time=f"{row.check_out_time:%H:%M}",
         on_full_refund=row.on_full_refund,
+        legal_name=row.legal_name,
+        tax_id=row.tax_id,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

@@ -18,6 +18,7 @@ def _known_time_zone(time_zone: str) -> str:
 
 
 Phone = Annotated[Line, StringConstraints(max_length=50)]
+TaxId = Annotated[Line, StringConstraints(max_length=50)]
 Stars = Annotated[int, Field(ge=1, le=5)]
 Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
 Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
@@ -66,6 +67,8 @@ class HotelIn(_Placed, title="HotelWanted"):
     check_in_time: ClockTime = "15:00"
     check_out_time: ClockTime = "11:00"
     on_full_refund: OnFullRefund = left_out()
+    legal_name: Line | None = Field(default=None, description="The seller on invoices; left out, the hotel's name.")
+    tax_id: TaxId | None = None
 
 
 class ContactChanges(Changes):
@@ -92,6 +95,8 @@ class HotelChanges(Changes, _Placed):
     check_in_time: ClockTime = left_out()
     check_out_time: ClockTime = left_out()
     on_full_refund: OnFullRefund = left_out()
+    legal_name: Line | None = None
+    tax_id: TaxId | None = None
 
 
 class ManagedContact(OutModel):
@@ -124,5 +129,7 @@ class ManagedHotel(OutModel):
     check_in_time: str
     check_out_time: str
     on_full_refund: str
+    legal_name: str | None
+    tax_id: str | None
     created_at: datetime
     updated_at: datetime

@@ -2,12 +2,11 @@
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Annotated, Final
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,6 +20,7 @@ from ingress.admin.reports.models import (
 )
 from ingress.database import Database
 from ingress.http.bodies import refused_field
+from ingress.http.media import CSV, prefers_csv
 from ingress.http.models import MAX_ID, NoBody
 from ingress.http.paging import NEXT_PAGE, Cursors, first_page, link_to_next
 from ingress.http.problems import existing
@@ -35,9 +35,6 @@ from storage.reads.walks import OversoldNight, oversold_nights
 
 MAX_REPORT_DAYS: Final = 366
 _DEFAULT_REPORT_DAYS: Final = 30
-_CSV: Final = "text/csv"
-_JSON: Final = "application/json"
-_QUALITY: Final = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
 _positions: Final = Cursors(tuple[date, Annotated[int, Field(ge=0, le=MAX_ID)]])
 
 
@@ -56,7 +53,7 @@ class Reports:
                 Report,
                 "The report; as CSV its days alone, a line each after a line of names.",
                 {"Vary": "`Accept` chooses JSON or CSV.", "Content-Disposition": "CSV: a file's name."},
-                {_CSV: "The days: " + ", ".join((*ReportedDay.model_fields, "currency"))},
+                {CSV: "The days: " + ", ".join((*ReportedDay.model_fields, "currency"))},
             )
         },
         example=Example(path={"hotel_id": 1}, query={"start_date": "2026-12-01", "end_date": "2026-12-31"}),
@@ -196,23 +193,4 @@ def _as_csv(report: Report) -> Response:
     writer.writerows({**day.model_dump(), "currency": report.currency} for day in report.by_day)
     name = f"hotel-{report.hotel_id}-{report.start_date}-{report.end_date}.csv"
     headers: dict[str, str] = {hdrs.VARY: hdrs.ACCEPT, hdrs.CONTENT_DISPOSITION: f'attachment; filename="{name}"'}
-    return Response(200, lines.getvalue().encode(), headers, media=f"{_CSV}; charset=utf-8")
-
-
-def prefers_csv(request: web.Request) -> bool:
-    """Whether CSV is preferred to JSON, or as much and named more exactly (RFC 9110, 12.5.1)."""
-    accepted = [each for header in request.headers.getall(hdrs.ACCEPT, ()) for each in header.split(",")]
-    return _preference(accepted, _CSV) > _preference(accepted, _JSON)
-
-
-def _preference(accepted: Sequence[str], media: str) -> tuple[float, int]:
-    """Return the quality of a medium, from the range that names it most exactly, and how exactly that range does."""
-    names = {media: 2, media.partition("/")[0] + "/*": 1, "*/*": 0}
-    exactness, quality = -1, 0.0
-    for each in accepted:
-        name = each.partition(";")[0].strip().lower()
-        if names.get(name, -1) > exactness:
-            found = _QUALITY.search(each)
-            exactness, quality = names[name], float(found[1]) if found else 1.0
-    # A medium with a quality of 0 is refused, however exactly it is named.
-    return quality, exactness if quality else -1
+    return Response(200, lines.getvalue().encode(), headers, media=f"{CSV}; charset=utf-8")

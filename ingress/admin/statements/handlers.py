@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from typing import Any, Final
@@ -12,24 +12,22 @@ from uuid import UUID
 from aiohttp import hdrs
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingress.admin.reports.handlers import prefers_csv
 from ingress.admin.statements.models import CurrencyTotal, KindSum, MovementOut, Statement, StatementQuery
 from ingress.database import Database, snapshot
+from ingress.http.media import CSV, prefers_csv
 from ingress.http.models import NoBody
 from ingress.http.paging import NEXT_PAGE, Cursors, first_page, link_to_next
 from ingress.http.problems import existing
 from ingress.http.responses import Response, json_response
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
-from ingress.stays import today_at
+from ingress.stays import month_at, today_at
 from pricing.commission import commission_minor
 from pricing.currencies import decimal
 from pricing.movements import MovementKind
 from storage.reads import reports, statements
 from storage.reads.reports import ManagedHotel
 from storage.reads.statements import ByTime, MovementRow, MovementSum
-from topics.zones import instant
 
-_CSV: Final = "text/csv"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _KINDS: Final = tuple(MovementKind)
@@ -61,7 +59,7 @@ class Statements:
                     "Vary": "`Accept` chooses JSON or CSV.",
                     "Content-Disposition": "CSV: a file's name.",
                 },
-                {_CSV: "The movements: " + ", ".join(MovementOut.model_fields)},
+                {CSV: "The movements: " + ", ".join(MovementOut.model_fields)},
             )
         },
         example=Example(path={"hotel_id": 1}, query={"month": "2026-12", "limit": 100}),
@@ -86,7 +84,7 @@ class Statements:
                 found = await reports.managed_hotel(connection, hotel_id, context.caller.user_id)
                 hotel = existing(found, "hotel")
                 month = query.month or today_at(hotel.time_zone).strftime("%Y-%m")
-                since, until = _bounds(month, hotel.time_zone)
+                since, until = month_at(month, hotel.time_zone)
                 rows = await statements.movements(
                     connection,
                     hotel_id,
@@ -113,13 +111,6 @@ class Statements:
         )
         headers = {hdrs.VARY: hdrs.ACCEPT, **link_to_next(context.address_with, last, _cursor)}
         return json_response(200, body, headers)
-
-
-def _bounds(month: str, time_zone: str) -> tuple[datetime, datetime]:
-    """Return the instants (UTC) at which a month begins and ends where the hotel is."""
-    first = date.fromisoformat(f"{month}-01")
-    following = (first + timedelta(days=31)).replace(day=1)
-    return instant(first, time(), time_zone), instant(following, time(), time_zone)
 
 
 def _position(given: tuple[int, UUID, int]) -> ByTime:
@@ -193,7 +184,7 @@ def _as_csv(hotel_id: int, month: str, rows: Sequence[MovementRow]) -> Response:
         hdrs.VARY: hdrs.ACCEPT,
         hdrs.CONTENT_DISPOSITION: f'attachment; filename="hotel-{hotel_id}-{month}.csv"',
     }
-    return Response(200, lines.getvalue().encode(), headers, media=f"{_CSV}; charset=utf-8")
+    return Response(200, lines.getvalue().encode(), headers, media=f"{CSV}; charset=utf-8")
 
 
 def _plain(movement: MovementOut) -> Mapping[str, Any]:

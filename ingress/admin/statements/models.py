@@ -6,10 +6,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from ingress.http.models import MoneyOut, OutModel
+from ingress.http.models import MoneyOut, Month, OutModel
 from ingress.http.paging import Paged
 
-Month = Annotated[str, Field(pattern=r"^(19[7-9][0-9]|2[01][0-9]{2})-(0[1-9]|1[0-2])$")]
 Kind = Literal[
     "payment",
     "kept_by_policy",

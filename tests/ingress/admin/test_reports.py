@@ -11,8 +11,8 @@ from aiohttp.test_utils import make_mocked_request
 from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingress.admin.reports.handlers import prefers_csv
 from ingress.database import Database
+from ingress.http.media import prefers_csv
 from storage.projections import daily_report
 from storage.projections.daily_report import Changes, Deduction, End
 from storage.reads import walks

@@ -16,6 +16,7 @@ from ingress.documents.openapi import path_of
 from ingress.operations import Access, Operation
 from sandbox.system import WEBHOOK_SECRET
 from tests.ingress.house import WAIT
+from tests.support.waiting import wait_until
 from tests.system.api.world import OPERATIONS, PASSWORD, Person, Request, Room, World
 
 
@@ -68,6 +69,8 @@ class Needs:
             "check_in": self._an_arrival,
             "check_out": self._a_stay,
             "no_show": self._an_arrival,
+            "booking_document": self._an_invoice,
+            "hotel_document": self._an_invoice,
         }
         assert self._special.keys() <= OPERATIONS.keys()
 
@@ -142,6 +145,17 @@ class Needs:
         path = f"/v1/bookings/{found.values['booking_id']}/changes"
         changed = await self._world.done(self._world.guest, "POST", path, {"rooms_count": 2})
         return _Found({**found.values, "change_id": changed["pending_change"]["id"]})
+
+    async def _an_invoice(self) -> _Found:
+        """A paid stay whose invoice is there; it follows the payment a little later."""
+        values = (await self._a_paid_stay()).values
+        path = f"/v1/bookings/{values['booking_id']}/documents"
+
+        async def issued() -> Any:
+            return await self._world.done(self._world.guest, "GET", path)
+
+        invoices = await wait_until(issued, message=f"the invoice of booking {values['booking_id']}")
+        return _Found({**values, "document_id": invoices[0]["id"]})
 
     async def _a_hotel_of_its_own(self) -> _Found:
         return _Found((await self._world.new_room(self._world.host))._asdict())

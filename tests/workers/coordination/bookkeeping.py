@@ -8,17 +8,17 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from tests.support.scenario import NOON, Scenario
-from tests.workers.decisions.words import ADAS, PAID, REFUNDED, ROOM, SENT_BACK, but, march
+from tests.workers.decisions.words import ADAS, ROOM, SENT_BACK, but, march
 from topics.envelope import Envelope
 from topics.messages.commands import BookingCommand, RecordRefund
 from topics.messages.events import (
+    BookingConfirmed,
     BookingEvent,
     BookingRefunded,
     DocumentIssued,
     Event,
     RefundFailed,
     RefundRequested,
-    StayBefore,
     StayChanged,
 )
 from topics.messages.values import DocumentKind, DocumentReason, RefundReason
@@ -35,7 +35,7 @@ class Logged(NamedTuple):
     booking: Booking
 
 
-class Story:
+class OneBooking:
     """The events of one booking."""
 
     def __init__(self, *events: Event) -> None:
@@ -125,12 +125,15 @@ class Story:
                 )
         return requested
 
-    def documents(self, newer: Sequence[int] = ()) -> list[DocumentIssued]:
-        """Return the documents of all events; `newer[i]`: the ledger is so many events ahead of event i."""
-        hotel, issued = Scenario(), []
-        for number, logged in enumerate(self.log):
+    def documents(self, newer: Sequence[int] = (), times: int = 1) -> list[DocumentIssued]:
+        """Return the documents of all events; `newer[i]`: the ledger is so many events ahead of event i.
+
+        `times`: how often the log is read from its start; the ledger has everything from the second time on.
+        """
+        hotel, issued, length = Scenario(), [], len(self.log)
+        for number, logged in enumerate(times * self.log):
             ahead = newer[number] if number < len(newer) else 0
-            booking = self.log[min(number + ahead, len(self.log) - 1)].booking
+            booking = self.log[min(number + ahead, length - 1)].booking
             envelope = Envelope(
                 id=f"command-{number}:0", type=logged.event.message_type, source="a test", subject="", time=NOON
             )
@@ -150,7 +153,7 @@ class Story:
                     paid_minor -= event.amount_minor
                 case RefundFailed():
                     paid_minor += event.amount_minor
-                case _ if isinstance(event, type(PAID)) and event.payment_intent is not None:
+                case BookingConfirmed(payment_intent=str()):
                     paid_minor += event.amount_minor
         return paid_minor
 
@@ -163,6 +166,3 @@ def net_minor(issued: Sequence[DocumentIssued]) -> int:
 def shown(issued: Sequence[DocumentIssued]) -> list[tuple[DocumentKind, int, DocumentReason, int]]:
     """Return each document's kind, number, reason and amount."""
     return [(event.kind, event.number, event.reason, event.amount_minor) for event in issued]
-
-
-__all__ = ["CREDIT_NOTE", "INVOICE", "REFUNDED", "StayBefore", "Story", "net_minor", "shown"]

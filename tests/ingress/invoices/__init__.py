@@ -1,0 +1,1 @@
+"""Tests of the operations on invoices and credit notes."""
