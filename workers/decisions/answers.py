@@ -1,9 +1,9 @@
-"""The two answers that change nothing: the effect exists already, or the rules refuse."""
+"""The two answers that change nothing, because the effect exists already or the rules refuse, and checks for both."""
 
 from topics.messages.commands import BookingCommand
 from topics.messages.events import CommandRefused, CommandRepeated, Event
-from topics.messages.values import Refusal
-from workers.decisions.state import Booking
+from topics.messages.values import BookingStatus, Refusal
+from workers.decisions.state import Booking, Payment
 
 
 def repeated(booking: Booking, command: BookingCommand, *, code_id: int | None = None) -> tuple[Event, ...]:
@@ -30,6 +30,24 @@ def refused(booking: Booking | None, command: BookingCommand, reason: Refusal) -
             booking_status=None if booking is None else booking.status,
         ),
     )
+
+
+def payment_of(booking: Booking | None, payment_intent: str) -> Payment | Refusal:
+    """Return the payment of a booking that a command names, or the reason why there is none."""
+    if booking is None:
+        return Refusal.BOOKING_NOT_FOUND
+    return booking.payment(payment_intent) or Refusal.UNKNOWN_PAYMENT
+
+
+def not_from(
+    booking: Booking | None, command: BookingCommand, before: BookingStatus, after: BookingStatus
+) -> tuple[Event, ...] | None:
+    """Return the answer to a command that moves a booking from one status to another, if it is in neither or moved."""
+    if booking is None:
+        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+    if booking.status is after:
+        return repeated(booking, command)
+    return None if booking.status is before else refused(booking, command, Refusal.WRONG_STATUS)
 
 
 def not_theirs(booking: Booking | None, user_id: int | None) -> Refusal | None:

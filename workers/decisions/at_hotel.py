@@ -10,7 +10,7 @@ from topics.messages.commands import CheckIn, CheckOut, MarkNoShow
 from topics.messages.events import Event, GuestsCheckedIn, GuestsCheckedOut, GuestsDidNotArrive
 from topics.messages.sale import AppliedPolicy
 from topics.messages.values import BookingStatus, ChangeEnd, RefundReason, Refusal
-from workers.decisions.answers import refused, repeated
+from workers.decisions.answers import not_from, refused
 from workers.decisions.booking import end_of_change, refund_but
 from workers.decisions.state import Booking, State
 
@@ -22,12 +22,9 @@ MAX_NO_SHOW_DELAY: Final = timedelta(days=30)
 def check_in(state: State, command: CheckIn, now: datetime) -> tuple[Event, ...]:
     """Record the arrival, from the day of arrival until check-out."""
     booking = state.booking
-    if booking is None:
-        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
-    if booking.status is BookingStatus.CHECKED_IN:
-        return repeated(booking, command)
-    if booking.status is not BookingStatus.CONFIRMED:
-        return refused(booking, command, Refusal.WRONG_STATUS)
+    answer = not_from(booking, command, BookingStatus.CONFIRMED, BookingStatus.CHECKED_IN)
+    if booking is None or answer is not None:
+        return answer or ()
     clock = state.clock
     assert clock is not None
     if now >= clock.check_out_at:
@@ -41,12 +38,9 @@ def check_in(state: State, command: CheckIn, now: datetime) -> tuple[Event, ...]
 def check_out(state: State, command: CheckOut, now: datetime) -> tuple[Event, ...]:
     """Record the departure; before the last day, the nights to come are on sale again, and the policy counts."""
     booking = state.booking
-    if booking is None:
-        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
-    if booking.status is BookingStatus.CHECKED_OUT:
-        return repeated(booking, command)
-    if booking.status is not BookingStatus.CHECKED_IN:
-        return refused(booking, command, Refusal.WRONG_STATUS)
+    answer = not_from(booking, command, BookingStatus.CHECKED_IN, BookingStatus.CHECKED_OUT)
+    if booking is None or answer is not None:
+        return answer or ()
     assert state.clock is not None
     freed_from = max(state.clock.today, booking.check_in)
     if freed_from >= booking.check_out:
@@ -80,12 +74,9 @@ def mark_no_show(state: State, command: MarkNoShow, now: datetime) -> tuple[Even
     It is recorded from check-in until `MAX_NO_SHOW_DELAY` after check-out.
     """
     booking = state.booking
-    if booking is None:
-        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
-    if booking.status is BookingStatus.NO_SHOW:
-        return repeated(booking, command)
-    if booking.status is not BookingStatus.CONFIRMED:
-        return refused(booking, command, Refusal.WRONG_STATUS)
+    answer = not_from(booking, command, BookingStatus.CONFIRMED, BookingStatus.NO_SHOW)
+    if booking is None or answer is not None:
+        return answer or ()
     clock = state.clock
     assert clock is not None
     if now - clock.check_out_at >= MAX_NO_SHOW_DELAY:

@@ -366,7 +366,10 @@ def _ended_payments(booking: Booking, kept_minor: int) -> Iterable[Payment]:
             yield paid
             continue
         went_minor = paid.amount_minor - paid.left_minor - paid.sent_minor
-        policy_minor = min(kept_minor, max(0, went_minor))
+        if paid.left_minor and not paid.kept_minor:
+            # All of the rest is due, or was: it is not kept.
+            went_minor = 0
+        policy_minor = max(0, min(kept_minor, went_minor))
         kept_minor -= policy_minor
         if paid.kept_minor:
             yield paid

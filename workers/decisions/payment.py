@@ -30,7 +30,7 @@ from topics.messages.events import (
     StayChanged,
 )
 from topics.messages.values import SOLD, BookingStatus, CancelReason, ChangeEnd, RefundReason, Refusal
-from workers.decisions.answers import not_theirs, refused, repeated
+from workers.decisions.answers import not_theirs, payment_of, refused, repeated
 from workers.decisions.booking import end_of_change, first_night_freed, part_refunded, refund_but, rest_requested
 from workers.decisions.evolve import evolve
 from workers.decisions.state import UNKNOWN_REFUND, Booking, Payment, PaymentState, PendingChange, State, live
@@ -339,12 +339,9 @@ def fail_refund(state: State, command: FailRefund, now: datetime) -> tuple[Event
     If a person had made it and the payment pays no booking, the money is asked for like that of any other payment. If
     the booking ended, the hotel keeps its part by the policy.
     """
-    booking = state.booking
-    if booking is None:
-        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
-    payment = booking.payment(command.payment_intent)
-    if payment is None:
-        return refused(booking, command, Refusal.UNKNOWN_PAYMENT)
+    booking, payment = state.booking, payment_of(state.booking, command.payment_intent)
+    if booking is None or isinstance(payment, Refusal):
+        return refused(booking, command, payment)
     if command.refund_id in payment.failed_refund_ids:
         return repeated(booking, command)
     counted = payment.refund(command.refund_id)
@@ -385,12 +382,9 @@ def _end_reason(booking: Booking) -> RefundReason:
 
 def close_refund(state: State, command: CloseRefund, now: datetime) -> tuple[Event, ...]:
     """End a refund that is due, because an operator decided so."""
-    booking = state.booking
-    if booking is None:
-        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
-    payment = booking.payment(command.payment_intent)
-    if payment is None:
-        return refused(booking, command, Refusal.UNKNOWN_PAYMENT)
+    booking, payment = state.booking, payment_of(state.booking, command.payment_intent)
+    if booking is None or isinstance(payment, Refusal):
+        return refused(booking, command, payment)
     if payment.due_minor == 0:
         return repeated(booking, command) if payment.closed_minor else refused(booking, command, Refusal.NOTHING_DUE)
     return (
@@ -407,12 +401,9 @@ def close_refund(state: State, command: CloseRefund, now: datetime) -> tuple[Eve
 
 def record_dispute(state: State, command: RecordDispute, now: datetime) -> tuple[Event, ...]:
     """Record that a payment is disputed, or how its dispute ended; an end that comes first records both."""
-    booking = state.booking
-    if booking is None:
-        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
-    payment = booking.payment(command.payment_intent)
-    if payment is None:
-        return refused(booking, command, Refusal.UNKNOWN_PAYMENT)
+    booking, payment = state.booking, payment_of(state.booking, command.payment_intent)
+    if booking is None or isinstance(payment, Refusal):
+        return refused(booking, command, payment)
     known = payment.dispute(command.dispute_id)
     if known is not None and (command.result is None or known.state != "open"):
         return repeated(booking, command)

@@ -12,7 +12,8 @@ from uuid import UUID
 
 import msgspec
 
-from tests.workers.decisions.clerk_at_hotel import ONE_DAY, Desk, days_of, hotel_times, wall_time
+from tests.workers.decisions.clerk_at_hotel import ONE_DAY, days_of, hotel_times, wall_time
+from tests.workers.decisions.clerk_of_changes import Changes, wished
 from tests.workers.decisions.clerk_of_sales import (
     BARE,
     cents,
@@ -76,7 +77,7 @@ class Envelopes:
         again = min(amount, self.beyond)
         self.beyond -= again
         self.move(again, "lost", "sent")
-        self.move(amount - again, "kept" if by_hand or self.pays else "due", "sent")
+        self.move(amount - again, "kept" if by_hand else "due", "sent")
         self.keep_promise()
 
     def keep_promise(self) -> None:
@@ -96,7 +97,7 @@ class Envelopes:
         return [self.sent + self.twice, self.lost, self.due, self.waived, self.house, self.kept]
 
 
-class Clerk(Desk):
+class Clerk(Changes):
     """Returns the events of each command, as plain dicts in the shape of ours."""
 
     def __init__(self) -> None:
@@ -116,6 +117,8 @@ class Clerk(Desk):
         if sheet is not None and ours and verb != "expire_hold" and _lapsed(sheet, now):
             sheet["lapsed"] = True
             self._answer("booking.expired.v1")
+        if sheet is not None and ours and verb != "expire_hold" and _is_over(sheet, now):
+            self.tear_up(sheet, "expired")
         if verb == "reserve":
             self._reserve(sheet, command, now)
         elif sheet is None or not ours:
@@ -173,9 +176,20 @@ class Clerk(Desk):
         if policy is None:
             return
         sheet["policy"] = policy
+        self._return_but(sheet, policy["kept_minor"], END_REASONS[status_of(sheet)])
+
+    def _return_but(self, sheet: Fact, keep: int, reason: str) -> None:
+        """Send back what is kept, but for an amount, which the oldest money has first."""
+        keep -= sum(money.promised for money in sheet["money"].values() if not money.pays)
         for intent, money in sheet["money"].items():
-            if money.pays and money.kept > policy["kept_minor"]:
-                self._return_money(intent, money, END_REASONS[status_of(sheet)], policy["kept_minor"])
+            if money.pays and money.kept:
+                part = max(0, min(keep, money.kept))
+                keep -= part
+                if money.kept > part:
+                    self._return_money(intent, money, reason, part)
+
+    def _status(self, sheet: Fact) -> str:
+        return status_of(sheet)
 
     def _cost_of_leaving(self, sheet: Fact, left: date) -> Fact:
         return cost_of_leaving(sheet, left)
@@ -216,13 +230,16 @@ class Clerk(Desk):
             "sale": None,
             "shares": [],
             "policy": None,
+            "wish": None,
+            "changes": [],
+            "bills": [],
         }
         self.sheets[command.booking_id] = fresh
         if no is not None:
             self._answer("booking.rejected.v1", **asked, reason=no, code_id=_code_of(command))
             return
         fresh |= self._offer(command)
-        asked["terms"] = fresh["terms"]
+        asked["terms"], fresh["bills"] = fresh["terms"], [fresh["cost"]]
         fresh["coin"] = self.shelf[command.room_id, command.check_in]["currency"]
         if fresh["terms"] == "prepaid":
             fresh["until"] = now + timedelta(seconds=command.hold_seconds)
@@ -341,14 +358,7 @@ class Clerk(Desk):
             return False
         day = command.check_in
         while day < command.check_out:
-            rooms = command.rooms_count
-            for sheet in self.sheets.values():
-                same = sheet["user_id"] == command.user_id and sheet["room_id"] == command.room_id
-                status = status_of(sheet)
-                at_hotel = status == "CONFIRMED" and sheet["terms"] == "at_hotel"
-                unpaid = status in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"} or at_hotel
-                if same and unpaid and sheet["check_in"] <= day < sheet["check_out"]:
-                    rooms += sheet["rooms_count"]
+            rooms = command.rooms_count + self.unpaid(command.user_id, command.room_id, day)
             share = Fraction(self.shelf[command.room_id, day]["total_count"] * command.account_share_percent, 100)
             if rooms > 2 and rooms > share:
                 return True
@@ -376,6 +386,8 @@ class Clerk(Desk):
         """Count the rooms that are reserved and those that are booked, booking by booking."""
         reserved = booked = 0
         for sheet in self.sheets.values():
+            if sheet["room_id"] == room_id:
+                reserved += wished(sheet, day)
             if sheet["room_id"] != room_id or not sheet["check_in"] <= day < sheet["check_out"]:
                 continue
             if sheet["freed"] is not None:
@@ -448,7 +460,9 @@ class Clerk(Desk):
             "CANCELLED": "wrong_status",
             "REJECTED": "wrong_status",
         }
-        if status in refusals:
+        if sheet["wish"] is not None and never_opened:
+            self.ask_for_more(sheet)
+        elif status in refusals:
             self._refuse(refusals[status])
         elif sheet["sold"] or (status == "PAYMENTS_PENDING" and not never_opened):
             self._repeat(sheet)
@@ -466,7 +480,7 @@ class Clerk(Desk):
     def _record_session(self, sheet: Fact, command: Any, now: datetime) -> None:
         if sheet["session"] == command.session_id:
             self._repeat(sheet)
-        elif status_of(sheet) != "PAYMENTS_PENDING":
+        elif not _awaits_money(sheet):
             self._refuse("wrong_status")
         elif sheet["attempt"] != command.attempt:
             self._refuse("stale_session")
@@ -480,7 +494,19 @@ class Clerk(Desk):
             self._repeat(sheet)
             return
         no = None
-        if command.amount_minor != sheet["cost"] or command.currency != sheet["coin"]:
+        newest = (
+            command.session_id == sheet["session"] if command.attempt is None else command.attempt == sheet["attempt"]
+        )
+        if sheet["wish"] is not None and newest:
+            self._pay_wish(sheet, command, now)
+            return
+        if status not in {"CONFIRMED", "CANCELLED", "CHECKED_IN", "CHECKED_OUT", "NO_SHOW"}:
+            right = command.amount_minor == sheet["cost"]
+        else:
+            right = command.amount_minor in sheet["bills"]
+        if _is_for_a_wish_that_is_gone(sheet, command):
+            no = "change_ended"
+        elif not right or command.currency != sheet["coin"]:
             no = "wrong_amount"
         elif status in {"CANCELLED", "REJECTED"}:
             no = "booking_cancelled"
@@ -493,9 +519,25 @@ class Clerk(Desk):
         if no is None:
             self._sell(sheet, command, late=status == "EXPIRED")
             return
+        self._put_back(sheet, command, no)
+
+    def _pay_wish(self, sheet: Fact, command: Any, now: datetime) -> None:
+        wish = sheet["wish"]
+        if (command.amount_minor, command.currency) != (wish["more"], sheet["coin"]):
+            self._put_back(sheet, command, "wrong_amount")
+        elif wall_time(sheet, command, now).date() > min(sheet["check_in"], wish["stay"]["check_in"]):
+            self.tear_up(sheet, "stay_began")
+            self._put_back(sheet, command, "change_ended")
+        else:
+            pay = Envelopes(command.session_id, command.amount_minor, command.currency, pays=True)
+            sheet["money"][command.payment_intent] = pay
+            self.fulfil(sheet, command)
+
+    def _put_back(self, sheet: Fact, command: Any, no: str) -> None:
+        """Write money down that buys nothing, and send it back."""
         money = Envelopes(command.session_id, command.amount_minor, command.currency, pays=False)
         sheet["money"][command.payment_intent] = money
-        if no == "wrong_amount" and status == "PAYMENTS_PENDING" and sheet["session"] == command.session_id:
+        if no == "wrong_amount" and _awaits_money(sheet) and sheet["session"] == command.session_id:
             sheet |= {"session": None, "trouble": no}
         self._return_money(command.payment_intent, money, no)
 
@@ -522,7 +564,7 @@ class Clerk(Desk):
         )
 
     def _decline_payment(self, sheet: Fact, command: Any, now: datetime) -> None:
-        if status_of(sheet) != "PAYMENTS_PENDING":
+        if not _awaits_money(sheet):
             self._refuse("wrong_status")
         elif sheet["trouble"] == command.failure:
             self._repeat(sheet)
@@ -531,10 +573,12 @@ class Clerk(Desk):
             self._answer("booking.payment_declined.v1", failure=command.failure)
 
     def _close_payment(self, sheet: Fact, command: Any, now: datetime) -> None:
-        if status_of(sheet) != "PAYMENTS_PENDING":
+        if not _awaits_money(sheet):
             self._repeat(sheet)
         elif sheet["session"] != command.session_id:
             self._refuse("stale_session")
+        elif sheet["wish"] is not None:
+            self.tear_up(sheet, "payment_closed")
         else:
             self._end(sheet, "payment_closed")
 
@@ -569,19 +613,29 @@ class Clerk(Desk):
     ) -> None:
         if status_of(sheet) in {"CONFIRMED", "CHECKED_IN"} and today is not None and sheet["check_in"] < today:
             sheet["freed"] = min(sheet["check_out"], today)
+        self.tear_up(sheet, "booking_cancelled")
         sheet |= {"ended": reason, "until": None, "policy": policy, "desk": None}
         self._answer(
             "booking.cancelled.v1", reason=reason, hotel_reason=hotel_reason, freed_from=sheet["freed"], policy=policy
         )
         keep = 0 if policy is None else policy["kept_minor"]
-        for intent, money in sheet["money"].items():
-            if money.pays and money.kept == 0:
-                money.pays, money.promised = False, keep
-            elif money.pays and money.kept > keep:
-                self._return_money(intent, money, "booking_cancelled", keep)
+        short = max(0, keep - sum(money.kept for money in sheet["money"].values() if money.pays))
+        for money in [money for money in sheet["money"].values() if money.pays]:
+            gone = money.amount - money.due - money.kept - money.waived - money.house
+            gone -= sum(amount for amount, by_hand in money.refunds.values() if not by_hand)
+            if money.kept == 0 and (money.due or money.waived):
+                gone = 0
+            part = max(0, min(short, gone))
+            short -= part
+            if money.kept == 0:
+                money.pays, money.promised = False, part
+        self._return_but(sheet, keep, "booking_cancelled")
 
     def _expire_hold(self, sheet: Fact, command: Any, now: datetime) -> None:
-        if status_of(sheet) not in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}:
+        if sheet["wish"] is not None:
+            if _is_over(sheet, now):
+                self.tear_up(sheet, "expired")
+        elif status_of(sheet) not in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}:
             self._repeat(sheet)
         elif _lapsed(sheet, now):
             sheet |= {"lapsed": True}
@@ -589,7 +643,10 @@ class Clerk(Desk):
 
     def _record_refund(self, sheet: Fact, command: Any, now: datetime) -> None:
         money = sheet["money"].get(command.payment_intent)
-        if money is None or (money.pays and not command.by_hand):
+        asked = money is not None and (
+            not money.pays or money.due or money.waived or any(not by_hand for _, by_hand in money.refunds.values())
+        )
+        if money is None or not (asked or command.by_hand):
             self._refuse("unknown_payment")
             return
         seen = command.refund_id in money.refunds or command.refund_id in money.failed
@@ -606,7 +663,9 @@ class Clerk(Desk):
         )
         clock = wall_time(sheet, command, now)
         over = clock >= datetime.combine(sheet["check_out"], hotel_times(sheet, command)[2])
-        if money.pays and money.kept == 0 and command.cancel_if_full and status_of(sheet) == "CONFIRMED" and not over:
+        empty = money.pays and money.kept + money.due + money.waived + money.house == 0
+        empty = empty and not any(other.kept for other in sheet["money"].values() if other.pays)
+        if empty and command.cancel_if_full and status_of(sheet) == "CONFIRMED" and not over:
             self._end(sheet, "refunded_by_hand", clock.date())
 
     def _fail_refund(self, sheet: Fact, command: Any, now: datetime) -> None:
@@ -627,7 +686,10 @@ class Clerk(Desk):
             failure=command.failure,
             by_hand=by_hand,
         )
-        if money.pays:
+        if money.pays and sheet["policy"] is None:
+            whole = sum(other.kept for other in sheet["money"].values() if other.pays)
+            self._send_part(sheet, whole - sheet["cost"] if money.kept else 0)
+        elif money.pays:
             self._settle(sheet, sheet["policy"])
         elif money.kept and money.promised:
             self._return_money(command.payment_intent, money, END_REASONS[status_of(sheet)])
@@ -635,7 +697,7 @@ class Clerk(Desk):
             status = status_of(sheet)
             sold = status in {"CONFIRMED", "CHECKED_IN", "CHECKED_OUT", "NO_SHOW"}
             reason = "second_payment" if sold else "nights_gone" if status == "EXPIRED" else "booking_cancelled"
-            wrong = (money.amount, money.coin) != (sheet["cost"], sheet["coin"])
+            wrong = money.amount not in sheet["bills"] or money.coin != sheet["coin"]
             self._return_money(command.payment_intent, money, "wrong_amount" if wrong else reason)
 
     def _close_refund(self, sheet: Fact, command: Any, now: datetime) -> None:
@@ -804,6 +866,27 @@ def _too_late(sheet: Fact, command: Any, now: datetime, *, guest: bool) -> str |
 def _lapsed(sheet: Fact, now: datetime) -> bool:
     unpaid = status_of(sheet) in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}
     return unpaid and sheet["until"] is not None and sheet["until"] <= now
+
+
+def _is_over(sheet: Fact, now: datetime) -> bool:
+    """Return whether the time to pay a wish is over."""
+    return sheet["wish"] is not None and bool(sheet["until"] <= now)
+
+
+def _awaits_money(sheet: Fact) -> bool:
+    return status_of(sheet) == "PAYMENTS_PENDING" or sheet["wish"] is not None
+
+
+def _is_for_a_wish_that_is_gone(sheet: Fact, pay: Any) -> bool:
+    """Return whether money came through a session that bought nothing, for something else than was ever bought."""
+    status = status_of(sheet)
+    bought = status in {"CONFIRMED", "CHECKED_IN", "CHECKED_OUT", "NO_SHOW"}
+    if status == "CANCELLED":
+        bought = bool(sheet["changes"]) or any(money.amount in sheet["bills"] for money in sheet["money"].values())
+    if not bought or pay.currency != sheet["coin"] or pay.amount_minor in sheet["bills"]:
+        return False
+    ours = pay.attempt is not None or pay.session_id == sheet["session"]
+    return ours and pay.session_id not in [money.session for money in sheet["money"].values()]
 
 
 def _out_of_range(command: Any, total: int | None, price: int | None, surge: int | None) -> str | None:

@@ -54,6 +54,10 @@ class Desk:
     def _repeat(self, sheet: Fact) -> None:
         raise NotImplementedError
 
+    def tear_up(self, sheet: Fact, reason: str) -> None:
+        """Throw the wish of a change away."""
+        raise NotImplementedError
+
     def _cost_of_leaving(self, sheet: Fact, left: date) -> Fact:
         raise NotImplementedError
 
@@ -73,6 +77,7 @@ class Desk:
         elif clock < datetime.combine(sheet["check_in"], time()):
             self._refuse("before_arrival")
         else:
+            self.tear_up(sheet, "stay_began")
             sheet["desk"] = "CHECKED_IN"
             self._answer("booking.checked_in.v1")
 
@@ -112,6 +117,7 @@ class Desk:
         if clock < datetime.combine(sheet["check_in"], hotel_times(sheet, command)[1]):
             self._refuse("before_arrival")
             return
+        self.tear_up(sheet, "stay_began")
         sheet["desk"] = "NO_SHOW"
         sheet["freed"] = sorted((sheet["check_in"], clock.date(), sheet["check_out"]))[1]
         policy = self._cost_of_not_coming(sheet)

@@ -224,7 +224,7 @@ def _offered(
 ) -> Fact:
     prepaid = plan.get("terms", "prepaid") == "prepaid" and not getattr(command, "at_desk", False)
     amount = sum(nights) + now + (0 if prepaid else later)
-    shares = _shares(amount, nights)
+    shares = shares_of(amount, nights)
     policy = plan.get("policy")
     refundable = plan.get("refundable", True)
     if not prepaid:
@@ -256,7 +256,7 @@ def _heads_cost(terms: Fact, plan: Fact, lines: list[Fact]) -> bool:
     )
 
 
-def _shares(amount: int, nights: list[int]) -> list[int]:
+def shares_of(amount: int, nights: list[int]) -> list[int]:
     """Divide an amount: cents that are left go to the largest fractions."""
     weights = nights if sum(nights) else [1] * len(nights)
     exact = [Fraction(amount * weight, sum(weights)) for weight in weights]
@@ -312,10 +312,10 @@ def cost_of_cancelling(sheet: Fact, command: Any, now: datetime, zone_data: str)
 def cost_of_leaving(sheet: Fact, left: date) -> Fact:
     """Keep the nights that were used and a part of the others."""
     percent = 100 if sheet["sale"] is None else sheet["sale"]["early_departure_percent"]
+    costs = 0 if sheet["sale"] is None else sheet["sale"].get("change_costs_minor", 0)
+    shares = shares_of(sheet["cost"] - costs, sheet["shares"]) if costs else sheet["shares"]
     unused = sum(
-        share
-        for day, share in zip(days_of(sheet["check_in"], sheet["check_out"]), sheet["shares"], strict=True)
-        if day >= left
+        share for day, share in zip(days_of(sheet["check_in"], sheet["check_out"]), shares, strict=True) if day >= left
     )
     kept = cents(sheet["cost"] - unused + Fraction(unused * percent, 100))
     return {"kept_minor": kept, "percent": percent}

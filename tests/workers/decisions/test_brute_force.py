@@ -29,6 +29,7 @@ from topics.messages.commands import (
     CancelBooking,
     ChangeGuests,
     ChangeInventory,
+    ChangeStay,
     CheckIn,
     CheckOut,
     ClosePayment,
@@ -47,8 +48,10 @@ from topics.messages.commands import (
     RequestPayment,
     ReserveStay,
     SetSaleTerms,
+    WithdrawChange,
 )
 from topics.messages.events import (
+    ChangeRejected,
     CommandRefused,
     CommandRepeated,
     Event,
@@ -682,6 +685,114 @@ class Hotel(RuleBasedStateMachine):
             )
         )
 
+    @rule(
+        named=names,
+        stay=st.tuples(st.sampled_from(DAYS[1:-2]), st.sampled_from((2, 1, 3, 0)), st.sampled_from((1, 2, 0))),
+        party=st.sampled_from((None, None, Party(adults=1), Party(adults=3), Party(adults=2, child_ages=(3,)))),
+        by_hotel=st.booleans(),
+        number=st.sampled_from((0, 1, 2)),
+    )
+    def change_a_stay(
+        self, named: Named, stay: tuple[date, int, int], party: Party | None, by_hotel: bool, number: int
+    ) -> None:
+        about = self.about(named)
+        user_id = None if by_hotel else self.guest(about["booking_id"], stranger=named.stranger)
+        self.send(self.change(about, stay, user_id, number, party=party))
+
+    def change(
+        self, about: dict[str, Any], stay: tuple[date, int, int], user_id: int | None, number: int, **wish: Any
+    ) -> ChangeStay:
+        first, nights, rooms_count = stay
+        return ChangeStay(
+            **about,
+            change_id=UUID(int=500 + number),
+            user_id=user_id,
+            check_in=first,
+            check_out=first + timedelta(days=nights),
+            rooms_count=rooms_count,
+            hold_seconds=60,
+            **wish,
+        )
+
+    @rule(named=names, number=st.sampled_from((0, 1, 2)))
+    def withdraw_a_change(self, named: Named, number: int) -> None:
+        about = self.about(named)
+        user_id = self.guest(about["booking_id"], stranger=named.stranger)
+        self.send(WithdrawChange(**about, change_id=UUID(int=500 + number), user_id=user_id))
+
+    @rule(
+        first=st.sampled_from(DAYS[1:-3]),
+        room_id=rooms,
+        on_terms=st.booleans(),
+        wishes=st.lists(
+            st.tuples(
+                st.tuples(st.sampled_from((0, 0, 1, 2)), st.sampled_from((1, 3, 2)), st.sampled_from((1, 1, 2))),
+                st.sampled_from((True, True, False)),
+                st.sampled_from((0, 0, 0, 59_999, 60_000)),
+                st.booleans(),
+            ),
+            min_size=1,
+            max_size=4,
+        ),
+        order=st.permutations(
+            ("cancel", "goodwill", "goodwill of the second", "refund", "dispute", "fails", "comes again", "close")
+        ),
+    )
+    def a_guest_changes_a_paid_stay(
+        self, first: date, room_id: int, on_terms: bool, wishes: list[Any], order: Sequence[str]
+    ) -> None:
+        """A guest pays, changes the stay several times, pays the difference or not, and money moves in any order."""
+        booking_id = self.buy_by_a_policy(first, room_id, TIMES) if on_terms else self.come_so_far(first, room_id, 4)
+        about: dict[str, Any] = {"room_id": room_id, "booking_id": booking_id}
+        sheet = self.clerk.sheets[booking_id]
+        self.scenario.now = max(self.scenario.now, datetime.combine(first - ONE_DAY, time(), UTC))
+        for number, ((later, nights, rooms_count), by_guest, milliseconds, names_attempt) in enumerate(wishes):
+            stay = (first + later * ONE_DAY, nights, rooms_count)
+            user_id = sheet["user_id"] if by_guest else None
+            self.send(self.change(about, stay, user_id, 10 + number))
+            wish = sheet["wish"]
+            if wish is None:
+                continue
+            attempt = sheet["attempt"]
+            self.send(RecordSession(**about, attempt=attempt, session_id=f"cs_{attempt}"))
+            self.scenario.now += timedelta(milliseconds=milliseconds)
+            self.send(
+                ConfirmPayment(
+                    **about,
+                    session_id=f"cs_{attempt}",
+                    payment_intent=f"pi_1{number}",
+                    amount_minor=wish["more"],
+                    currency="EUR",
+                    attempt=attempt if names_attempt else None,
+                )
+            )
+        self.move_money_of(about, order)
+
+    def move_money_of(self, about: dict[str, Any], order: Sequence[str]) -> None:
+        sheet = self.clerk.sheets[about["booking_id"]]
+        intents = [*sheet["money"]]
+        if not intents:
+            return
+        oldest, newest = ({**about, "payment_intent": intents[number]} for number in (0, -1))
+        part, due = max(1, sheet["money"][intents[0]].amount // 2), max(1, sheet["money"][intents[-1]].due)
+        whole = sheet["money"][intents[-1]].amount
+        commands: dict[str, Command] = {
+            "cancel": CancelBooking(**about, user_id=sheet["user_id"]),
+            "goodwill": RecordRefund(**oldest, refund_id="re_5", amount_minor=part, by_hand=True),
+            "goodwill of the second": RecordRefund(
+                **newest, refund_id="re_6", amount_minor=whole, by_hand=True, cancel_if_full=True
+            ),
+            "refund": RecordRefund(**newest, refund_id="re_7", amount_minor=due),
+            "dispute": RecordDispute(
+                **oldest, dispute_id="dp_5", amount_minor=part, reason="fraudulent", result=DisputeResult.LOST
+            ),
+            "fails": FailRefund(**newest, refund_id="re_7", amount_minor=due, failure="unknown"),
+            "comes again": FailRefund(**oldest, refund_id="re_5", amount_minor=part, failure="unknown", by_hand=True),
+            "close": CloseRefund(**newest, reason=RefundClosing.NOT_POSSIBLE),
+        }
+        for name in order:
+            self.send(commands[name])
+
     def part(self, about: dict[str, Any], payment_intent: str, share: int) -> int:
         """Return all that is left of a payment (1), a half of it (2), nothing (0), or one more than was paid (-1)."""
         money = self.clerk.sheets.get(about["booking_id"], {"money": {}})["money"].get(payment_intent)
@@ -799,7 +910,7 @@ class Hotel(RuleBasedStateMachine):
         before, answer = Frozen(self.scenario), self.scenario.answer
         self.scenario.when(command)
         assert Frozen(self.scenario) == before, "the same command twice took effect twice"
-        allowed = CommandRepeated | CommandRefused | InventoryUnchanged | InventoryChanged
+        allowed = CommandRepeated | CommandRefused | InventoryUnchanged | InventoryChanged | ChangeRejected
         repeated = all(isinstance(event, allowed) for event in self.scenario.answer)
         unknown = answer == self.scenario.answer and all(isinstance(event, RefundRequested) for event in answer)
         assert repeated or unknown, "the same command twice had two effects"
@@ -808,7 +919,14 @@ class Hotel(RuleBasedStateMachine):
     def counters_are_the_sum_over_the_bookings(self) -> None:
         for room_id, nights in self.scenario.nights.items():
             for day, night in nights.items():
-                assert night.reserved_count == self.rooms_with(room_id, day, UNPAID)
+                held = sum(
+                    held.rooms_count
+                    for booking in self.scenario.bookings.values()
+                    if booking.room_id == room_id and booking.pending_change is not None
+                    for held in booking.pending_change.held
+                    if held.first_night <= day < held.end_night
+                )
+                assert night.reserved_count == self.rooms_with(room_id, day, UNPAID) + held
                 assert night.booked_count == self.rooms_with(room_id, day, ("CONFIRMED", "CHECKED_IN", "CHECKED_OUT"))
                 assert (night.reserved_count, night.booked_count) == self.clerk.taken(room_id, day)
                 assert night.blocked_count == self.clerk.blocked(room_id, day)
@@ -858,6 +976,10 @@ class Hotel(RuleBasedStateMachine):
             assert (booking.guest_list_id, booking.stay_times) == (sheet["list"], sheet["times"])
             assert [*booking.earlier_guest_list_ids] == sheet["crossed out"]
             assert booking.freed_from == sheet["freed"]
+            stay = (booking.check_in, booking.check_out, booking.rooms_count)
+            assert stay == (sheet["check_in"], sheet["check_out"], sheet["rooms_count"])
+            assert (booking.pending_change is None) == (sheet["wish"] is None)
+            assert [earlier.change_id for earlier in booking.earlier_stays] == sheet["changes"]
             assert (booking.payment_attempt, booking.session_id) == (sheet["attempt"], sheet["session"])
             assert booking.failure == sheet["trouble"]
             assert booking.hold_expires_at == (None if sheet["lapsed"] else sheet["until"])
@@ -875,8 +997,28 @@ class Hotel(RuleBasedStateMachine):
             }
             kept = [paid for paid in booking.payments if paid.state is PaymentState.KEPT]
             sold = booking.status in {"CONFIRMED", "CHECKED_IN", "CHECKED_OUT", "NO_SHOW"}
-            assert len(kept) <= (sold or booking.policy is not None)
-            assert all(paid.amount_minor == booking.amount_minor for paid in kept)
+            assert not kept or sold or booking.policy is not None
+            assert all(paid.amount_minor in sheet["bills"] for paid in kept)
+            assert len(kept) <= 1 + len(sheet["changes"])
+
+    @invariant()
+    def an_end_keeps_no_more_than_the_policy_and_exactly_that_where_enough_is_left(self) -> None:
+        for booking in self.scenario.bookings.values():
+            if booking.policy is None:
+                continue
+            kept_minor = sum(paid.retained_minor + paid.kept_minor for paid in booking.payments)
+            assert kept_minor <= booking.policy.kept_minor
+
+    @invariant()
+    def a_stay_costs_what_its_payments_keep_unless_money_left_otherwise(self) -> None:
+        for booking in self.scenario.bookings.values():
+            if booking.status != "CONFIRMED" or booking.terms == Terms.AT_HOTEL:
+                continue
+            kept_minor = sum(paid.kept_minor for paid in booking.paying_payments())
+            assert kept_minor <= booking.amount_minor
+            if not any(paid.disputes or any(made.by_hand for made in paid.refunds) for paid in booking.payments):
+                closed_minor = sum(paid.closed_minor for paid in booking.paying_payments())
+                assert kept_minor == booking.amount_minor or closed_minor
 
     @invariant()
     def the_sums_of_every_payment_are_in_the_clerks_envelopes(self) -> None:
@@ -890,10 +1032,12 @@ class Hotel(RuleBasedStateMachine):
                 assert min(sums) >= 0
                 assert sums == sheet["money"][paid.payment_intent].sums()
                 if paid.state is PaymentState.KEPT:
-                    assert paid.due_minor == paid.closed_minor == retained == 0
+                    # Money of a paid stay is due only if it became cheaper.
+                    assert retained == 0
+                    assert paid.due_minor == paid.closed_minor == 0 or sheet["changes"]
                 else:
                     assert paid.kept_minor == 0
-                assert (paid.due_minor > 0) == (paid.state is PaymentState.REFUND_REQUESTED)
+                    assert (paid.due_minor > 0) == (paid.state is PaymentState.REFUND_REQUESTED)
 
 
 def _builtins(part: msgspec.Struct | None) -> Any:
