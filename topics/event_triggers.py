@@ -198,7 +198,7 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=(SetCode, ClaimCode, ReturnCode),
     ),
     DocumentIssued: EventTrigger(
-        when="A stay is paid, changed, ended with costs, or refunded: the hotel owes the guest a document.",
+        when="A stay is paid, changed, ended with costs, or refunded by hand, and a document of it is due.",
         after=(IssueDocument,),
     ),
     DocumentNotIssued: EventTrigger(
