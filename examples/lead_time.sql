@@ -1,4 +1,4 @@
--- How long before arrival do guests book? By hotel: days from the reservation to the arrival.
+-- How long before arrival do guests book? By hotel: days from the reservation to the arrival that it was made for.
 select hotel_id, count(*) as bookings,
        median(days) as median_days,
        round(avg(days), 1) as mean_days,

@@ -14,18 +14,22 @@ with event as (
 ), there as (
     -- A room's events are all in one partition: the last event counts.
     select room_id, night, arg_max(total_count, sequence) as rooms from spread group by all
+), stay as (
+    -- As it was booked, or as its last change left it.
+    select booking_id, room_id, arg_max(check_in, sequence) as check_in, arg_max(check_out, sequence) as check_out,
+           arg_max(rooms_count, sequence) as rooms_count
+    from event where type in ('booking.reserved', 'booking.changed') group by booking_id, room_id
 ), kept as (
     -- Of a stay that ended early (cancelled after check-in, left, or nobody came) the nights before `freed_from` were sold;
     -- of one that was cancelled before, none was.
-    from event as reserved
+    from stay
     semi join (from event where type = 'booking.confirmed') as confirmed using (booking_id)
     left join (from event where type = 'booking.cancelled'
                or type in ('booking.checked_out', 'booking.no_show') and freed_from is not null) as ended using (booking_id)
-    select reserved.room_id, reserved.rooms_count,
-           unnest(range(reserved.check_in,
-                        case when ended.id is null then reserved.check_out else ended.freed_from end,
+    select stay.room_id, stay.rooms_count,
+           unnest(range(stay.check_in,
+                        case when ended.id is null then stay.check_out else ended.freed_from end,
                         interval 1 day))::date as night
-    where reserved.type = 'booking.reserved'
 ), sold as (
     select room_id, night, sum(rooms_count) as rooms from kept group by all
 )

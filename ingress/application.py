@@ -20,6 +20,7 @@ from ingress.admin.sale_terms.handlers import AdminSaleTerms
 from ingress.admin.sale_terms.sending import SaleTermsSender
 from ingress.admin.statements.handlers import Statements
 from ingress.bookings.at_hotel import StaysAtHotel
+from ingress.bookings.changes import StayChanges
 from ingress.bookings.handlers import Bookings
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.lists import BookingLists
@@ -202,7 +203,7 @@ def _bookings(
     commands: Commands,
     rollout: Rollout,
     quote_tokens: QuoteTokens,
-) -> tuple[NewBookings, Bookings]:
+) -> tuple[NewBookings, Bookings, StayChanges]:
     percent = settings.max_account_share_percent
     account_share_percent = percent if percent < _WHOLE_PERCENT else None
     rejections = Rejections(app[DATABASE], rooms, account_share_percent=account_share_percent)
@@ -233,7 +234,17 @@ def _bookings(
         rollout=rollout,
         rejections=rejections,
     )
-    return new, existing
+    changes = StayChanges(
+        database=app[DATABASE],
+        rooms=rooms,
+        booking_ids=app[BOOKING_IDS],
+        keys=keys,
+        commands=commands,
+        rejections=rejections,
+        hold_seconds=settings.hold_seconds,
+        account_share_percent=account_share_percent,
+    )
+    return new, existing, changes
 
 
 def _redis(settings: IngressSettings) -> "RedisLink | None":

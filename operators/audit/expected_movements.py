@@ -18,6 +18,10 @@ _KINDS: Final = {
     "booking.refund_closed.v1": "refund_closed",
     "booking.dispute_opened.v1": "dispute_opened",
 }
+#: The events with which a payment that pays its booking arrives.
+_PAYING: Final = frozenset({"booking.confirmed.v1", "booking.changed.v1"})
+#: The field with the amount, by the type of the event; others have `amount_minor`.
+_AMOUNTS: Final = {"booking.changed.v1": "extra_minor"}
 #: The versions of a request of a refund; it is the first event of a payment that pays no booking.
 _REQUESTS: Final = frozenset({"booking.refund_requested.v1", "booking.refund_requested.v2"})
 #: The events by which a stay may end early, and a part of its payment be kept.
@@ -44,13 +48,15 @@ class ExpectedMovements:
         payment = self._paying.get(event["booking_id"]) if kind in _ENDS else event.get("payment_intent")
         if payment is None:
             return
-        amount, change = event.get("amount_minor"), 0
-        pays = kind == "booking.confirmed.v1"
+        amount: Any = event.get(_AMOUNTS.get(kind, "amount_minor"))
+        change = 0
+        pays = kind in _PAYING
         if pays or (kind in _REQUESTS and payment not in self._currencies):
             self._currencies.setdefault(payment, event["currency"])
-            name, change = "payment", event["amount_minor"]
+            name, change = "payment", amount
             if pays:
-                self._paying[event["booking_id"]] = payment
+                # What a policy keeps is under the first of several payments.
+                self._paying.setdefault(event["booking_id"], payment)
         elif kind in _ENDS:
             name, amount = "kept_by_policy", (event.get("policy") or {}).get("kept_minor")
         elif kind in _OBJECTS or kind in _KINDS:

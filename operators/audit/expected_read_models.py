@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from itertools import repeat
-from math import floor
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from operators.audit.amounts import rounded
+from operators.audit.amounts import rounded, shares
 from operators.audit.expected_movements import ExpectedMovements
 from operators.audit.read_models import Reads, content
 
@@ -46,16 +45,23 @@ class _Stay(NamedTuple):
 class _Sale:
     """A stay that the report counts.
 
-    `left` has the amounts that left its payment again, by refund or dispute. `kept` and `freed_from` are set once the
+    `payments` has the amounts of the payments that pay it, and `left` those that left them again, by refund or
+    dispute. `kept` and `freed_from` are set once the
     stay has ended early: the hotel has so much of it at most, and the nights from then on are on sale again.
     """
 
     def __init__(self, stay: _Stay, payment: str | None) -> None:
         self.stay = stay
-        self.payment = payment
+        self.payments = {} if payment is None else {payment: stay.amount}
         self.left: dict[str, int] = {}
         self.kept: int | None = None
         self.freed_from: str | None = None
+
+    def change(self, event: _Event) -> None:
+        """Give it another stay."""
+        self.stay = _changed(self.stay, event)
+        if event.get("payment_intent"):
+            self.payments[event["payment_intent"]] = event["extra_minor"]
 
     def end(self, policy: _Event | None, freed_from: str | None, *, arrived: bool) -> None:
         """End the stay early; guests who pay at the hotel have paid for the nights that they stayed."""
@@ -73,14 +79,16 @@ class _Sale:
 
     def deducted(self) -> list[int] | None:
         """Return what does not count of each night's amount; None: all of it counts."""
-        sum_left, amounts = min(sum(self.left.values()), self.stay.amount), self.gross()
+        # What a cheaper stay is not worth any more goes back, and was never a part of its amount.
+        surplus = max(0, sum(self.payments.values()) - self.stay.amount) if self.payments else 0
+        sum_left, amounts = max(0, sum(self.left.values()) - surplus), self.gross()
         if self.kept is None:
-            return _shares(sum_left, amounts) if self.left else None
+            return shares(min(sum_left, self.stay.amount), amounts) if sum_left else None
         sold = [amount for day, amount in zip(self.stay.days, amounts, strict=True) if self.is_sold(day)]
         counted = max(0, min(self.kept, self.stay.amount - sum_left))
         earned = min(counted, sum(sold))
-        shares = _shares(earned, sold) + _shares(counted - earned, amounts[len(sold) :])
-        return [amount - share for amount, share in zip(amounts, shares, strict=True)]
+        parts = shares(earned, sold) + shares(counted - earned, amounts[len(sold) :])
+        return [amount - part for amount, part in zip(amounts, parts, strict=True)]
 
     def is_sold(self, day: str) -> bool:
         """Return whether a night of the stay stayed sold."""
@@ -89,16 +97,6 @@ class _Sale:
     def net(self) -> list[int]:
         """Return what counts of each night."""
         return [amount - left for amount, left in zip(self.gross(), self.deducted() or repeat(0), strict=False)]
-
-
-def _shares(total: int, weights: list[int]) -> list[int]:
-    """Divide an amount by weights, in whole minor units."""
-    exact = [Fraction(total * weight, sum(weights) or 1) for weight in weights]
-    whole = [floor(share) for share in exact]
-    for _ in range(total - sum(whole)):
-        furthest = max(range(len(exact)), key=lambda number: (exact[number] - whole[number], -number))
-        whole[furthest] += 1
-    return whole
 
 
 class ExpectedReadModels:
@@ -123,6 +121,9 @@ class ExpectedReadModels:
             "booking.confirmed.v1": lambda event: self._take(event, 1) if event.get("late") else (),
             "booking.checked_out.v1": self._free,
             "booking.no_show.v1": self._free,
+            "booking.change_held.v1": lambda event: self._hold(event, 1),
+            "booking.change_ended.v1": lambda event: self._hold(event, -1),
+            "booking.changed.v1": self._change_stay,
             "inventory.blocked.v1": lambda event: self._block(event, 1),
             "inventory.block_released.v1": lambda event: self._block(event, -1),
         }
@@ -172,7 +173,7 @@ class ExpectedReadModels:
             self._stays[event["booking_id"]] = _stay(event)
         if record.kind in {"booking.reserved.v1", "booking.rejected.v1"}:
             self._movements.note_hotel(event)
-        if "booking_timeline" in applied_by and "booking_id" in event:
+        if "booking_timeline" in applied_by and record.kind.startswith("booking."):
             self._append(record, event)
         if "room_nights" in applied_by and record.kind in self._appliers:
             days = sorted(self._appliers[record.kind](event))
@@ -230,6 +231,20 @@ class ExpectedReadModels:
     def _free(self, event: _Event) -> Iterable[str]:
         return self._take(event, -1, since=event["freed_from"]) if event.get("freed_from") else ()
 
+    def _hold(self, event: _Event, sign: int) -> Iterable[str]:
+        days = []
+        for held in event["held"]:
+            for day in _days(held["first_night"], held["end_night"]):
+                self._nights[event["room_id"], day]["taken_count"] += sign * held["rooms_count"]
+                days.append(day)
+        return days
+
+    def _change_stay(self, event: _Event) -> Iterable[str]:
+        """Give the rooms of the stay before back, and those that the change held, and take those of the stay after."""
+        given_back = [*self._hold(event, -1), *self._take(event, -1)]
+        self._stays[event["booking_id"]] = _changed(self._stays[event["booking_id"]], event)
+        return [*given_back, *self._take(event, 1)]
+
     def _block(self, event: _Event, sign: int) -> Iterable[str]:
         days = _days(event["first_night"], event["end_night"])
         for day in days:
@@ -261,7 +276,9 @@ class ExpectedReadModels:
                 sale.end(event.get("policy"), event.get("freed_from"), arrived=arrived)
             if kind == "booking.cancelled.v1" and not sale.kept:
                 self._sold.pop(booking_id)
-        if sale is None or sale.payment is None or sale.payment != event.get("payment_intent"):
+        if sale is not None and kind == "booking.changed.v1":
+            sale.change(event)
+        if sale is None or event.get("payment_intent") not in sale.payments:
             return
         if kind == "booking.refunded.v1":
             sale.left[event["refund_id"]] = event["amount_minor"]
@@ -306,6 +323,16 @@ def _stay(event: _Event) -> _Stay:
         event["currency"],
         event.get("night_amounts_minor") or None,
         event.get("terms", "prepaid") == "prepaid",
+    )
+
+
+def _changed(stay: _Stay, event: _Event) -> _Stay:
+    """Return a stay after a change of it."""
+    return stay._replace(
+        days=tuple(_days(event["check_in"], event["check_out"])),
+        rooms=event["rooms_count"],
+        amount=event["amount_minor"],
+        by_night=event["night_amounts_minor"] or None,
     )
 
 

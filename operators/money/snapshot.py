@@ -13,6 +13,7 @@ from topics.envelope import decode_value
 from topics.messages.events import (
     BookingCancelled,
     BookingEvent,
+    ChangeRejected,
     CommandRefused,
     CommandRepeated,
     DisputeOpened,
@@ -24,7 +25,7 @@ from topics.messages.events import (
 from topics.messages.values import RefundReason
 from workers.decisions.state import Payment, with_sums
 
-_UNCOUNTED: Final = frozenset({CommandRefused.message_type, CommandRepeated.message_type})
+_UNCOUNTED: Final = frozenset({CommandRefused.message_type, CommandRepeated.message_type, ChangeRejected.message_type})
 
 
 class MovementRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +52,7 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BookingRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The ledger's row. `version` counts the booking's events, but for refused and repeated commands."""
+    """The ledger's row. `version` counts the booking's events, but for answers that change nothing."""
 
     status: str
     currency: str

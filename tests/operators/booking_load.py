@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from msgspec.structs import replace
 
 from operators.rebuild import PROJECTIONS
 from storage.settings import DatabaseSettings
@@ -21,6 +22,7 @@ from topics.messages.commands import (
     AddGuests,
     CancelBooking,
     ChangeInventory,
+    ChangeStay,
     Command,
     ConfirmPayment,
     FailRefund,
@@ -30,6 +32,7 @@ from topics.messages.commands import (
     RecordSession,
     RequestPayment,
     ReserveStay,
+    WithdrawChange,
 )
 from topics.messages.values import DisputeResult, Terms
 from workers import projections
@@ -97,6 +100,8 @@ class BookingLoad:
         self._booked.append((room, booking))
         if number % 4 == 0:
             commands += _paid(number, commands[0])
+        if number % 3 == 0:
+            commands += _changed(number, commands[0])
         if number % 5 == 0:
             room, booking = self._booked.pop(number % len(self._booked))
             commands.append(CancelBooking(room_id=room, booking_id=booking, user_id=7))
@@ -184,6 +189,42 @@ def _paid(number: int, stay: Command) -> Sequence[Command]:
         dispute: dict[str, Any] = {**about, "dispute_id": f"dp_{number}", "amount_minor": amount_minor // 2}
         commands += [RecordDispute(**dispute, reason="fraudulent", result=each) for each in (None, outcome)]
     return commands
+
+
+def _changed(number: int, stay: Command) -> Sequence[Command]:
+    """Return a change of a stay: to other days, by a night less, or by a night more, which some guests pay."""
+    assert isinstance(stay, ReserveStay)
+    booking: dict[str, Any] = {"room_id": stay.room_id, "booking_id": stay.booking_id}
+    change = ChangeStay(
+        **booking,
+        change_id=UUID(int=number),
+        user_id=7,
+        check_in=stay.check_in,
+        check_out=stay.check_out + timedelta(days=1),
+        rooms_count=stay.rooms_count,
+    )
+    kind = number // 3 % 5
+    if kind == 0:
+        moved = timedelta(days=4)
+        return [replace(change, check_in=stay.check_in + moved, check_out=stay.check_out + moved)]
+    if kind == 1:
+        # A stay of one night has none to give up.
+        return [replace(change, check_out=max(stay.check_in + timedelta(days=1), stay.check_out - timedelta(days=1)))]
+    if kind == 2:
+        return [change, WithdrawChange(**booking, change_id=change.change_id, user_id=7)]
+    if kind == 3 or stay.terms is Terms.AT_HOTEL:
+        # A dearer stay that is paid at the hotel changes at once; of a prepaid one the difference is not paid.
+        return [change]
+    session: dict[str, Any] = {**booking, "attempt": 2, "session_id": f"cs_more_{number}"}
+    amount_minor = (PRICE_MINOR + stay.room_id) * stay.rooms_count
+    payment: dict[str, Any] = {"payment_intent": f"pi_more_{number}", "amount_minor": amount_minor}
+    refund: dict[str, Any] = {"refund_id": f"re_more_{number}", "amount_minor": 900, "by_hand": True}
+    return [
+        change,
+        RecordSession(**session),
+        ConfirmPayment(**session, **payment, currency="EUR"),
+        RecordRefund(**booking, **{**payment, **refund}),
+    ]
 
 
 @asynccontextmanager

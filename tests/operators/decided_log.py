@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from storage.settings import DatabaseSettings
+from tests.operators.changed_stays import changes
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS
 from topics.envelope import Envelope, Outgoing, encode_headers, encode_value
@@ -28,13 +29,16 @@ from topics.messages.commands import (
     ChangeInventory,
     CheckIn,
     CheckOut,
+    ClaimCode,
     ClosePayment,
     CloseRefund,
+    CodeCommand,
     Command,
     ConfirmPayment,
     DeclinePayment,
     ExpireHold,
     FailRefund,
+    IssueDocument,
     MarkNoShow,
     OpenInventory,
     RecordDispute,
@@ -43,9 +47,10 @@ from topics.messages.commands import (
     ReleaseBlock,
     RequestPayment,
     ReserveStay,
+    ReturnCode,
     SetSaleTerms,
 )
-from topics.messages.events import Event, InventoryOpened
+from topics.messages.events import CodeEvent, DocumentIssued, Event, HotelEvent, InventoryOpened
 from topics.messages.sale import CancellationPolicy, Kept, PolicyStep, RatePlan, SaleTerms
 from topics.messages.values import (
     BlockReason,
@@ -57,12 +62,15 @@ from topics.messages.values import (
     Terms,
 )
 from topics.zones import ZONE_DATA_VERSION
+from workers.coordination import codes, documents
 from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve
+from workers.reservations.write_batch import WriteBatch
 
 FIRST = date(2027, 2, 27)
 LAST = FIRST + timedelta(days=6)
 T0 = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
 HOLD_SECONDS = 86_400
+PARTITIONS = 4
 PRICE = 10_000
 
 PAID, AT_HOTEL, REJECTED, EXPIRED, LATE, REFUNDED, CANCELLED, HELD, CLOSED, FREE = (
@@ -90,13 +98,17 @@ class LoggedEvent:
 
 @dataclass
 class DecidedLog:
-    """Rooms 1, 2 and 3 of a hotel, each in a partition of its own, with their events so far."""
+    """Rooms 1 to 4 of a hotel, each in a partition of its own, with their events so far.
+
+    The hotel's promo codes and documents are in the partition of room 4. `rows` has those that the ledger should have.
+    """
 
     events: list[LoggedEvent] = field(default_factory=list)
     nights: dict[tuple[int, date], Night] = field(default_factory=dict)
     bookings: dict[UUID, Booking] = field(default_factory=dict)
     blocks: dict[tuple[int, UUID], Block] = field(default_factory=dict)
     terms: dict[int, SaleTerms] = field(default_factory=dict)
+    rows: WriteBatch = field(default_factory=lambda: WriteBatch({}))
     _now: datetime = T0
     _commands: int = 0
 
@@ -104,9 +116,17 @@ class DecidedLog:
         """Let time pass, and the command be decided; `clock` is the hotel's."""
         self._now += timedelta(seconds=seconds)
         self._commands += 1
+        if isinstance(command, CodeCommand | IssueDocument):
+            self._decide_with_rows(command)
+            return self
         booking_id = command.booking_id if isinstance(command, BookingCommand) else None
+        booking = None if booking_id is None else self.bookings.get(booking_id)
+        if clock is not None and booking is not None and booking.sale is not None:
+            # Changes leave fewer steps of a policy.
+            clock = msgspec.structs.replace(clock, step_ends=clock.step_ends[-len(booking.sale.steps) :])
         block_id = command.block_id if isinstance(command, BlockNights | ReleaseBlock) else None
         state = msgspec.structs.replace(self._state(command.key, booking_id, block_id), clock=clock)
+        decided: list[LoggedEvent] = []
         for index, event in enumerate(decide(state, command, self._now)):
             changed = evolve(self._state(command.key, booking_id, block_id), event)
             if changed.block is not None:
@@ -116,12 +136,49 @@ class DecidedLog:
             self.nights |= {(command.key, day): night for day, night in changed.nights.items()}
             if booking_id is not None and changed.booking is not None:
                 self.bookings[booking_id] = changed.booking
-            self.append(event, id=f"command-{self._commands}:{index}")
+            decided.append(self.append(event, id=f"command-{self._commands}:{index}"))
+        self._follow(decided)
         return self
+
+    def _decide_with_rows(self, command: CodeCommand | IssueDocument) -> None:
+        """Decide a command about a promo code or a document."""
+        if isinstance(command, IssueDocument):
+            series = (command.hotel_id, command.kind)
+            state = self.rows.document_state(series, command.document_id, command.corrects_id, command.booking_id)
+        else:
+            reserve = command.reserve if isinstance(command, ClaimCode) else None
+            booking_id = UUID(int=0) if reserve is None else reserve.booking_id
+            booking_id = command.booking_id if isinstance(command, ReturnCode) else booking_id
+            state = self.rows.code_state((command.code_id, booking_id), None if reserve is None else reserve.user_id)
+        decided = []
+        for index, event in enumerate(decide(state, command, self._now)):
+            state = self.rows.apply(state, event, self._now)
+            decided.append(self.append(event, id=f"command-{self._commands}:{index}"))
+        self._follow(decided)
+
+    def _follow(self, decided: Sequence["LoggedEvent"]) -> None:
+        """Send the commands that follow from events to other keys, as coordination does."""
+        for logged in decided:
+            booking_id = getattr(logged.event, "booking_id", None)
+            booking = None if booking_id is None else self.bookings.get(booking_id)
+            envelope = Envelope(
+                id=logged.id, type=logged.event.message_type, source="", subject=logged.event.subject, time=logged.time
+            )
+            followed = (
+                *codes.commands_for(logged.event, envelope, booking),
+                *documents.commands_for(logged.event, envelope, booking),
+            )
+            for _, command in followed:
+                self.after(command, seconds=0)
+
+    def issue_again(self) -> None:
+        """Ask for the first document a second time."""
+        fields = msgspec.structs.asdict(self.find(DocumentIssued).event)
+        self.after(IssueDocument(**{name: value for name, value in fields.items() if name != "number"}))
 
     def append(self, event: Event, *, id: str = "forged:0", at: datetime | None = None) -> LoggedEvent:
         """Put an event at the end of the log without asking whether it may happen."""
-        partition = event.key
+        partition = 0 if isinstance(event, CodeEvent | HotelEvent) else event.key % PARTITIONS
         logged = LoggedEvent(
             partition=partition, sequence=self.last(partition) + 1, time=at or self._now, event=event, id=id
         )
@@ -187,6 +244,9 @@ def decided_log() -> DecidedLog:
     leave_early(history, LEFT_EARLY)
     for command in at_the_desk(FIRST):
         history.after(command, clock=desk_clock(command, FIRST))
+    for changing, clock in changes(FIRST, PRICE, HOLD_SECONDS):
+        history.after(changing, clock=clock, seconds=HOLD_SECONDS if isinstance(changing, ExpireHold) else 1)
+    history.issue_again()
     history.after(stay(HELD, room_id=2, rooms_count=2))
     history.after(CancelBooking(room_id=2, booking_id=HELD, user_id=8))
     return history
@@ -389,6 +449,7 @@ async def write_ledger(kafka: KafkaSettings, database: DatabaseSettings, history
         for room_id, terms in history.terms.items():
             row = {"room_id": room_id, "version": terms.version, "terms": Jsonb(msgspec.to_builtins(terms))}
             await _insert(connection, "room_sale_terms", row)
+        await history.rows.write(connection)
         for booking in history.bookings.values():
             fields = msgspec.structs.asdict(booking)
             guests = fields.pop("guest_ids")
@@ -406,11 +467,12 @@ def _in_columns(booking: Booking) -> dict[str, Any]:
     """Return the values that need another form in the table."""
     return {
         "payments": Jsonb(msgspec.to_builtins(booking.payments)),
+        "earlier_stays": Jsonb(msgspec.to_builtins(booking.earlier_stays)) if booking.earlier_stays else None,
         "earlier_guest_list_ids": Jsonb(msgspec.to_builtins(booking.earlier_guest_list_ids)),
         "night_amounts_minor": list(booking.night_amounts_minor) or None,
         **{
             name: None if (value := getattr(booking, name)) is None else Jsonb(msgspec.to_builtins(value))
-            for name in ("stay_times", "sale", "policy")
+            for name in ("stay_times", "sale", "policy", "pending_change")
         },
     }
 
@@ -435,7 +497,10 @@ async def write_cursors(kafka: KafkaSettings, database: DatabaseSettings, histor
 async def empty_ledger(database: DatabaseSettings) -> None:
     """Forget everything that was written."""
     async with await AsyncConnection.connect(database.conninfo()) as connection:
-        tables = ("inventory", "room_block", "room_sale_terms", "booking", "booking_guest", "guest_list", "log_cursor")
+        tables = (
+            "inventory", "room_block", "room_sale_terms", "booking", "booking_guest", "guest_list", "log_cursor",
+            "promo_code", "promo_code_use", "hotel_document",
+        )  # fmt: skip
         for table in tables:
             await connection.execute(f"delete from {table}".encode())
 

@@ -27,6 +27,8 @@ from topics.kafka.settings import KafkaSettings
 NIGHTS = "no oversold night"
 COUNTS = "counts match bookings"
 HOLDS = "holds end on time"
+CODES = "codes within limits"
+DOCUMENTS = "documents add up"
 LEDGER = "log matches ledger"
 GUESTS = "guest lists are stored"
 READS = "read models match events"
@@ -160,6 +162,8 @@ async def test_an_audit_that_fails_names_each_problem_on_a_line(
         NIGHTS: "ok",
         COUNTS: "failed",
         HOLDS: "ok",
+        CODES: "ok",
+        DOCUMENTS: "ok",
         LEDGER: "failed",
         GUESTS: "ok",
         READS: "ok",

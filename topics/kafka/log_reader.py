@@ -17,11 +17,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from topics.backoff import Backoff
-from topics.envelope import Envelope, Undecodable, decode_envelope, format_time
+from topics.envelope import Envelope, Undecodable, decode_envelope, format_time, header
 from topics.kafka import admin
 from topics.kafka.records import time_of
 from topics.kafka.settings import KafkaSettings
 from topics.kafka.starting import start_client, stop_consumer
+from topics.messages.commands import COMMANDS, RoomCommand
+from topics.messages.events import EVENTS, RoomEvent
 
 Record: TypeAlias = ConsumerRecord
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -311,9 +313,19 @@ class RecordFilter:
         """Return whether the record matches. Foreign bytes are about a booking if they contain its id."""
         return (
             (self.booking is None or self.booking.encode() in (record.value or b""))
-            and (self.room is None or record.key == b"%d" % self.room)
+            and (self.room is None or (record.key == b"%d" % self.room and not _has_other_key(record)))
             and (self.type is None or fnmatchcase(cloud_event(record)["type"], self.type))
         )
+
+
+#: The types of messages whose key is the id of a promo code or of a hotel.
+_OTHER_KEYS: Final = frozenset(
+    kind.message_type for kind in (*COMMANDS, *EVENTS) if not issubclass(kind, RoomCommand | RoomEvent)
+)
+
+
+def _has_other_key(record: Record) -> bool:
+    return (header(record.headers, "ce_type") or b"").decode(errors="replace") in _OTHER_KEYS
 
 
 async def read(

@@ -53,7 +53,7 @@ class Booking:
     """One booking; `payments` is each payment that arrived, by payment intent, by its events.
 
     `cancels_if_full`: its hotel cancels a booking whose whole payment was refunded by hand. `policy_minor` is the
-    amount that is kept by the policy that ended the booking.
+    amount that is kept by the policy that ended the booking. `awaits_change`: a dearer change of the stay is not paid.
     """
 
     id: UUID
@@ -67,11 +67,17 @@ class Booking:
     created_at: datetime
     cancels_if_full: bool = True
     policy_minor: int | None = None
+    awaits_change: bool = False
     payments: Mapping[str, Payment]
     sessions: dict[int, SessionRow] = field(default_factory=dict)
     refunds: dict[str, RefundRow] = field(default_factory=dict)
     refund_rows: dict[str, ObjectRow] = field(default_factory=dict)
     dispute_rows: dict[str, ObjectRow] = field(default_factory=dict)
+
+    @property
+    def awaits_payment(self) -> bool:
+        """Whether the guest may pay the session of the newest attempt: for the stay, or for a dearer change of it."""
+        return self.status == "PAYMENTS_PENDING" or self.awaits_change
 
     @property
     def is_paid_for(self) -> bool:
@@ -83,12 +89,13 @@ class Booking:
         """Return the part of a payment that Stripe must have in the end.
 
         Of a payment that pays the booking, or of which the policy keeps all that is left: all that was neither refunded
-        by hand nor lost in a dispute. Of any other: the rest of a refund that an operator closed, and what the policy
-        keeps.
+        nor lost in a dispute, and that is not due because the stay became cheaper. Of any other: the rest of a refund
+        that an operator closed, and what the policy keeps.
         """
         left = payment.left_minor
         if payment.state is PaymentState.KEPT:
-            return left if self.is_paid_for else min(left, self.policy_minor or 0)
+            kept = left - payment.due_minor
+            return kept if self.is_paid_for else min(kept, (self.policy_minor or 0) + payment.closed_minor)
         return min(left - payment.due_minor, payment.closed_minor + payment.policy_minor)
 
 
@@ -101,6 +108,7 @@ order by b.created_at, b.id
 _BOOKINGS: Final = """
 select b.id, b.room_id, b.status, b.terms, b.amount_minor, b.currency, b.payment_attempt as attempt, b.session_id,
        b.created_at, b.payments, (b.policy->>'kept_minor')::int8 as policy_minor,
+       b.pending_change is not null as awaits_change,
        coalesce(h.on_full_refund, 'cancel') = 'cancel' as cancels_if_full
 from booking b left join hotel h on h.id = b.hotel_id
 where b.id = any(%(ids)s)

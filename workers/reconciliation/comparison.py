@@ -92,7 +92,7 @@ def _wanted(booking: Booking, session: Session, *, is_unknown: bool) -> SessionC
     row = booking.sessions.get(session.attempt)
     status, is_due = session.status, is_unknown
     if session.status == "open":
-        awaited = booking.status == "PAYMENTS_PENDING" and booking.attempt == session.attempt
+        awaited = booking.awaits_payment and booking.attempt == session.attempt
         # A session for which no booking waits must not be paid any more.
         status, is_due = ("open", booking.session_id != session.id) if awaited else ("closing", True)
     return SessionCorrection(session=session, was=row, status=status, is_due=is_due)

@@ -31,7 +31,7 @@ from workers.reconciliation.stripe_client import Dispute, Refund, Session, Strip
 from workers.stripe.marks import Marks
 from workers.stripe.settings import MAX_STRIPE_CLOCK_SKEW, StripeSettings
 
-#: A booking's sessions are all made within its hold.
+#: A booking's sessions are all made within its hold, but for those of changes.
 _MAX_HOLD: Final = timedelta(days=1)
 MAX_TOGETHER: Final = 1_000
 """So many bookings are compared, and so many of Stripe's objects are put into tables, at a time."""
@@ -187,7 +187,8 @@ class _Reading:
     def _sessions(self) -> AsyncIterator[Session]:
         if self._named is not None:
             made_at = self._named.created_at
-            return self._client.sessions(made_at - MAX_STRIPE_CLOCK_SKEW, made_at + _MAX_HOLD)
+            is_first = self._named.attempt <= 1
+            return self._client.sessions(made_at - MAX_STRIPE_CLOCK_SKEW, made_at + _MAX_HOLD if is_first else None)
         return self._client.sessions(self._since)
 
     async def _refunds(self) -> AsyncIterator[Refund]:

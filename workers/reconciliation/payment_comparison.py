@@ -102,10 +102,14 @@ class PaymentComparison:
         recorded += [RefundMade(refund.id, refund.amount_minor, self._by_hand(refund)) for refund in self._unknown]
         after = msgspec.structs.replace(payment, refunds=tuple(recorded), disputes=tuple(disputes.values()))
         if payment.state is PaymentState.KEPT:
-            return after
+            # A refund by hand that failed is not due again: its money pays the booking.
+            counted = sum(made.amount_minor for made in payment.refunds if self._has_failed_of_ours(made))
         due = payment.due_minor + counted - sum(refund.amount_minor for refund in self._unknown)
         kept = payment.closed_minor + payment.policy_minor
         return msgspec.structs.replace(after, due_minor=max(0, min(due, after.left_minor - kept)))
+
+    def _has_failed_of_ours(self, made: RefundMade) -> bool:
+        return not made.by_hand and any(refund.id == made.refund_id for refund in self._failed)
 
     def _by_hand(self, refund: Refund) -> bool:
         """Return whether a person made the refund at Stripe: neither its mark nor a row of ours is about it."""
@@ -221,7 +225,7 @@ class PaymentComparison:
     def _stale_refund(self) -> Iterator[RefundCorrection]:
         """Yield the right row of a refund of which all has gone, or is on its way."""
         due, pending = self._after.due_minor, self._stripe.pending_minor
-        if self._payment.state is PaymentState.KEPT or self._is_due or due > pending:
+        if not self._was_asked_for() or self._is_due or due > pending:
             return
         if due:
             right: tuple[str, ...] = ("pending", "creating")
@@ -238,10 +242,17 @@ class PaymentComparison:
             refund_id = ours[0] if ours else (None if row is None else row.refund_id)
             yield self._refund_row(right[0], refund_id=refund_id, is_due=False)
 
+    def _was_asked_for(self) -> bool:
+        """Return whether this product asked for a refund: of a payment that pays a stay, if the stay became cheaper."""
+        payment = self._payment
+        if payment.state is not PaymentState.KEPT or payment.due_minor or payment.closed_minor:
+            return True
+        return any(not made.by_hand for made in payment.refunds)
+
     def _idle_refund(self) -> Iterator[Difference]:
         """Yield the difference of money that is due to the guest while nothing sends it."""
         due = self._after.due_minor - self._stripe.pending_minor
-        if self._payment.state is PaymentState.KEPT or self._is_due or due <= 0:
+        if self._is_due or due <= 0:
             return
         yield Difference(
             booking_id=self._booking.id,

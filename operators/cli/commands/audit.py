@@ -29,8 +29,12 @@ def audit_command(
     Reads all of booking.events and one snapshot of the ledger; changes nothing, and may run while the system works.
 
     - **no oversold night** each night after every event: 0 <= booked + reserved + blocked <= total + allowance.
-    - **counts match bookings** inventory counts equal the sum over bookings by status, and over blocks.
+    - **counts match bookings** inventory counts equal the sum over bookings by status, rooms that changes hold
+      included, and over blocks.
     - **holds end on time** no hold ends early, and nothing happens to a booking after its hold's deadline.
+    - **codes within limits** each use of a promo code was within its limits when it was granted.
+    - **documents add up** the numbers of a hotel's documents have no gap, and those of a booking add up to the money
+      that is kept of it.
     - **log matches ledger** no gap in a partition's events, legal transitions only, sales and
       the costs of their ends by the terms on the log, and the log equals the ledger.
     - **guest lists are stored** each list of guests that a booking names is there; an erasure would blank it.

@@ -26,7 +26,7 @@ from topics.envelope import Outgoing, command_record
 from topics.kafka import admin, log_reader
 from topics.kafka.producer import open_producer
 from topics.kafka.settings import KafkaSettings
-from topics.messages.commands import AddGuests, Command, ExpireHold, ReserveStay
+from topics.messages.commands import AddGuests, ClaimCode, Command, ExpireHold, ReserveStay, ReturnCode
 
 BOOKING = UUID("01931f3e-9c4a-8d27-b6e1-5f0c2a7d9e48")
 ANOTHER = UUID("01931f40-77aa-8b15-8d6e-3c5a7e9f1b2d")
@@ -147,7 +147,9 @@ def test_records_come_as_cloud_events_with_their_place(tool: Tool, kafka_setting
 
 
 def test_filters_can_be_combined(tool: Tool, timed: KafkaSettings) -> None:
-    write(timed, commands(timed, *STORY))
+    # A promo code and a hotel may have the number of a room.
+    others: Sequence[Command] = (ReturnCode(code_id=413, booking_id=ANOTHER), ClaimCode(code_id=99, reserve=reserve()))
+    write(timed, commands(timed, *STORY, *others))
 
     def types(*filters: str) -> list[tuple[str, str]]:
         found = lines(tool("tail", "booking.commands", "--json", *filters))
@@ -157,6 +159,8 @@ def test_filters_can_be_combined(tool: Tool, timed: KafkaSettings) -> None:
     assert types("--type", "booking.re*") == [("booking.reserve.v1", "412"), ("booking.reserve.v1", "413")]
     assert types("--type", "booking.re*", "--room", "413") == [("booking.reserve.v1", "413")]
     assert types("--room", "99") == []
+    assert types("--type", "code.*") == [("code.return.v1", "413"), ("code.claim.v1", "99")]
+    assert types("--booking", str(BOOKING), "--type", "code.*") == [("code.claim.v1", "99")]
 
 
 def test_only_the_last_records_unless_asked_for_more(tool: Tool, timed: KafkaSettings) -> None:

@@ -30,17 +30,25 @@ from tests.support.waiting import wait_until
 from tests.workers.decisions.words_at_hotel import SALE
 from topics.envelope import Outgoing
 from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import ReserveStay
 from topics.messages.events import (
     EVENTS,
+    CodeChanged,
+    CodeClaimed,
+    DocumentIssued,
+    Event,
     GuestsAdded,
     GuestsCheckedOut,
     InventoryChanged,
     NightRange,
     RefusedNight,
+    RoomsHeld,
     SaleTermsChanged,
+    StayBefore,
+    StayChanged,
 )
-from topics.messages.sale import NO_SALE_TERMS, AppliedPolicy, CancellationStep
-from topics.messages.values import NightRefusal
+from topics.messages.sale import NO_SALE_TERMS, AppliedPolicy, CancellationStep, CodeTerms, Discount
+from topics.messages.values import DocumentKind, DocumentReason, NightRefusal
 
 STORY = (
     (1, at(0), None),
@@ -291,6 +299,49 @@ class TestResuming:
         assert names(folder) == []
 
 
+def new_events() -> Iterable[Event]:
+    """Return a change of a stay, terms and a use of a promo code, and an invoice."""
+    dates: dict[str, Any] = {"check_in": date(2026, 12, 24), "check_out": date(2026, 12, 26)}
+    return (
+        StayChanged(
+            room_id=1,
+            booking_id=UUID(int=1),
+            change_id=UUID(int=2),
+            check_in=date(2026, 12, 27),
+            check_out=date(2026, 12, 28),
+            rooms_count=2,
+            amount_minor=30_000,
+            currency="EUR",
+            night_amounts_minor=(30_000,),
+            before=StayBefore(**dates, rooms_count=1, amount_minor=20_000, sale=SALE),
+            held=(RoomsHeld(first_night=date(2026, 12, 27), end_night=date(2026, 12, 28), rooms_count=2),),
+            extra_minor=10_000,
+        ),
+        CodeChanged(
+            code_id=5,
+            hotel_id=10,
+            terms=CodeTerms(version=1, code="SPRING", percent_milli=10_000, valid_until=at(9), room_ids=(1, 2)),
+        ),
+        CodeClaimed(
+            code_id=5,
+            booking_id=UUID(int=3),
+            discount=Discount(code_id=5, code="SPRING", percent_milli=10_000),
+            reserve=ReserveStay(room_id=1, booking_id=UUID(int=3), hotel_id=10, **dates),
+        ),
+        DocumentIssued(
+            hotel_id=10,
+            document_id=UUID(int=4),
+            kind=DocumentKind.INVOICE,
+            number=7,
+            reason=DocumentReason.STAY,
+            booking_id=UUID(int=1),
+            lines=SALE.lines,
+            amount_minor=20_000,
+            currency="EUR",
+        ),
+    )
+
+
 class TestColumns:
     """The files' contents."""
 
@@ -373,6 +424,30 @@ class TestColumns:
         ]
         _, texts = asked(f"select sale::json ->> '$.steps[0].until' from '{folder}/*.csv' order by sequence limit 1")
         assert texts == [("2026-12-22T15:00:00.000000",)]
+
+    def test_changes_of_stays_promo_codes_and_documents_have_columns(
+        self, timed: KafkaSettings, export: Export, folder: Path
+    ) -> None:
+        put(timed, [record(timed, n, at(0), event) for n, event in enumerate(new_events(), start=1)])
+
+        assert export("--until", "2026-03-03").exit_code == 0
+
+        columns = (
+            "room_id, change_id, before.check_in, before.sale.plan_id, held[1].rooms_count, extra_minor,"
+            " code_terms.valid_until, code_terms.room_ids, discount.code,"
+            " booking_id, kind, number, lines[1].amount_minor"
+        )
+        _, found = asked(f"select {columns} from '{folder}/*.parquet' order by sequence")
+        first, change, third = (str(UUID(int=number)) for number in (1, 2, 3))
+        nothing = (None,) * 3
+        assert found == [
+            (1, change, date(2026, 12, 24), SALE.plan_id, 2, 10_000, *nothing, first, *nothing),
+            (*nothing, *nothing, at(9), [1, 2], None, None, *nothing),
+            (*nothing, *nothing, None, None, "SPRING", third, *nothing),
+            (*nothing, *nothing, *nothing, first, "invoice", 7, SALE.lines[0].amount_minor),
+        ]
+        # The booking's own events have the request.
+        assert "reserve" not in {column.name for column in COLUMNS}
 
     def test_all_three_formats_have_the_same_values(self, timed: KafkaSettings, export: Export, folder: Path) -> None:
         put_story(timed)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,20 @@ from sandbox.replay import _record
 from sandbox.trace import TraceStep, read_trace
 from storage.settings import DatabaseSettings
 from tests.operators.export.conftest import Export
-from tests.operators.export.questions import PAGE, QUESTIONS, REVENUE, Question, as_text, asked, check_against
+from tests.operators.export.questions import (
+    OCCUPANCY,
+    PAGE,
+    QUESTIONS,
+    REVENUE,
+    Question,
+    as_text,
+    asked,
+    check_against,
+)
 from tests.operators.export.records import at, record, reserved, write
 from tests.sandbox.test_replay import first_rows
+from tests.storage.projections.log import apply, in_one_batch, night, opened, rows, stay_changed
+from tests.storage.projections.log import reserved as booked
 from tests.support.log import open_log, open_processor, process_all
 from tests.system.trace.replayed import ReplayedTrace
 from topics.catalogue import BOOKING_COMMANDS
@@ -29,13 +40,19 @@ from topics.messages.commands import CancelBooking, ChangeInventory, OpenInvento
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
+    BookingEvent,
     BookingRefunded,
+    BookingReserved,
     DisputeClosed,
     DisputeOpened,
     Event,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
     RefundFailed,
+    StayChanged,
 )
-from topics.messages.values import CancelReason, DisputeResult
+from topics.messages.sale import AppliedPolicy
+from topics.messages.values import CancelReason, DisputeResult, Terms
 from workers.reservations.handler import build
 
 # Nights opened, stays refused, reserved and confirmed at once, cancelled, and cancellations refused.
@@ -103,7 +120,7 @@ def test_a_month_earns_the_amounts_of_its_nights_net_of_what_left_again(
     put(timed, sold(1, 110_000, (10_000, 90_000, 10_000)))
     assert export("--until", "2026-03-03", "--out", str(folder.parent / "first" / "export")).exit_code == 0
     monkeypatch.chdir(folder.parent / "first")
-    assert asked(REVENUE.sql)[1] == [("2026-12", "EUR", 2, 100_000), ("2027-01", "EUR", 1, 10_000)]
+    assert asked(REVENUE.sql)[1] == [("2026-12", "EUR", 2, 100_000, 0), ("2027-01", "EUR", 1, 10_000, 0)]
 
     about: dict[str, Any] = {"room_id": 1, "booking_id": UUID(int=1), "payment_intent": "pi_1"}
     refund = BookingRefunded(**about, refund_id="re_1", amount_minor=5_500, by_hand=True)
@@ -130,9 +147,99 @@ def test_a_month_earns_the_amounts_of_its_nights_net_of_what_left_again(
 
     # The stay from before amounts by night has even shares.
     assert asked(REVENUE.sql)[1] == [
-        ("2026-12", "EUR", 4, 90_000 + 3_334 + 3_334),
-        ("2027-01", "EUR", 2, 9_000 + 3_333),
+        ("2026-12", "EUR", 4, 90_000 + 3_334 + 3_334, 0),
+        ("2027-01", "EUR", 2, 9_000 + 3_333, 0),
     ]
+
+
+def test_a_month_earns_as_the_report_counts_it(
+    timed: KafkaSettings, database: DatabaseSettings, export: Export, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changed stays, several payments, fees, and stays that are paid at the hotel count as in the read model."""
+    events = [event for number, ends in enumerate(ENDS, start=1) for event in changed_and_ended(number, *ends)]
+    put(timed, [opened(1, -60, 60, 9_000), *events])
+    asyncio.run(apply(database, in_one_batch([opened(1, -60, 60, 9_000), *events])))
+    assert export("--until", "2026-03-03").exit_code == 0
+    monkeypatch.chdir(folder.parent)
+
+    # A worker rounds each night of a stay, and the query their sum.
+    report = asyncio.run(
+        rows(
+            database,
+            """select to_char(date, 'YYYY-MM'), currency, sum(revenue_minor)::int, sum(fees_minor)::int
+               from daily_report group by 1, 2 order by 1""",
+        )
+    )
+    answer = [(month, currency, revenue, fees) for month, currency, _, revenue, fees in asked(REVENUE.sql)[1]]
+    assert len(report) > 1
+    assert [row[:2] for row in answer] == [row[:2] for row in report]
+    for row, counted in zip(answer, report, strict=True):
+        assert row[2:] == pytest.approx(counted[2:], abs=1)
+    assert sum(fees for *_, fees in report) > 0
+    occupied: dict[date, int] = dict(asked(f"select night::date, sold from ({OCCUPANCY.sql}) where sold > 0")[1])
+    taken = dict(asyncio.run(rows(database, "select date, taken_count from room_night where taken_count > 0")))
+    assert occupied == taken
+
+
+#: Stays that are changed or not, and what happens to them then; every payment of theirs is named after them.
+ENDS: Sequence[tuple[Terms, Sequence[int], Sequence[str]]] = [
+    (Terms.PREPAID, (), ()),
+    (Terms.PREPAID, (50_000,), ()),
+    (Terms.PREPAID, (50_000,), ("refund",)),
+    (Terms.PREPAID, (10_000,), ("refund of the change", "refund")),
+    (Terms.PREPAID, (10_000, 44_000), ("refund of the change", "lost")),
+    (Terms.PREPAID, (), ("cancelled",)),
+    (Terms.PREPAID, (50_000,), ("cancelled",)),
+    (Terms.PREPAID, (50_000,), ("cancelled for nothing",)),
+    (Terms.PREPAID, (50_000,), ("departed", "refund")),
+    (Terms.PREPAID, (10_000,), ("no show", "refund of the change")),
+    (Terms.AT_HOTEL, (50_000,), ()),
+    (Terms.AT_HOTEL, (50_000,), ("departed",)),
+    (Terms.AT_HOTEL, (), ("cancelled",)),
+    (Terms.AT_HOTEL, (50_000,), ("no show",)),
+]
+
+
+def changed_and_ended(
+    number: int, terms: Terms, amounts_minor: Sequence[int], ends: Sequence[str]
+) -> Iterator[BookingEvent]:
+    """Yield the events of a stay of 30,000 in three nights, whose changes begin a night later each."""
+    prices: dict[str, Any] = {"amount_minor": 30_000, "night_amounts_minor": (10_000, 15_000, 5_000)}
+    stay = replace(booked(number, 1, 1, 4), terms=terms, **prices)
+    about: dict[str, Any] = {"room_id": 1, "booking_id": stay.booking_id}
+    prepaid = terms is Terms.PREPAID
+    intent = f"pi_{number}" if prepaid else None
+    yield stay
+    yield BookingConfirmed(**about, amount_minor=30_000, currency="EUR", session_id="cs", payment_intent=intent)
+    present: BookingReserved | StayChanged = stay
+    for count, amount_minor in enumerate(amounts_minor, start=1):
+        extra_minor = max(0, amount_minor - present.amount_minor) if prepaid else 0
+        price: dict[str, Any] = {
+            "amount_minor": amount_minor,
+            "night_amounts_minor": (amount_minor - 4_000, 1_000, 3_000),
+        }
+        if extra_minor:
+            price |= {"extra_minor": extra_minor, "session_id": "cs", "payment_intent": f"pi_{number}_{count}"}
+        present = stay_changed(present, 100 * number + count, 1 + count, 4 + count, **price)
+        yield present
+    freed = night(3)
+    policy = AppliedPolicy(kept_minor=7_000)
+    for end in ends:
+        match end:
+            case "refund" | "refund of the change":
+                amount_minor = 20_000 if end == "refund of the change" else 2_000
+                yield BookingRefunded(**about, payment_intent=f"pi_{number}", refund_id=end, amount_minor=amount_minor)
+            case "lost":
+                dispute: dict[str, Any] = {"dispute_id": "dp", "currency": "EUR", "result": DisputeResult.LOST}
+                yield DisputeClosed(**about, payment_intent=f"pi_{number}_2", amount_minor=9_000, **dispute)
+            case "cancelled":
+                yield BookingCancelled(**about, reason=CancelReason.BY_GUEST, policy=policy)
+            case "cancelled for nothing":
+                yield BookingCancelled(**about, reason=CancelReason.BY_GUEST, policy=AppliedPolicy(kept_minor=0))
+            case "departed":
+                yield GuestsCheckedOut(**about, freed_from=freed, policy=policy)
+            case "no show":
+                yield GuestsDidNotArrive(**about, freed_from=freed, policy=policy)
 
 
 def sold(number: int, amount_minor: int, night_amounts_minor: tuple[int, ...]) -> list[Event]:

@@ -52,6 +52,11 @@ async def test_a_rebuild_gives_the_same_rows_while_guests_continue_to_book(load:
     rows = await load.read_models()
     assert all(rows.values())
     assert await load.rows("select count(*) > 1 from reported_stay where deductions is not null") == [(True,)]
+    assert await load.rows("select count(*) > 1 from reported_stay where payments is not null") == [(True,)]
+    kinds = await load.rows(
+        "select distinct type from booking_timeline where type like 'booking.change%' order by type"
+    )
+    assert kinds == [(f"booking.{kind}.v1",) for kind in ("change_ended", "change_held", "changed")]
     for name in PROJECTIONS:
         assert (await rebuilt(load, name)).different == 0
     assert await load.read_models() == rows

@@ -1,9 +1,14 @@
 """The ids that the log names, of which a restored database must not give any away again."""
 
+from uuid import UUID
+
 import pytest
 
 from operators.restore.backup_check import NamedIds
 from storage.operator_log import id_of_actor
+from tests.operators.changed_stays import AT_DESK, CODE, DISCOUNTED
+from tests.operators.decided_log import decided_log
+from topics.messages.events import BookingReserved, CodeClaimed
 
 
 @pytest.mark.parametrize(
@@ -27,3 +32,12 @@ def test_the_highest_action_that_an_event_names_is_kept() -> None:
         named.add_actor(actor)
 
     assert named.last_action == 17
+
+
+def test_the_lists_of_guests_without_an_account_and_promo_codes_are_named() -> None:
+    named, history = NamedIds(), decided_log()
+    for kind, booking in ((BookingReserved, AT_DESK), (CodeClaimed, DISCOUNTED)):
+        named.add(history.find(kind, booking).event)
+
+    assert named.ids["promo_code_name"] == {CODE}
+    assert named.bookings_of_lists == {UUID(int=1_000 * AT_DESK.int + 1): AT_DESK}

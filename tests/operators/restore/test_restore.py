@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,9 @@ from operators.restore import NotRestored, Restored, restore
 from operators.restore.target import FROM_THE_LOG
 from storage.models import Table
 from storage.settings import DatabaseSettings
+from tests.operators.changed_stays import CANCELLED_CHANGE, CHANGED, CODE, CODE_BACK, DISCOUNTED, WAITING, changes
+from tests.operators.changed_stays import intent as intent_of
+from tests.operators.changed_stays import session as session_of
 from tests.operators.decided_log import (
     AT_HOTEL,
     CANCELLED,
@@ -49,6 +52,7 @@ from topics.kafka.log_reader import LogReader
 from topics.messages.commands import (
     CancelBooking,
     ChangeInventory,
+    ClaimCode,
     ClosePayment,
     Command,
     ExpireHold,
@@ -58,7 +62,7 @@ from topics.messages.commands import (
 )
 from topics.messages.events import RefundRequested
 from topics.messages.values import Terms
-from workers import payments, projections
+from workers import coordination, payments, projections
 from workers.payments.settings import PaymentSettings
 from workers.reservations import handler
 from workers.runtime.batch_processor import BatchProcessor
@@ -92,7 +96,7 @@ COLUMNS = {
 }
 CURSORS = (
     "select consumer, topic, partition, applied, published, sequence, last_time, last_hash from log_cursor"
-    " where topic not like '%stripe%' order by consumer, topic, partition"
+    " where topic not like '%stripe%' and consumer <> 'coordination' order by consumer, topic, partition"
 )
 
 
@@ -177,7 +181,7 @@ async def holds(log: Log, database: DatabaseSettings) -> None:
     async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
         await connection.execute(
             "insert into guest_list (id, booking_id, user_id, guests)"
-            " select guest_list_id, id, user_id, '[]' from booking where guest_list_id is not null"
+            " select guest_list_id, id, coalesce(user_id, 9), '[]' from booking where guest_list_id is not null"
         )
     report = await audit(log.settings, database)
     assert report.ok, list(report.problems())
@@ -235,6 +239,59 @@ async def test_stays_that_ended_at_the_hotel_blocks_and_terms_come_back(
         (WALKED, 2 * PRICE, "creating", "booking_cancelled"),
     ]
     await holds(log, new_database)
+
+
+async def coordinate(log: Log, database: DatabaseSettings) -> None:
+    """Let the commands be decided, and those that follow from them to other keys."""
+    decides, follows = (build(log.settings, database) for build in (handler.build, coordination.build))
+    for role in (decides, follows, decides, follows, decides):
+        async with open_processor(role, log, database) as processor:
+            await process_all(processor, role, log)
+
+
+async def test_changed_stays_codes_and_documents_come_back(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    for command, _ in changes(datetime.now(UTC).date() + timedelta(days=2), PRICE, 86_400):
+        await log.send(command)
+        if isinstance(command, ClaimCode):
+            await coordinate(log, database)
+    await coordinate(log, database)
+    await work(log, database)
+    before = await tables(database)
+    documents = "select count(*), sum(amount_minor), sum(credited_minor) from hotel_document"
+    documented = await rows(database, documents)
+
+    outcome = await restored(log, new_database)
+
+    after = await tables(new_database)
+    for table in TABLES:
+        assert after[table] == before[table], table
+    assert (outcome.bookings, outcome.undecided, outcome.unpublished, outcome.notes) == (9, 0, 0, ())
+    changed = "select id, amount_minor, jsonb_array_length(earlier_stays), pending_change ->> 'extra_minor'"
+    assert await rows(new_database, f"{changed} from booking where earlier_stays <> 'null' or hold_expires_at > now()")
+    uses = "select code_id, booking_id, returned from promo_code_use order by booking_id"
+    assert await rows(new_database, uses) == [(CODE, DISCOUNTED, False), (CODE, CODE_BACK, True)]
+    sessions = "select booking_id, attempt, status, session_id from checkout_session where attempt = 2 order by 1"
+    assert (CHANGED, 2, "complete", session_of(CHANGED, 2)) in await rows(new_database, sessions)
+    assert (WAITING, 2, "creating", session_of(WAITING, 2)) in await rows(new_database, sessions)
+    targets = "select booking_id, payment_intent, amount_minor, status from refund order by 1, 2"
+    assert (await rows(new_database, targets))[:4] == [
+        (CHANGED, intent_of(CHANGED), 3_333, "succeeded"),
+        (CHANGED, intent_of(CHANGED, 2), PRICE, "succeeded"),
+        (CANCELLED_CHANGE, intent_of(CANCELLED_CHANGE), PRICE, "creating"),
+        (CANCELLED_CHANGE, intent_of(CANCELLED_CHANGE, 2), PRICE, "creating"),
+    ]
+    await holds(log, new_database)
+
+    # Coordination reads all of this log again, and all that follows from it is there already.
+    events = len(await log.events())
+    await coordinate(log, new_database)
+    assert await rows(new_database, documents) == documented
+    assert len(await log.events()) > events
+    await work(log, new_database)
+    report = await audit(log.settings, new_database)
+    assert report.ok, list(report.problems())
 
 
 async def test_pending_stripe_calls_come_back(

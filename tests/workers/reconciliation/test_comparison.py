@@ -333,3 +333,84 @@ def test_a_payment_that_stripe_does_not_have_is_a_wrong_sum() -> None:
 )
 def test_a_payment_gives_the_amount_that_stripe_must_have_of_it_in_the_end(payment: Payment, due: int) -> None:
     assert booking(payment).due_of(payment) == due
+
+
+# Changes of stays.
+
+
+CHEAPER = msgspec.structs.replace(KEPT, due_minor=5_000)
+CHEAPER_ROW = replace(DUE_ROW, amount_minor=5_000)
+
+
+def test_what_a_stay_became_cheaper_by_is_on_its_way_or_sent() -> None:
+    sent = refund("re_1", 5_000)
+    known = msgspec.structs.replace(KEPT, refunds=(RefundMade("re_1", 5_000),))
+    done = replace(CHEAPER_ROW, status="succeeded", refund_id="re_1", is_due=False)
+
+    assert kinds(booking(CHEAPER, row=CHEAPER_ROW), at_stripe()) == []
+    assert kinds(booking(known, row=done, refund_rows=object_rows(sent)), at_stripe(sent)) == []
+    pending = replace(sent, status="pending")
+    on_its_way = replace(CHEAPER_ROW, status="pending", refund_id="re_1", is_due=False)
+    assert kinds(booking(CHEAPER, row=on_its_way, refund_rows=object_rows(pending)), at_stripe(pending)) == []
+
+
+def test_what_a_stay_became_cheaper_by_and_nothing_sends_is_due_again() -> None:
+    idle = replace(CHEAPER_ROW, status="closed", is_due=False)
+
+    (found,) = differences(booking(CHEAPER, row=idle), at_stripe())
+
+    (row,) = found.rows
+    assert isinstance(row, RefundCorrection)
+    assert (found.kind, row.status, row.amount_minor, row.is_due) == (Kind.IDLE_REFUND, "creating", 5_000, True)
+
+
+def test_a_refund_of_a_cheaper_stay_that_failed_is_due_again_and_one_without_event_gets_it() -> None:
+    known = msgspec.structs.replace(KEPT, refunds=(RefundMade("re_1", 5_000),))
+    done = replace(CHEAPER_ROW, status="succeeded", refund_id="re_1", is_due=False)
+    failed = refund("re_1", 5_000, "failed")
+    assert kinds(booking(known, row=done, refund_rows=object_rows(refund("re_1", 5_000))), at_stripe(failed)) == [
+        Kind.FAILED_REFUND,
+        Kind.IDLE_REFUND,
+    ]
+
+    waiting = replace(CHEAPER_ROW, status="pending", refund_id="re_1", is_due=False)
+    (found, stale) = differences(booking(CHEAPER, row=waiting), at_stripe(refund("re_1", 5_000)))
+    ((_, command),) = found.commands
+    assert isinstance(command, RecordRefund)
+    assert (found.kind, command.by_hand, command.amount_minor) == (Kind.UNKNOWN_REFUND, False, 5_000)
+    assert stale.kind is Kind.STALE_REFUND
+
+
+def test_a_second_payment_that_pays_a_dearer_stay_is_expected_at_stripe() -> None:
+    extra = Payment("pi_2", "cs_2", 7_000, PaymentState.KEPT)
+    paid = replace(booking(KEPT), amount_minor=27_000, attempt=2, session_id="cs_2")
+    stripe, second = at_stripe(), replace(SESSION_ROW, session_id="cs_2", payment_intent="pi_2")
+    stripe.sessions.append(replace(stripe.sessions[0], id="cs_2", attempt=2, amount_minor=7_000, payment="pi_2"))
+    ours = replace(paid, payments={PI: KEPT, "pi_2": extra}, sessions={1: SESSION_ROW, 2: second})
+
+    assert kinds(ours, stripe) == []
+    assert kinds(ours, at_stripe()) == [Kind.WRONG_SUM]
+    # The oldest payment is kept as a whole by the policy, and nothing of the other one.
+    back = msgspec.structs.replace(extra, state=PaymentState.REFUND_REQUESTED, due_minor=7_000)
+    row = replace(DUE_ROW, amount_minor=7_000)
+    ended = replace(ours, status="CANCELLED", policy_minor=AMOUNT, payments={PI: KEPT, "pi_2": back})
+    assert kinds(replace(ended, refunds={"pi_2": row}), stripe) == []
+
+
+def test_the_session_of_a_change_is_open_while_the_change_waits_for_its_payment() -> None:
+    stripe = at_stripe()
+    url, row = "https://checkout", replace(SESSION_ROW, status="open", session_id="cs_2", payment_intent=None)
+    stripe.sessions.append(
+        replace(stripe.sessions[0], id="cs_2", attempt=2, status="open", paid=False, payment="", url=url)
+    )
+    waiting = replace(
+        booking(KEPT, awaits_change=True),
+        attempt=2,
+        session_id="cs_2",
+        sessions={1: SESSION_ROW, 2: replace(row, url=url)},
+    )
+
+    assert kinds(waiting, stripe) == []
+    (found,) = differences(replace(waiting, awaits_change=False), stripe)
+    (closing,) = found.rows
+    assert (found.kind, getattr(closing, "status", None)) == (Kind.STALE_SESSION, "closing")
