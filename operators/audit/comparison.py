@@ -6,6 +6,7 @@ from typing import Any
 from operators.audit.expected_bookings import LIVE
 from operators.audit.expected_ledger import ExpectedLedger
 from operators.audit.expected_rows import Booking, Payment, has_ended, kept_by
+from operators.audit.expected_trips import worth
 from operators.audit.ledger import UNKNOWN_REFUND, Ledger, LedgerBooking, LedgerPayment, LedgerTerms
 from operators.audit.report import Check, Report
 
@@ -102,14 +103,15 @@ def _differences(log: Any, ledger: Any) -> str:
 
 def unfinished(booking: Booking) -> str | None:
     """Return, in words, why a booking is incomplete; None: it is not."""
-    if booking.status in LIVE and booking.hold_until is None:
+    if booking.status in LIVE | {"RESERVING"} and booking.hold_until is None and booking.trip_id is None:
         return f"{booking.status} without a deadline"
     paying = sum(paid.kept for paid in booking.payments.values() if paid.state == "kept")
     retained = sum(paid.retained for paid in booking.payments.values() if paid.state != "kept")
     if has_ended(booking) and paying + retained > kept_by(booking):
         return f"{booking.status}, and its money is kept"
-    if not has_ended(booking) and paying > booking.amount:
-        return f"{booking.status}, and {paying} is kept of its price {booking.amount}"
+    price = worth(booking) if booking.legs and booking.status == "CONFIRMED" else booking.amount
+    if not has_ended(booking) and paying > price:
+        return f"{booking.status}, and {paying} is kept of its price {price}"
     for intent, paid in booking.payments.items():
         # Between two events it may be more: a refund is recorded before the failure of the one that it replaces.
         if paid.refunded > paid.amount:

@@ -76,11 +76,12 @@ class ExpectedCodes:
 
     def _faults(self, code: Code, event: Event) -> Iterator[str]:
         """Yield, in words, what a use that was granted has otherwise than the code's terms."""
-        terms, reserve, discount = code.terms, event["reserve"], event["discount"]
+        terms, reserve, discount = code.terms, event.get("reserve") or event["trip"], event["discount"]
+        legs = reserve.get("legs") or [reserve]
         if (reserve["booking_id"], reserve.get("user_id")) != (event["booking_id"], event.get("user_id")):
             yield f"asks for booking {reserve['booking_id']} of account {reserve.get('user_id')}"
         # A quote keeps its price when the code gets other terms.
-        right = self._discounts[event["code_id"]][0 if reserve.get("quoted") else -1 :]
+        right = self._discounts[event["code_id"]][0 if any(leg.get("quoted") for leg in legs) else -1 :]
         if discount not in right:
             yield f"its discount is {discount}, by the code's terms {right[-1]}"
         if reserve["hotel_id"] != code.hotel_id:
@@ -94,7 +95,7 @@ class ExpectedCodes:
         if reserve["check_in"] < first or reserve["check_out"] > end:
             yield f"the code is for nights from {first or 'ever'} until {terms.get('end_night') or 'ever'}"
         rooms = terms.get("room_ids")
-        if rooms and reserve["room_id"] not in rooms:
+        if rooms and not {leg["room_id"] for leg in legs} <= set(rooms):
             yield f"the code is for rooms {rooms}"
 
     def _on_returned(self, event: Event) -> None:
@@ -111,9 +112,12 @@ class ExpectedCodes:
     def faults_of_bookings(self, bookings: Mapping[str, Booking]) -> Iterator[str]:
         """Yield, in words, each booking whose discount is that of no use, or whose use does not fit its status."""
         for id_, booking in bookings.items():
-            yield from (f"booking {id_}: {fault}" for fault in self._of_booking(id_, booking))
+            owner = None if booking.trip_id is None else bookings.get(booking.trip_id)
+            faults = self._of_booking(booking.trip_id or id_, booking, owner or booking)
+            yield from (f"booking {id_}: {fault}" for fault in faults)
 
-    def _of_booking(self, id_: str, booking: Booking) -> Iterable[str]:
+    def _of_booking(self, id_: str, booking: Booking, owner: Booking) -> Iterable[str]:
+        """Yield the faults of a booking's discount; `id_` and `owner` are of the trip, if it is a leg."""
         discount = None if booking.sale is None else booking.sale.get("discount")
         if discount is None:
             return
@@ -124,7 +128,7 @@ class ExpectedCodes:
         elif self._granted[discount["code_id"], id_] != discount:
             granted = self._granted[discount["code_id"], id_]
             yield f"its discount is {discount}, and {granted} was granted"
-        elif use[1] and not _may_give_back(booking):
+        elif use[1] and not _may_give_back(owner):
             yield f"{booking.status}, and its use of code {discount['code_id']} was given back"
 
 
@@ -133,8 +137,10 @@ def _may_give_back(booking: Booking) -> bool:
 
     That of an expired booking is given back, also if it is paid late.
     """
-    return booking.was_expired or (
-        booking.status == "CANCELLED" and (booking.terms == "at_hotel" or booking.policy is None)
+    return (
+        booking.was_expired
+        or booking.status == "REJECTED"
+        or (booking.status == "CANCELLED" and (booking.terms == "at_hotel" or booking.policy is None))
     )
 
 

@@ -16,6 +16,7 @@ from operators.audit.expected_sales import (
     faults_of_cancellation,
     kept_of_early_departure,
 )
+from operators.audit.expected_trips import ExpectedTrips
 from operators.audit.report import Check, Report
 
 #: A booking remembers no more of its replaced guest lists.
@@ -36,6 +37,7 @@ class ExpectedLedger:
         self._known = KnownBookings(self._wrong)
         self._payments = ExpectedPayments(self._known)
         self._changes = ExpectedChanges(self._known, self.rooms, self._payments)
+        self._trips = ExpectedTrips(self._known)
         self._report = report
         self._partitions_of: dict[tuple[str, int], set[int]] = {}
         self._where: tuple[int, int, str] = (0, 0, "")
@@ -45,6 +47,7 @@ class ExpectedLedger:
             **self.documents.appliers,
             **self._payments.appliers,
             **self._changes.appliers,
+            **self._trips.appliers,
             "booking.reserved.v1": self._on_reserved,
             "booking.rejected.v1": self._on_rejected,
             "booking.guests_added.v1": self._on_guests_added,
@@ -191,13 +194,18 @@ class ExpectedLedger:
         booking.hold_until = None
         if event.get("payment_intent"):
             self._payments.add(event, booking, event["amount_minor"])
+        if event.get("payment_intent") or booking.trip_id is not None:
             booking.charged_at = self._known.now_ms
 
     def _on_cancelled(self, event: Event) -> None:
-        booking = self._ending(event, LIVE | {"CONFIRMED", "CHECKED_IN"})
+        booking = self._ending(event, LIVE | {"RESERVING", "CONFIRMED", "CHECKED_IN"})
         if booking is None:
             return
-        self._check_cancellation(event, booking)
+        self._trips.check_release(event, booking)
+        if booking.legs and booking.status == "CONFIRMED":
+            self._trips.check_end(event, booking)
+        else:
+            self._check_cancellation(event, booking)
         booking.policy = event.get("policy")
         if booking.status in LIVE:
             self.rooms.take(booking, reserved=-1)
@@ -283,7 +291,7 @@ class ExpectedLedger:
             self._known.fault(event, f"{booking.status} with {booking.policy}, by its policy {percent} percent")
 
     def _on_expired(self, event: Event) -> None:
-        booking = self._known.changing(event, LIVE, by_time=True)
+        booking = self._known.changing(event, LIVE | {"RESERVING"}, by_time=True)
         if booking is not None:
             self._known.not_early(event, booking)
             self.rooms.take(booking, reserved=-1)
@@ -313,6 +321,11 @@ class ExpectedLedger:
 def _may_be_confirmed(event: Event, booking: Booking) -> bool:
     """Return whether this status may become CONFIRMED with this payment, or without."""
     paid = bool(event.get("payment_intent"))
+    if booking.trip_id is not None:
+        # The trip of a leg has the payment.
+        return booking.status in LIVE and not paid and not event.get("late")
+    if booking.legs and event.get("late"):
+        return False
     match booking.status:
         case "RESERVED":
             return booking.terms == "at_hotel" and not paid and not event.get("late")

@@ -5,6 +5,7 @@ from typing import Any
 
 from operators.audit.expected_bookings import LIVE, KnownBookings
 from operators.audit.expected_rows import Booking, Event, Payment, has_ended, kept_by
+from operators.audit.expected_trips import worth
 
 
 class ExpectedPayments:
@@ -53,7 +54,8 @@ class ExpectedPayments:
             # The session has ended with its payment, so that the guest may open another one.
             known.session_id = None
         paid = known.payments.get(event["payment_intent"])
-        if event["reason"] == "stay_changed" and paid is not None and paid.state == "kept":
+        is_part = event["reason"] == "stay_changed" or (known.legs and known.status == "CONFIRMED")
+        if is_part and paid is not None and paid.state == "kept":
             self._send_part_back(event, known, paid)
             return
         if paid is None:
@@ -73,7 +75,8 @@ class ExpectedPayments:
     def _send_part_back(self, event: Event, booking: Booking, paid: Payment) -> None:
         """Let a part of a payment go back that the stay, which became cheaper, is not worth any more."""
         amount = event["amount_minor"]
-        excess = sum(each.kept for each in booking.payments.values() if each.state == "kept") - booking.amount
+        price = worth(booking) if booking.legs else booking.amount
+        excess = sum(each.kept for each in booking.payments.values() if each.state == "kept") - price
         if not 0 < amount <= min(paid.kept, max(booking.back, excess)) or event.get("retained_minor"):
             self._known.fault(
                 event,

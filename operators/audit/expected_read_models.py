@@ -110,6 +110,7 @@ class ExpectedReadModels:
         self._nights: dict[tuple[int, str], dict[str, Any]] = {}
         self._stays: dict[str, _Stay] = {}
         self._sold: dict[str, _Sale] = {}
+        self._trips: set[str] = set()
         self._movements = ExpectedMovements()
         self._appliers: dict[str, Callable[[_Event], Iterable[str]]] = {
             "inventory.opened.v1": self._open,
@@ -171,16 +172,20 @@ class ExpectedReadModels:
         event = _parse(record.value)
         if record.kind == "booking.reserved.v1":
             self._stays[event["booking_id"]] = _stay(event)
-        if record.kind in {"booking.reserved.v1", "booking.rejected.v1"}:
+        if record.kind in {"booking.trip_opened.v1", "booking.trip_rejected.v1"}:
+            self._trips.add(event["booking_id"])
+        if "hotel_id" in event and "booking_id" in event and record.kind.startswith("booking."):
             self._movements.note_hotel(event)
         if "booking_timeline" in applied_by and record.kind.startswith("booking."):
             self._append(record, event)
-        if "room_nights" in applied_by and record.kind in self._appliers:
+        # A trip has neither nights nor revenue of its own: its legs have them.
+        is_trip = event.get("booking_id") in self._trips
+        if "room_nights" in applied_by and record.kind in self._appliers and not is_trip:
             days = sorted(self._appliers[record.kind](event))
             if days:
                 change = f"partition {record.partition}, position {record.sequence}"
                 self._changes[change] = (event["room_id"], days[0], _after(days[-1]))
-        if "daily_report" in applied_by:
+        if "daily_report" in applied_by and not is_trip:
             self._sell(record.kind, event)
         if "money_movements" in applied_by:
             self._movements.apply(record.kind, record.sequence, _milliseconds(record), event)

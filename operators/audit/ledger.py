@@ -134,6 +134,9 @@ class LedgerBooking(NamedTuple):
     pending_change: LedgerChange | None
     earlier_stays: tuple[tuple[str, dict[str, Any]], ...]
     accepted_terms: str | None
+    legs: tuple[dict[str, Any], ...]
+    trip_id: str | None
+    trip_room_id: int | None
     payments: dict[str, LedgerPayment]
     guest_ids: tuple[int, ...]
 
@@ -183,7 +186,7 @@ select id::text, room_id, hotel_id, user_id, check_in::text, check_out::text, ro
        amount_minor, currency, rejection, round(extract(epoch from hold_expires_at) * 1000)::bigint,
        payment_attempt, session_id, cancel_reason, guest_list_id::text, earlier_guest_list_ids,
        night_amounts_minor, stay_times, freed_from::text, sale, policy, pending_change, earlier_stays,
-       accepted_terms, payments,
+       accepted_terms, legs, trip_id::text, trip_room_id, payments,
        (select coalesce(array_agg(guest_id order by guest_id), '{}') from booking_guest where booking_id = id)
 from booking
 """
@@ -262,19 +265,20 @@ order by room_id, date
 _OVERDUE = """
 select id::text as id, room_id, status, extract(epoch from now() - hold_expires_at)::bigint as overdue_seconds
 from booking
-where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED')
+where status in ('RESERVING', 'RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED')
   and hold_expires_at < now() - interval '10 seconds'
 order by hold_expires_at
 """
 
 
-# An erasure of a guest would blank the list and keep its row.
+# An erasure of a guest would blank the list and keep its row. Legs have the list of their trip.
 _GUEST_LISTS = """
 select booking.id::text as id, room_id, guest_list_id::text as list, guest_list.booking_id::text as other,
-       guest_list.id is null as missing, guest_list.booking_id <> booking.id as of_another
+       guest_list.id is null as missing,
+       guest_list.booking_id not in (booking.id, coalesce(booking.trip_id, booking.id)) as of_another
 from booking left join guest_list on guest_list.id = booking.guest_list_id
 where guest_list_id is not null
-  and (guest_list.id is null or guest_list.booking_id <> booking.id
+  and (guest_list.id is null or guest_list.booking_id not in (booking.id, coalesce(booking.trip_id, booking.id))
        or guest_list.guests is null and guest_list.erased_at is null)
 order by booking.id
 """
@@ -328,8 +332,8 @@ async def _bookings(connection: psycopg.AsyncConnection[Any]) -> dict[str, Ledge
 
 
 def _booking(*columns: Any) -> LedgerBooking:
-    *others, earlier_lists, night_amounts, stay_times, freed_from, sale, policy, change, earlier_stays = columns[:-3]
-    accepted_terms, payments, guest_ids = columns[-3:]
+    *others, earlier_lists, night_amounts, stay_times, freed_from, sale, policy, change, earlier_stays = columns[:-6]
+    accepted_terms, legs, trip_id, trip_room_id, payments, guest_ids = columns[-6:]
     return LedgerBooking._make(
         (
             *others,
@@ -342,6 +346,9 @@ def _booking(*columns: Any) -> LedgerBooking:
             None if change is None else _change(change),
             tuple((each["change_id"], each["stay"]) for each in earlier_stays or ()),
             accepted_terms,
+            tuple(legs or ()),
+            trip_id,
+            trip_room_id,
             _payments(payments),
             tuple(guest_ids),
         )

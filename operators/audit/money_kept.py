@@ -54,6 +54,9 @@ def faults_of_documents(
     nets, began = documents.nets(), documents.began()
     for id_, booking in bookings.items():
         partition, sequence = booking.position
+        if booking.legs or booking.trip_id is not None:
+            # The money is the trip's, and the documents are those of its legs.
+            continue
         is_lost = any(paid.lost for paid in booking.payments.values())
         if began is None or is_lost or sequence > sequences.get(partition, 0):
             continue

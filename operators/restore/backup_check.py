@@ -19,6 +19,8 @@ from topics.messages.events import (
     GuestsChanged,
     InventoryOpened,
     SaleTermsChanged,
+    TripOpened,
+    TripRejected,
 )
 from topics.messages.message import Message
 
@@ -88,6 +90,10 @@ class NamedIds:
             if event.user_id is not None:
                 ids["app_user"].add(event.user_id)
             self._add_guest_list(event)
+        elif isinstance(event, TripOpened | TripRejected):
+            ids["room"].update(leg.room_id for leg in event.legs)
+            ids["hotel"].add(event.hotel_id)
+            ids["app_user"].add(event.user_id)
         elif isinstance(event, CodeEvent):
             ids["promo_code_name"].add(event.code_id)
         elif isinstance(event, GuestsAdded | GuestsChanged):

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from storage.settings import DatabaseSettings
 from tests.operators.changed_stays import changes
+from tests.operators.trips import trips_of
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS
 from topics.envelope import Envelope, Outgoing, encode_headers, encode_value
@@ -62,7 +63,7 @@ from topics.messages.values import (
     Terms,
 )
 from topics.zones import ZONE_DATA_VERSION
-from workers.coordination import codes, documents
+from workers.coordination import codes, documents, trips
 from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve
 from workers.reservations.write_batch import WriteBatch
 
@@ -167,6 +168,7 @@ class DecidedLog:
             followed = (
                 *codes.commands_for(logged.event, envelope, booking),
                 *documents.commands_for(logged.event, envelope, booking),
+                *trips.commands_for(logged.event, envelope, booking),
             )
             for _, command in followed:
                 self.after(command, seconds=0)
@@ -244,8 +246,8 @@ def decided_log() -> DecidedLog:
     leave_early(history, LEFT_EARLY)
     for command in at_the_desk(FIRST):
         history.after(command, clock=desk_clock(command, FIRST))
-    for changing, clock in changes(FIRST, PRICE, HOLD_SECONDS):
-        history.after(changing, clock=clock, seconds=HOLD_SECONDS if isinstance(changing, ExpireHold) else 1)
+    for command, clock in (*trips_of(FIRST, PRICE, HOLD_SECONDS), *changes(FIRST, PRICE, HOLD_SECONDS)):
+        history.after(command, clock=clock, seconds=HOLD_SECONDS if isinstance(command, ExpireHold) else 1)
     history.issue_again()
     history.after(stay(HELD, room_id=2, rooms_count=2))
     history.after(CancelBooking(room_id=2, booking_id=HELD, user_id=8))
@@ -457,7 +459,7 @@ async def write_ledger(kafka: KafkaSettings, database: DatabaseSettings, history
             await _insert(connection, "booking", {**fields, **times, **_in_columns(booking)})
             for guest_id in guests:
                 await _insert(connection, "booking_guest", {"booking_id": booking.id, "guest_id": guest_id})
-            if booking.guest_list_id is not None:
+            if booking.guest_list_id is not None and booking.trip_id is None:
                 stored = {"id": booking.guest_list_id, "booking_id": booking.id, "user_id": 7}
                 await _insert(connection, "guest_list", stored | {"guests": Jsonb([{"name": "Ana", "age": 33}])})
     await write_cursors(kafka, database, history)
@@ -467,6 +469,7 @@ def _in_columns(booking: Booking) -> dict[str, Any]:
     """Return the values that need another form in the table."""
     return {
         "payments": Jsonb(msgspec.to_builtins(booking.payments)),
+        "legs": Jsonb(msgspec.to_builtins(booking.legs)) if booking.legs else None,
         "earlier_stays": Jsonb(msgspec.to_builtins(booking.earlier_stays)) if booking.earlier_stays else None,
         "earlier_guest_list_ids": Jsonb(msgspec.to_builtins(booking.earlier_guest_list_ids)),
         "night_amounts_minor": list(booking.night_amounts_minor) or None,

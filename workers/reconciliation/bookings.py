@@ -54,6 +54,7 @@ class Booking:
 
     `cancels_if_full`: its hotel cancels a booking whose whole payment was refunded by hand. `policy_minor` is the
     amount that is kept by the policy that ended the booking. `awaits_change`: a dearer change of the stay is not paid.
+    `is_leg`: its trip has the payment.
     """
 
     id: UUID
@@ -68,6 +69,7 @@ class Booking:
     cancels_if_full: bool = True
     policy_minor: int | None = None
     awaits_change: bool = False
+    is_leg: bool = False
     payments: Mapping[str, Payment]
     sessions: dict[int, SessionRow] = field(default_factory=dict)
     refunds: dict[str, RefundRow] = field(default_factory=dict)
@@ -83,7 +85,7 @@ class Booking:
     def is_paid_for(self) -> bool:
         """Whether a payment pays the booking, or should."""
         sold = self.status in {"CONFIRMED", "CHECKED_IN", "CHECKED_OUT"} and self.policy_minor is None
-        return sold and self.terms == "prepaid"
+        return sold and self.terms == "prepaid" and not self.is_leg
 
     def due_of(self, payment: Payment) -> int:
         """Return the part of a payment that Stripe must have in the end.
@@ -108,7 +110,7 @@ order by b.created_at, b.id
 _BOOKINGS: Final = """
 select b.id, b.room_id, b.status, b.terms, b.amount_minor, b.currency, b.payment_attempt as attempt, b.session_id,
        b.created_at, b.payments, (b.policy->>'kept_minor')::int8 as policy_minor,
-       b.pending_change is not null as awaits_change,
+       b.pending_change is not null as awaits_change, b.trip_id is not null as is_leg,
        coalesce(h.on_full_refund, 'cancel') = 'cancel' as cancels_if_full
 from booking b left join hotel h on h.id = b.hotel_id
 where b.id = any(%(ids)s)

@@ -29,8 +29,10 @@ from tests.operators.changed_stays import (
     session,
 )
 from tests.operators.decided_log import FIRST, PARTITIONS, DecidedLog, LoggedEvent, decided_log
+from tests.operators.trips import CANCELLED_TRIP, REFUSED_TRIP, ROOMS, TRIP, UNPAID_TRIP, leg
 from topics.messages.events import (
     BookingCancelled,
+    BookingConfirmed,
     BookingRefunded,
     BookingReserved,
     ChangeEnded,
@@ -44,11 +46,17 @@ from topics.messages.events import (
     Event,
     GuestsCheckedIn,
     GuestsDidNotArrive,
+    LegEnded,
+    LegHeld,
     PaymentRequested,
     RefundRequested,
     StayChanged,
+    TripCancelRequested,
+    TripOpened,
+    TripRejected,
+    TripReserved,
 )
-from topics.messages.sale import CancellationStep, Discount, LineKind
+from topics.messages.sale import AppliedPolicy, CancellationStep, Discount, LineKind
 from topics.messages.values import (
     CancelReason,
     ChangeEnd,
@@ -402,3 +410,51 @@ def test_documents_that_may_follow_yet_and_those_from_before_are_no_problem() ->
     assert (len(faults(last - 1)), len(faults(last))) == (0, 1)
     expected.bookings[str(AT_DESK)].charged_at = 0
     assert faults(last) == []
+
+
+# Trips.
+
+
+@pytest.mark.parametrize(
+    ("kind", "booking", "forge", "named"),
+    [
+        (TripOpened, TRIP, but(legs=()), "a trip of the legs []"),
+        (LegHeld, TRIP, but(amount_minor=1), f"leg {leg(TRIP, 1)} is held for 1, not 20000"),
+        (LegHeld, TRIP, but(leg_id=UUID(int=1)), f"leg {UUID(int=1)} was none of the trip"),
+        (TripReserved, TRIP, but(amount_minor=1), "it costs 1, and its legs 40000"),
+        (TripReserved, TRIP, but(currency="USD"), "reserved in USD with the legs "),
+        (TripCancelRequested, CANCELLED_TRIP, but(room_id=4, booking_id=CHANGED), "it has no legs"),
+        (LegEnded, TRIP, but(kept_minor=20_001), f"20001 is kept of leg {leg(TRIP, 2)}, which cost 20000"),
+        (LegEnded, TRIP, but(leg_id=UUID(int=1)), f"leg {UUID(int=1)} was none of the trip"),
+        (RefundRequested, TRIP, but(amount_minor=20_001), "20001 of 40000 of pi_91 goes back"),
+        (BookingCancelled, CANCELLED_TRIP, but(policy=AppliedPolicy(kept_minor=1)), "is kept, of legs that keep 0"),
+        (BookingCancelled, leg(UNPAID_TRIP, 1), but(reason=CancelReason.BY_HOTEL), "RESERVED, cancelled by_hotel"),
+        (BookingConfirmed, leg(TRIP, 1), but(payment_intent="pi_x", session_id="cs_x"), "paid: no legal transition"),
+        (TripRejected, REFUSED_TRIP, but(booking_id=TRIP), "it was REJECTED: no legal transition"),
+    ],
+)  # fmt: skip
+def test_a_trip_that_cannot_be_is_named(kind: type[Event], booking: UUID, forge: Forge, named: str) -> None:
+    found = forged(kind, booking, forge)
+
+    assert any(named in line for line in found), found
+
+
+def test_a_trip_of_which_an_event_is_missing_is_named() -> None:
+    for kind, booking, named in (
+        (LegHeld, TRIP, "reserved in EUR with the legs "),
+        (LegEnded, CANCELLED_TRIP, "goes back for a change, of which 0 is due"),
+        (RefundRequested, TRIP, "CONFIRMED, and 40000 is kept of its price 20000"),
+        (TripReserved, TRIP, "it was RESERVING: no legal transition"),
+    ):
+        found = without(kind, booking)
+        assert any(named in line for line in found), (kind, found)
+
+
+def test_no_trip_is_paid_late_and_no_booking_without_trip_ends_with_one() -> None:
+    paid = BookingConfirmed(
+        room_id=ROOMS[0], booking_id=UNPAID_TRIP, amount_minor=40_000, currency="EUR", payment_intent="pi_late",
+        session_id="cs_94", late=True,
+    )  # fmt: skip
+    assert any("confirmed from EXPIRED, paid and late: no legal transition" in line for line in after(paid))
+    ended = BookingCancelled(**of(GAVE_UP), reason=CancelReason.TRIP_ENDED)
+    assert any("CONFIRMED, cancelled trip_ended, of trip None" in line for line in after(ended))
