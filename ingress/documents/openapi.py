@@ -60,8 +60,8 @@ _BEARER_SCHEME: Final[Json] = {
 _PLACEHOLDER_SCHEMAS: Final[Mapping[str, Json]] = {
     "booking_id": {"type": "string", "format": "uuid"},
     "block_id": {"type": "string", "format": "uuid"},
-    "document_id": {"type": "string", "format": "uuid"},
     "change_id": {"type": "string", "format": "uuid"},
+    "document_id": {"type": "string", "format": "uuid"},
     "plan_id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,39}$"},
 }
 _AN_ID: Final[Json] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}

@@ -3,7 +3,7 @@
 The release before goes on beside it: it leaves the column empty, and nobody changes a stay while it runs. The table is
 not read or written as a whole, so that its lock lasts milliseconds.
 
-Revision: 0016, after 0014.
+Revision: 0016, after 0015.
 """
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = '0016'
-down_revision = '0014'
+down_revision = '0015'
 branch_labels = None
 depends_on = None
 

@@ -139,6 +139,13 @@ class Needs:
         found = await self._a_paid_stay()
         return _Found(found.values, guest_ids=[await self._world.saved_guest(self._world.guest)])
 
+    async def _a_change(self) -> _Found:
+        """A change to one room more, which its guest has not paid."""
+        found = await self._a_paid_stay()
+        path = f"/v1/bookings/{found.values['booking_id']}/changes"
+        changed = await self._world.done(self._world.guest, "POST", path, {"rooms_count": 2})
+        return _Found({**found.values, "change_id": changed["pending_change"]["id"]})
+
     async def _an_invoice(self) -> _Found:
         """A paid stay whose invoice is there; it follows the payment a little later."""
         values = (await self._a_paid_stay()).values
@@ -149,13 +156,6 @@ class Needs:
 
         invoices = await wait_until(issued, message=f"the invoice of booking {values['booking_id']}")
         return _Found({**values, "document_id": invoices[0]["id"]})
-
-    async def _a_change(self) -> _Found:
-        """A change to one room more, which its guest has not paid."""
-        found = await self._a_paid_stay()
-        path = f"/v1/bookings/{found.values['booking_id']}/changes"
-        changed = await self._world.done(self._world.guest, "POST", path, {"rooms_count": 2})
-        return _Found({**found.values, "change_id": changed["pending_change"]["id"]})
 
     async def _a_hotel_of_its_own(self) -> _Found:
         return _Found((await self._world.new_room(self._world.host))._asdict())
