@@ -59,15 +59,20 @@ class ExpectedDocuments:
             self.of_stays.add(event["booking_id"])
 
     def _correct(self, event: Event) -> None:
-        """Check which invoice the document corrects, and count its amount there."""
+        """Check which document the document corrects, and count its amount there.
+
+        A credit note corrects an invoice. An invoice after a refund that failed takes a credit note back.
+        """
         corrects = event.get("corrects_id")
-        if event["kind"] == _INVOICE or corrects is None:
-            if (event["kind"] == _CREDIT_NOTE) == (corrects is None):
-                self._fault(event, f"a document of kind {event['kind']} for {corrects}")
+        takes_back = event["kind"] == _INVOICE and event["reason"] == "refund_failed"
+        if (corrects is not None) != (takes_back or event["kind"] == _CREDIT_NOTE):
+            self._fault(event, f"a document of kind {event['kind']} for {corrects}")
             return
-        invoice = self.by_id.get(corrects)
-        if invoice is None or invoice.event["kind"] != _INVOICE:
-            self._fault(event, f"it corrects {corrects}, which is no invoice")
+        if corrects is None:
+            return
+        invoice, wanted = self.by_id.get(corrects), _CREDIT_NOTE if takes_back else _INVOICE
+        if invoice is None or invoice.event["kind"] != wanted:
+            self._fault(event, f"it corrects {corrects}, which is no {wanted.replace('_', ' ')}")
             return
         for name in ("hotel_id", "booking_id", "currency"):
             if event[name] != invoice.event[name]:

@@ -75,7 +75,7 @@ def test_a_stay_without_sale_terms_has_one_line() -> None:
         (DocumentReason.EARLY_DEPARTURE, "Early departure"),
     ],
 )
-def test_what_is_kept_at_the_end_is_one_line_without_taxes(reason: DocumentReason, name: str) -> None:
+def test_an_amount_that_is_kept_at_the_end_is_one_line_without_taxes(reason: DocumentReason, name: str) -> None:
     (line,) = end_lines(reason, stay(), Terms.PREPAID, 60_00)
 
     assert (line.kind, line.name, line.amount_minor) == (LineKind.FEE, name, 60_00)

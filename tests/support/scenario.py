@@ -16,6 +16,7 @@ from uuid import UUID
 from topics.messages.commands import (
     BlockNights,
     BookingCommand,
+    ChangeStay,
     ClaimCode,
     CodeCommand,
     Command,
@@ -35,8 +36,8 @@ from topics.messages.events import (
     NightsBlocked,
 )
 from topics.messages.sale import SaleTerms
-from topics.messages.values import BookingStatus, DocumentKind
-from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve, unpaid
+from topics.messages.values import BookingStatus, DocumentKind, nights_of
+from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve, unpaid_rooms
 from workers.decisions.state import Code, CodeUse, Document
 from workers.reservations.stay_clock import arrival_clock, stay_clock
 
@@ -111,16 +112,16 @@ class Scenario:
 
     def state(self, command: Command) -> State:
         """Return the state for a command: its booking, the nights of its room, and the rest that it depends on."""
-        if isinstance(command, IssueDocument):
-            return self._documents_state(command)
         if isinstance(command, CodeCommand):
             return self._code_state(command)
+        if isinstance(command, IssueDocument):
+            return self._documents_state(command)
         booking = self.bookings.get(command.booking_id) if isinstance(command, BookingCommand) else None
         return State(
             booking,
             dict(self.nights.get(command.key, {})),
             self._clock(booking, command),
-            self._account_rooms(command) if isinstance(command, ReserveStay) else {},
+            self._account_rooms(command) if isinstance(command, ReserveStay | ChangeStay) else {},
             sale_terms=self.sale_terms.get(command.key),
             block=self._block(command),
         )
@@ -171,12 +172,13 @@ class Scenario:
             return None
         return self.blocks.get((message.room_id, message.block_id))
 
-    def _account_rooms(self, command: ReserveStay) -> dict[date, int]:
+    def _account_rooms(self, command: ReserveStay | ChangeStay) -> dict[date, int]:
         rooms: dict[date, int] = {}
         for booking in self.bookings.values():
-            if unpaid(booking) and (booking.user_id, booking.room_id) == (command.user_id, command.room_id):
-                for day in booking.nights():
-                    rooms[day] = rooms.get(day, 0) + booking.rooms_count
+            if (booking.user_id, booking.room_id) == (command.user_id, command.room_id):
+                for held in unpaid_rooms(booking):
+                    for day in nights_of(held.first_night, held.end_night):
+                        rooms[day] = rooms.get(day, 0) + held.rooms_count
         return rooms
 
     def happen(self, event: Event) -> None:
@@ -187,6 +189,7 @@ class Scenario:
             for document in (issued.document, issued.corrected):
                 if document is not None:
                     self.documents[document.id] = document
+            return
         if isinstance(event, CodeEvent):
             after = evolve(self._code_state(event), event)
             if after.code is not None:

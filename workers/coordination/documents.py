@@ -92,7 +92,7 @@ def _documents_for(event: object, booking: Booking) -> Iterator[IssueDocument]:
 
 
 class _End(NamedTuple):
-    """The end of a stay before its time, and what the hotel keeps of it or is owed for it."""
+    """The end of a stay before its time, and the amount that the hotel keeps, or that is due to it."""
 
     reason: DocumentReason
     kept_minor: int
@@ -188,7 +188,7 @@ def _credit_rest(history: _History, number: int, reason: DocumentReason) -> Iter
 
 
 def _change(history: _History, event: StayChanged) -> Iterator[IssueDocument]:
-    """Yield the invoice of the changed stay, and credit notes of the one before; what was refunded stays credited."""
+    """Yield the invoice of the changed stay, and credit notes of the one before; earlier refunds stay credited."""
     booking = history.booking
     before = [each.change_id for each in booking.earlier_stays].index(event.change_id)
     number = before + 1

@@ -59,13 +59,13 @@ class OneBooking:
         """Decide a command; Stripe carries out at once the refunds that it leads to."""
         answer = self._rooms.when(command, at=at).answer
         self._note(answer)
-        self._carry_out(answer)
+        self._refund_at_once(answer)
 
     def _note(self, events: Sequence[Event]) -> None:
         if ADAS in self._rooms.bookings:
             self.log += [Logged(event, self.booking) for event in events if isinstance(event, BookingEvent)]
 
-    def _carry_out(self, events: Sequence[Event]) -> None:
+    def _refund_at_once(self, events: Sequence[Event]) -> None:
         for event in events:
             if isinstance(event, RefundRequested):
                 made = RecordRefund(
@@ -78,7 +78,7 @@ class OneBooking:
                 self.when(made)
 
     def changes(self, amount_minor: int, days: int = 1) -> None:
-        """Change the stay to another price and so many nights; what is dearer is paid, what is cheaper goes back."""
+        """Change the stay to another price and so many nights; the difference is paid or sent back."""
         before = self.booking.present_stay()
         sale = None
         if before.sale is not None:
@@ -106,7 +106,7 @@ class OneBooking:
         )
         back = list(self._back(max(0, before.amount_minor - amount_minor)))
         self.happened(changed, *back)
-        self._carry_out(back)
+        self._refund_at_once(back)
 
     def _back(self, amount_minor: int) -> Sequence[RefundRequested]:
         requested = []

@@ -1,4 +1,4 @@
-"""Each event of a booking's money leads to the documents that the guest is owed, and to each of them once."""
+"""Each event of a booking's money leads to the documents that are due to the guest, and to each of them once."""
 
 from datetime import timedelta
 
@@ -221,7 +221,7 @@ def test_a_stay_paid_at_the_hotel_is_invoiced_at_departure() -> None:
     ],
     ids=["no-show", "cancelled"],
 )
-def test_what_is_due_at_the_hotel_for_a_stay_that_was_not_taken_is_invoiced(
+def test_an_amount_due_at_the_hotel_for_a_stay_that_was_not_taken_is_invoiced(
     command: object, at: object, reason: DocumentReason, amount_minor: int
 ) -> None:
     booked = OneBooking(*PAID_AT_HOTEL)
