@@ -281,6 +281,7 @@ async def test_a_session_paid_at_the_last_moment_takes_the_late_payments_way(des
             payment_intent=paid["payment_intent"],
             amount_minor=24_000,
             currency="EUR",
+            attempt=1,
         )
     ]
     # The webhook that comes after all is the same command.
