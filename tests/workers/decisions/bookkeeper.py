@@ -335,8 +335,10 @@ class Books:
         if not payment.pays:
             payment.may_keep = 0
         assert payment.may_keep is not None
-        payment.target = event.amount_minor if event.total_minor is None else event.total_minor
-        assert payment.target + payment.closed + payment.may_keep <= payment.amount
+        # Payments' target never falls: what an operator closed counts as sent.
+        target = event.amount_minor if event.total_minor is None else event.total_minor
+        payment.target = max(payment.target, target)
+        assert payment.target + payment.may_keep <= payment.amount
 
     def reported_refund(self, command: RecordRefund | FailRefund) -> None:
         """Note what the log was told of a refund."""
