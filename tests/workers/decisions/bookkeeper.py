@@ -125,22 +125,25 @@ class Stay:
 
 @dataclass
 class Payment:
-    """A payment at Stripe, and what the log was told of it; `may_keep` None: it pays a stay that goes on."""
+    """A payment at Stripe, and what the log was told of it; `pays`: it bought a stay or a change of one.
+
+    `due` is still to go back and `closed` never goes back, because an operator ended the refund. `is_over`: all of it
+    but what the hotel keeps by a policy had to go back.
+    """
 
     intent: str
     booking_id: Any
-    session_id: str
-    attempt: int
     amount: int
     refunds: dict[str, tuple[int, bool]] = field(default_factory=dict)
     lost: int = 0
     disputed: tuple[str, int] | None = None
     is_confirmed: bool = False
     pays: bool = False
+    is_over: bool = False
     target: int = 0
-    may_keep: int | None = None
+    due: int = 0
     closed: int = 0
-    reported: dict[str, int] = field(default_factory=dict)
+    reported: dict[str, tuple[int, bool]] = field(default_factory=dict)
     reported_failed: set[str] = field(default_factory=set)
     reported_disputes: set[str] = field(default_factory=set)
     reported_lost: int = 0
@@ -153,12 +156,12 @@ class Payment:
     @property
     def reported_left(self) -> int:
         """The amount that is at Stripe as far as the log knows."""
-        return max(0, self.amount - sum(self.reported.values()) - self.reported_lost)
+        return max(0, self.amount - sum(amount for amount, _ in self.reported.values()) - self.reported_lost)
 
     @property
-    def due(self) -> int:
-        """The amount that must still go back, as far as the log knows."""
-        return 0 if self.may_keep is None else max(0, self.reported_left - self.may_keep - self.closed)
+    def kept(self) -> int:
+        """The amount that the hotel has of it."""
+        return self.reported_left - self.due - self.closed
 
     @property
     def rest(self) -> int:
@@ -166,10 +169,13 @@ class Payment:
         gone = self.amount - self.left
         return max(0, min(self.target - gone - self.closed, self.left))
 
-    def balance(self) -> None:
-        """Let money that left otherwise lessen what is due first, then what was closed."""
-        if self.may_keep is not None:
-            self.closed = min(self.closed, max(0, self.reported_left - self.may_keep))
+    def leaves(self, amount: int) -> None:
+        """Let money leave: what is due first; of a payment that pays no stay any more, what was closed next."""
+        more = max(0, amount - self.due)
+        self.due = max(0, self.due - amount)
+        if self.is_over:
+            self.closed = max(0, self.closed - more)
+        self.closed = min(self.closed, self.reported_left)
 
 
 @dataclass
@@ -179,14 +185,20 @@ class Booking:
     stay: Stay
     prepaid: bool
     costs: int = 0
+    floor: int = 0
     state: str = "unpaid"
-    change: tuple[Any, Stay, int] | None = None
+    kept: int = 0
+    change: tuple[Any, Stay, int, int] | None = None
     attempt: int = 0
 
     @property
     def amount(self) -> int:
         """The price of the booking, with what earlier changes cost."""
         return self.stay.price + self.costs
+
+    def kept_if_guest_cancels(self, now: datetime) -> int:
+        """Return what a cancellation at an instant costs: no less than at the moment of the last change."""
+        return max(self.stay.kept_if_guest_cancels(now) + self.costs, self.floor)
 
 
 class Books:
@@ -197,6 +209,7 @@ class Books:
         self.payments: dict[str, Payment] = {}
         self.prices: dict[date, int] = {}
         self.version = 0
+        self.expected: dict[Any, int] = {}
 
     def of(self, booking_id: Any) -> list[Payment]:
         """Return the payments that pay a booking, the oldest first."""
@@ -204,20 +217,30 @@ class Books:
 
     def follow(self, command: Command, events: tuple[Event, ...], now: datetime) -> None:
         """Follow a decision."""
+        asked: dict[Any, int] = {}
+        self.expected = {}
+        if isinstance(command, FailRefund):
+            self._refund_failed(command)
         for event in events:
             booking = self.bookings.get(getattr(event, "booking_id", None))
             match event:
                 case BookingReserved():
                     assert isinstance(command, ReserveStay)
                     self._reserved(command, event)
+                case RefundRequested() if booking is None and self.payments[event.payment_intent].is_confirmed:
+                    # The room of a booking that does not exist remembers nothing: the same refund is asked for again.
+                    assert event.amount_minor == self.payments[event.payment_intent].target
                 case RefundRequested():
                     self._refund_asked(event)
+                    asked[event.booking_id] = asked.get(event.booking_id, 0) + event.amount_minor
                 case RefundClosed():
                     payment = self.payments[event.payment_intent]
                     assert event.amount_minor == payment.due
-                    payment.closed += event.amount_minor
+                    payment.closed += payment.due
+                    payment.due = 0
                 case _ if booking is not None:
                     self._happened(booking, command, event, now)
+        assert {id: sum for id, sum in self.expected.items() if sum} == asked
 
     def _happened(self, booking: Booking, command: Command, event: Event, now: datetime) -> None:
         """Follow an event about a booking that exists."""
@@ -264,10 +287,10 @@ class Books:
         """Check a change of a stay: what it costs, and what goes back."""
         if isinstance(event, StayChanged) and event.payment_intent is not None:
             assert booking.change is not None
-            id, stay, extra = booking.change
+            id, stay, extra, floor = booking.change
             assert event.change_id == id
             self._pays(event.payment_intent, extra)
-            booking.stay, booking.change = stay, None
+            booking.stay, booking.floor, booking.change = stay, floor, None
             assert event.amount_minor == booking.amount
             return
         assert isinstance(command, ChangeStay)
@@ -275,20 +298,25 @@ class Books:
             booking.stay.plan, command.check_in, command.check_out, command.rooms_count, before=booking.stay
         )
         saved = booking.stay.price - stay.price
+        by_guest = command.user_id is not None and booking.stay.plan is not None
+        cost_now = booking.kept_if_guest_cancels(now) if by_guest else 0
         if isinstance(event, ChangeHeld):
             assert booking.prepaid
             assert event.extra_minor == -saved > 0
             assert event.amount_minor == booking.amount - saved
-            booking.change = (event.change_id, stay, -saved)
+            booking.change = (event.change_id, stay, -saved, min(cost_now, event.amount_minor))
             return
         assert saved >= 0 or not booking.prepaid
-        if saved > 0 and command.user_id is not None:
-            booking.costs += half_up(saved * booking.stay.kept_if_guest_cancels(now), booking.stay.price)
-        before, booking.stay = booking.amount, stay
-        assert event.amount_minor == booking.amount
         assert booking.change is None
-        if booking.amount != before or saved > 0:
-            self._may_keep(command.booking_id, booking.amount)
+        given_up = 0
+        if saved > 0 and by_guest:
+            given_up = min(saved, half_up(saved * (cost_now - booking.costs), booking.stay.price))
+        booking.costs += given_up
+        booking.stay = stay
+        booking.floor = min(cost_now, booking.amount)
+        assert event.amount_minor == booking.amount
+        there = sum(paid.kept for paid in self.of(command.booking_id))
+        self.expected[command.booking_id] = min(there, max(0, saved - given_up))
 
     def _ended(
         self,
@@ -308,48 +336,56 @@ class Books:
                 kept = booking.stay.kept_if_nobody_arrives() + booking.costs
             case BookingCancelled() if isinstance(command, CancelBooking) and booking.state == "sold":
                 if command.user_id is not None:
-                    kept = booking.stay.kept_if_guest_cancels(now) + booking.costs
+                    kept = booking.kept_if_guest_cancels(now)
         assert booking.change is None
         policy = event.policy
         assert policy is None or policy.kept_minor == kept
         assert policy is not None or kept == 0 or booking.stay.plan is None
-        booking.state = "ended"
-        self._may_keep(event.booking_id, kept)
-
-    def _may_keep(self, booking_id: Any, kept: int) -> None:
-        """Divide what the hotel keeps: first what is left of the oldest payments, then by their amounts."""
-        paying = self.of(booking_id)
-        parts = []
-        for payment in paying:
-            there = payment.reported_left - payment.due - payment.closed
-            parts.append(min(there, kept))
-            kept -= parts[-1]
-        for payment, part in zip(paying, parts, strict=True):
-            more = min(payment.amount - part, kept)
-            payment.may_keep = part + more
-            kept -= more
-            payment.balance()
+        booking.state, booking.kept = "ended", kept
+        paying = self.of(event.booking_id)
+        self.expected[event.booking_id] = max(0, sum(paid.kept for paid in paying) - kept)
+        for paid in paying:
+            paid.is_over = isinstance(event, BookingCancelled) and paid.kept == 0
 
     def _refund_asked(self, event: RefundRequested) -> None:
         payment = self.payments[event.payment_intent]
-        if not payment.pays:
-            payment.may_keep = 0
-        assert payment.may_keep is not None
+        if not payment.pays and not payment.is_confirmed:
+            self.expected[event.booking_id] = payment.amount
+        assert event.amount_minor <= payment.kept, "more goes back than the hotel has"
+        payment.due += event.amount_minor
+        booking = self.bookings.get(event.booking_id)
+        payment.is_over = not payment.pays or booking is None or booking.state == "ended"
         # Payments' target never falls: what an operator closed counts as sent.
         target = event.amount_minor if event.total_minor is None else event.total_minor
         payment.target = max(payment.target, target)
-        assert payment.target + payment.may_keep <= payment.amount
+        assert payment.target <= payment.amount
+
+    def _refund_failed(self, command: FailRefund) -> None:
+        """Expect what goes back after a refund failed: what the hotel has now and may not keep."""
+        booking, payment = self.bookings.get(command.booking_id), self.payments[command.payment_intent]
+        if booking is None:
+            return
+        if not payment.pays:
+            self.expected[command.booking_id] = payment.kept
+        else:
+            may_keep = booking.kept if booking.state == "ended" else booking.amount
+            kept = sum(paid.kept for paid in self.of(command.booking_id))
+            self.expected[command.booking_id] = max(0, kept - may_keep)
 
     def reported_refund(self, command: RecordRefund | FailRefund) -> None:
         """Note what the log was told of a refund."""
         payment = self.payments[command.payment_intent]
+        if command.refund_id in payment.reported_failed:
+            return
         if isinstance(command, RecordRefund):
-            if command.refund_id not in payment.reported_failed:
-                payment.reported[command.refund_id] = command.amount_minor
-        else:
-            payment.reported.pop(command.refund_id, None)
-            payment.reported_failed.add(command.refund_id)
-        payment.balance()
+            if command.refund_id not in payment.reported:
+                payment.reported[command.refund_id] = (command.amount_minor, command.by_hand)
+                payment.leaves(command.amount_minor)
+            return
+        payment.reported_failed.add(command.refund_id)
+        amount, by_hand = payment.reported.pop(command.refund_id, (0, True))
+        if not by_hand:
+            payment.due += amount
 
     def reported_dispute(self, command: RecordDispute) -> None:
         """Note what the log was told of a lost dispute, once."""
@@ -357,7 +393,7 @@ class Books:
         if command.dispute_id not in payment.reported_disputes:
             payment.reported_disputes.add(command.dispute_id)
             payment.reported_lost += command.amount_minor
-            payment.balance()
+            payment.leaves(command.amount_minor)
 
     def must_be_accepted(self, command: ConfirmPayment, deadline: datetime | None, now: datetime) -> bool:
         """Return whether the payment is the right one, in time, for a booking or a change that waits for it."""

@@ -268,7 +268,7 @@ class Till(RuleBasedStateMachine):
 
     def receive(self, booking_id: UUID, session_id: str, attempt: int | None, amount: int) -> None:
         intent = f"pi_{len(self.books.payments)}"
-        paid = Payment(intent, booking_id, session_id, attempt or 0, amount)
+        paid = Payment(intent, booking_id, amount)
         self.books.payments[intent] = paid
         self.mail.append(
             ConfirmPayment(
@@ -303,10 +303,12 @@ class Till(RuleBasedStateMachine):
             self.refund(due[number % len(due)])
 
     def refund(self, paid: Payment) -> None:
-        """Payments sends all that is due of a payment and not gone yet."""
+        """Payments sends all that is due of a payment and not gone yet; all reports of it came, or some are late."""
         amount = paid.rest
-        assert paid.may_keep is not None
-        assert paid.left - amount >= min(paid.left, paid.may_keep + paid.closed), "a refund took what the hotel keeps"
+        is_told = all(getattr(command, "payment_intent", "") != paid.intent for command in self.mail)
+        # The log knows no sums of a payment whose booking does not exist.
+        if is_told and paid.booking_id in self.books.bookings:
+            assert amount == paid.due, "payments sends another amount than what is due"
         self.refunded(paid, amount, by_hand=False, cancel_if_full=False)
 
     @precondition(has_money)
@@ -500,24 +502,28 @@ class Till(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let Stripe and the log settle: then nothing is due, and what is left is what the hotel may keep."""
         while self.mail or any(paid.disputed or paid.rest for paid in self.books.payments.values()):
+            self.mail.sort(key=lambda command: not isinstance(command, ConfirmPayment))
+            for command in self.mail:
+                self.send(command)
+            self.mail = []
             for paid in self.books.payments.values():
                 if paid.disputed:
                     self.decide_dispute(paid, DisputeResult.WON)
                 elif paid.rest:
                     self.refund(paid)
-            self.mail.sort(key=lambda command: not isinstance(command, ConfirmPayment))
-            for command in self.mail:
-                self.send(command)
-            self.mail = []
         self.every_sum_of_the_core_is_the_bookkeepers()
         for paid in self.books.payments.values():
             assert paid.is_confirmed
-            assert paid.due == 0
-            if paid.pays and paid.may_keep is None:
-                assert self.books.bookings[paid.booking_id].state == "sold"
-            else:
-                assert paid.may_keep is not None, f"nobody explains {paid}"
-                assert 0 <= paid.left <= paid.may_keep + paid.closed
+            if paid.booking_id not in self.books.bookings:
+                assert paid.left == 0
+                continue
+            assert paid.due == 0, f"nobody sends what is due of {paid}"
+            assert paid.left == paid.kept + paid.closed
+            assert paid.pays or paid.kept == 0, f"nobody explains {paid}"
+        for booking_id, booking in self.books.bookings.items():
+            kept = sum(paid.kept for paid in self.books.of(booking_id))
+            assert kept <= (booking.kept if booking.state == "ended" else booking.amount)
+            assert booking.state in {"sold", "ended"} or kept == 0
 
 
 def play(examples: int, *, phases: Sequence[Phase] = tuple(Phase), fixed: bool = True) -> None:
