@@ -19,7 +19,10 @@ DOCUMENT_COLUMNS = {
     "credited_minor": "int8",
 }
 _WRITTEN = {**DOCUMENT_COLUMNS, "reason": "text", "lines": "jsonb", "issued_at": "timestamptz"}
-_LOAD = f"select {', '.join(DOCUMENT_COLUMNS)} from hotel_document where id = any(%b::uuid[])"
+# Two looks into indexes: a document is found by its own id, and all of a booking by that of the booking.
+_LOAD = "select {columns} from hotel_document where id = any(%b::uuid[]) or booking_id = any(%b::uuid[])".format(
+    columns=", ".join(DOCUMENT_COLUMNS)
+)
 # The greatest number of each series is one look into its index.
 _LAST_NUMBERS = """
     select hotel_id, kind, coalesce((select max(number) from hotel_document as d
@@ -35,9 +38,11 @@ _CREDIT = """
 """
 
 
-async def load_documents(connection: AsyncConnection, ids: Iterable[UUID]) -> list[tuple[Any, ...]]:
-    """Return the documents that exist among `ids`, by `DOCUMENT_COLUMNS`."""
-    return await (await connection.execute(_LOAD.encode(), (list(ids),))).fetchall()
+async def load_documents(
+    connection: AsyncConnection, ids: Iterable[UUID], booking_ids: Iterable[UUID] = ()
+) -> list[tuple[Any, ...]]:
+    """Return the documents that exist among `ids` and those of bookings, by `DOCUMENT_COLUMNS`."""
+    return await (await connection.execute(_LOAD.encode(), (list(ids), list(booking_ids)))).fetchall()
 
 
 async def last_numbers(connection: AsyncConnection, series: Iterable[tuple[int, str]]) -> list[tuple[int, str, int]]:

@@ -13,6 +13,7 @@ from operators.audit.expected_read_models import ExpectedReadModels
 from operators.audit.ledger import Ledger, decided_sequences, read_ledger
 from operators.audit.log import NoSuchTopic, read_log
 from operators.audit.log_replay import LogReplay
+from operators.audit.money_kept import faults_of_documents, followed
 from operators.audit.read_models import compare_read_models
 from operators.audit.report import Check, Report
 from storage.settings import DatabaseSettings
@@ -48,6 +49,7 @@ async def audit(
     """
     commands, events = kafka.topic(BOOKING_COMMANDS), kafka.topic(BOOKING_EVENTS)
     report = Report()
+    before = await followed(kafka, database)
     ledger = await read_ledger(database, commands, events, report, holds=holds)
     expected, read_models = ExpectedLedger(report), ExpectedReadModels(ledger.read_models.applied)
     replay = LogReplay(report, expected, read_models, ledger.sequences)
@@ -60,6 +62,8 @@ async def audit(
         progress=progress,
     )
     compare(expected, ledger, report)
+    for fault in faults_of_documents(expected.bookings, expected.documents, before.decided(ledger.applied)):
+        report.add(Check.DOCUMENTS_ADD_UP, fault)
     compare_read_models(read_models.rows(), ledger.read_models.tables, report)
     replay.apply_undecided()
     _compare_lengths(replay, ledger, await decided_sequences(database, commands), report)

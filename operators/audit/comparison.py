@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from operators.audit.expected_ledger import LIVE, ExpectedLedger
+from operators.audit.expected_bookings import LIVE
+from operators.audit.expected_ledger import ExpectedLedger
 from operators.audit.expected_rows import Booking, Payment, has_ended, kept_by
 from operators.audit.ledger import UNKNOWN_REFUND, Ledger, LedgerBooking, LedgerPayment, LedgerTerms
 from operators.audit.report import Check, Report
@@ -37,6 +38,18 @@ def compare(expected: ExpectedLedger, ledger: Ledger, report: Report) -> None:
         {f"sale terms of room {room_id}": terms for room_id, terms in ledger.terms.items()},
         report,
     )
+    _compare(
+        {f"promo code {id_}": code.as_row() for id_, code in expected.codes.by_id.items()},
+        {f"promo code {id_}": code for id_, code in ledger.codes.items()},
+        report,
+    )
+    _compare(
+        {f"document {id_}": document.as_row() for id_, document in expected.documents.by_id.items()},
+        {f"document {id_}": document for id_, document in ledger.documents.items()},
+        report,
+    )
+    for fault in expected.codes.faults_of_bookings(expected.bookings):
+        report.add(Check.LOG_MATCHES_LEDGER, fault)
     for id_, booking in expected.bookings.items():
         if unfinished := _unfinished(booking):
             report.add(Check.LOG_MATCHES_LEDGER, f"booking {id_}: {unfinished}")
@@ -91,9 +104,12 @@ def _unfinished(booking: Booking) -> str | None:
     """Return, in words, why a booking is incomplete; None: it is not."""
     if booking.status in LIVE and booking.hold_until is None:
         return f"{booking.status} without a deadline"
-    kept = sum(paid.left for paid in booking.payments.values() if paid.state == "kept")
-    if has_ended(booking) and kept > kept_by(booking):
+    paying = sum(paid.kept for paid in booking.payments.values() if paid.state == "kept")
+    retained = sum(paid.retained for paid in booking.payments.values() if paid.state != "kept")
+    if has_ended(booking) and paying + retained > kept_by(booking):
         return f"{booking.status}, and its money is kept"
+    if not has_ended(booking) and paying > booking.amount:
+        return f"{booking.status}, and {paying} is kept of its price {booking.amount}"
     for intent, paid in booking.payments.items():
         # Between two events it may be more: a refund is recorded before the failure of the one that it replaces.
         if paid.refunded > paid.amount:

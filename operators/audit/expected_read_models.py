@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from itertools import repeat
-from math import floor
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from operators.audit.amounts import rounded
+from operators.audit.amounts import rounded, shares
 from operators.audit.expected_movements import ExpectedMovements
 from operators.audit.read_models import Reads, content
 
@@ -75,12 +74,12 @@ class _Sale:
         """Return what does not count of each night's amount; None: all of it counts."""
         sum_left, amounts = min(sum(self.left.values()), self.stay.amount), self.gross()
         if self.kept is None:
-            return _shares(sum_left, amounts) if self.left else None
+            return shares(sum_left, amounts) if self.left else None
         sold = [amount for day, amount in zip(self.stay.days, amounts, strict=True) if self.is_sold(day)]
         counted = max(0, min(self.kept, self.stay.amount - sum_left))
         earned = min(counted, sum(sold))
-        shares = _shares(earned, sold) + _shares(counted - earned, amounts[len(sold) :])
-        return [amount - share for amount, share in zip(amounts, shares, strict=True)]
+        parts = shares(earned, sold) + shares(counted - earned, amounts[len(sold) :])
+        return [amount - part for amount, part in zip(amounts, parts, strict=True)]
 
     def is_sold(self, day: str) -> bool:
         """Return whether a night of the stay stayed sold."""
@@ -89,16 +88,6 @@ class _Sale:
     def net(self) -> list[int]:
         """Return what counts of each night."""
         return [amount - left for amount, left in zip(self.gross(), self.deducted() or repeat(0), strict=False)]
-
-
-def _shares(total: int, weights: list[int]) -> list[int]:
-    """Divide an amount by weights, in whole minor units."""
-    exact = [Fraction(total * weight, sum(weights) or 1) for weight in weights]
-    whole = [floor(share) for share in exact]
-    for _ in range(total - sum(whole)):
-        furthest = max(range(len(exact)), key=lambda number: (exact[number] - whole[number], -number))
-        whole[furthest] += 1
-    return whole
 
 
 class ExpectedReadModels:

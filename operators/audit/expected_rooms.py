@@ -84,6 +84,17 @@ class ExpectedRooms:
             night.booked += booked * booking.rooms
             self._check_counts(night)
 
+    def hold(self, event: Event, sign: int) -> None:
+        """Count the rooms that a change of a stay holds beside those of the stay, or give them back."""
+        for held in event["held"]:
+            for day in days_of(held["first_night"], held["end_night"]):
+                night = self.nights.get((event["room_id"], day))
+                if night is None:
+                    self._wrong(Check.NO_OVERSOLD_NIGHT, f"room {event['room_id']}, night {day}: held but never opened")
+                    continue
+                night.reserved += sign * held["rooms_count"]
+                self._check_counts(night)
+
     def _check_counts(self, night: Night) -> None:
         limit, taken = night.total + night.allowance, night.reserved + night.booked + night.blocked
         if taken > limit or night.reserved < 0 or night.booked < 0 or night.blocked < 0 or night.allowance < 0:

@@ -1,10 +1,19 @@
-"""The rows that the ledger should have, while the events are applied: nights, payments, bookings and blocks."""
+"""The rows that the ledger should have, while the events are applied: nights, payments, bookings, blocks, codes."""
 
+from copy import copy
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from operators.audit.ledger import LedgerBlock, LedgerBooking, LedgerNight, LedgerPayment
+from operators.audit.ledger import (
+    LedgerBlock,
+    LedgerBooking,
+    LedgerChange,
+    LedgerCode,
+    LedgerDocument,
+    LedgerNight,
+    LedgerPayment,
+)
 
 #: The data of an event, as JSON has it.
 Event: TypeAlias = dict[str, Any]
@@ -69,10 +78,25 @@ class Payment:
         return sum(amount for amount, _ in self.refunds.values())
 
     @property
+    def sent(self) -> int:
+        """The sum of the refunds that the product made and that did not fail."""
+        return sum(amount for amount, by_hand in self.refunds.values() if not by_hand)
+
+    @property
+    def was_asked_for(self) -> bool:
+        """Whether a refund of it, or of a part of it, was requested."""
+        return self.state != "kept" or bool(self.due or self.closed or self.sent)
+
+    @property
+    def lost(self) -> int:
+        """The amount that lost disputes took of it."""
+        lost = sum(amount for amount, state in self.disputes.values() if state == "lost")
+        return min(lost, max(0, self.amount - self.refunded))
+
+    @property
     def left(self) -> int:
         """The amount that neither a refund nor a lost dispute took."""
-        lost = sum(amount for amount, state in self.disputes.values() if state == "lost")
-        return max(0, self.amount - self.refunded - lost)
+        return max(0, self.amount - self.refunded - self.lost)
 
     @property
     def kept(self) -> int:
@@ -96,12 +120,18 @@ class Payment:
 
 
 class Booking:
-    """One booking after the events so far."""
+    """One booking after the events so far.
+
+    `back` is what changes made it cheaper by, as far as its refund is not requested; `was_expired`: its hold ended.
+    `position` are the partition and the sequence of its last event. `charged_at` is the time, in milliseconds since
+    1970, from which on money is kept of it, or owed for it at the hotel.
+    """
 
     __slots__ = (
-        "amount", "attempt", "cancel_reason", "check_in", "check_out", "currency", "earlier_guest_lists", "freed_from",
-        "guest_list", "guests", "hold_until", "hotel_id", "night_amounts", "nights", "payments", "policy", "rejection",
-        "room_id", "rooms", "sale", "session_id", "status", "stay_times", "terms", "user_id",
+        "accepted_terms", "amount", "attempt", "back", "cancel_reason", "charged_at", "check_in", "check_out",
+        "currency", "earlier_guest_lists", "earlier_stays", "freed_from", "guest_list", "guests", "hold_until", "hotel_id",
+        "night_amounts", "nights", "payments", "pending", "policy", "position", "rejection", "room_id", "rooms", "sale",
+        "session_id", "status", "stay_times", "terms", "user_id", "was_expired",
     )  # fmt: skip
 
     def __init__(self, event: Event, status: str, nights: list[Night]) -> None:
@@ -128,8 +158,15 @@ class Booking:
         self.policy: Event | None = None
         self.payments: dict[str, Payment] = {}
         self.guests: tuple[int, ...] = ()
-        self.guest_list: str | None = None
+        self.guest_list: str | None = event.get("guest_list_id")
         self.earlier_guest_lists: list[str] = []
+        self.accepted_terms: str | None = event.get("accepted_terms")
+        self.pending: PendingChange | None = None
+        self.earlier_stays: list[tuple[str, Event]] = []
+        self.was_expired = False
+        self.back = 0
+        self.position = (0, 0)
+        self.charged_at: int | None = None
 
     def as_row(self) -> LedgerBooking:
         """Return the row that the ledger should have."""
@@ -137,8 +174,88 @@ class Booking:
             self.room_id, self.hotel_id, self.user_id, self.check_in, self.check_out, self.rooms, self.terms,
             self.status, self.amount, self.currency, self.rejection, self.hold_until, self.attempt, self.session_id,
             self.cancel_reason, self.guest_list, tuple(self.earlier_guest_lists), self.night_amounts, self.stay_times,
-            self.freed_from, self.sale, self.policy,
+            self.freed_from, self.sale, self.policy, None if self.pending is None else self.pending.as_row(),
+            tuple(self.earlier_stays), self.accepted_terms,
             {intent: paid.as_row() for intent, paid in self.payments.items()}, self.guests,
+        )  # fmt: skip
+
+    def stay(self) -> Event:
+        """Return the stay as it is, as an event has a stay before a change."""
+        return {
+            "check_in": self.check_in,
+            "check_out": self.check_out,
+            "rooms_count": self.rooms,
+            "amount_minor": self.amount,
+            "night_amounts_minor": list(self.night_amounts),
+            "sale": self.sale,
+        }
+
+    def changed_to(self, stay: Event, nights: list[Night]) -> "Booking":
+        """Return the booking as it would be with another stay."""
+        changed = copy(self)
+        changed.change_to(stay, nights)
+        return changed
+
+    def change_to(self, stay: Event, nights: list[Night]) -> None:
+        """Give the booking another stay; `nights` are its open nights."""
+        self.check_in, self.check_out, self.rooms = stay["check_in"], stay["check_out"], stay["rooms_count"]
+        self.amount, self.night_amounts = stay["amount_minor"], tuple(stay["night_amounts_minor"])
+        self.sale, self.nights = stay["sale"], nights
+
+
+class PendingChange:
+    """A dearer change of a stay that is not paid, after the events so far."""
+
+    __slots__ = ("attempt", "extra", "held", "id", "stay")
+
+    def __init__(self, event: Event) -> None:
+        self.id: str = event["change_id"]
+        self.stay = stay_of(event)
+        self.extra: int = event["extra_minor"]
+        self.held: list[Event] = event["held"]
+        self.attempt = 0
+
+    def as_row(self) -> LedgerChange:
+        """Return the change that the ledger should have."""
+        return LedgerChange(self.id, self.stay, self.extra, self.held, self.attempt)
+
+
+class Code:
+    """A promo code after the events so far; `uses` are the account and whether it was given back, by booking."""
+
+    __slots__ = ("hotel_id", "terms", "uses")
+
+    def __init__(self, event: Event) -> None:
+        self.hotel_id: int = event["hotel_id"]
+        self.terms: Event = event["terms"]
+        self.uses: dict[str, tuple[int | None, bool]] = {}
+
+    def used(self) -> list[int | None]:
+        """Return the accounts of the uses that were not given back."""
+        return [user_id for user_id, returned in self.uses.values() if not returned]
+
+    def as_row(self) -> LedgerCode:
+        """Return the row that the ledger should have."""
+        return LedgerCode(self.hotel_id, self.terms["version"], self.terms, len(self.used()), self.uses)
+
+
+class Document:
+    """An invoice or a credit note of a hotel after the events so far."""
+
+    __slots__ = ("credited", "event", "issued_at")
+
+    def __init__(self, event: Event, issued_at: int) -> None:
+        self.event = event
+        self.issued_at = issued_at
+        self.credited = 0
+
+    def as_row(self) -> LedgerDocument:
+        """Return the row that the ledger should have."""
+        event = self.event
+        return LedgerDocument(
+            event["hotel_id"], event["kind"], event["number"], event["reason"], event["booking_id"],
+            event["amount_minor"], event["currency"], event["lines"], event.get("corrects_id"), self.credited,
+            self.issued_at,
         )  # fmt: skip
 
 
@@ -157,6 +274,12 @@ class Block:
     def as_row(self) -> LedgerBlock:
         """Return the row that the ledger should have."""
         return LedgerBlock(self.first_night, self.end_night, self.rooms, self.reason, self.released)
+
+
+def stay_of(event: Event) -> Event:
+    """Return the stay that an event about a change gives a booking."""
+    names = ("check_in", "check_out", "rooms_count", "amount_minor", "night_amounts_minor", "sale")
+    return {name: event[name] for name in names}
 
 
 def has_ended(booking: Booking) -> bool:

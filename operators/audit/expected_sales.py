@@ -9,7 +9,7 @@ from datetime import datetime, time, timedelta
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from operators.audit.amounts import rounded
+from operators.audit.amounts import rounded, shares, shares_of_nights
 from operators.audit.expected_rows import Booking, Event, days_of, milliseconds
 from topics.zones import ZONE_DATA_VERSION, zone, zone_names
 
@@ -18,6 +18,10 @@ MAX_QUOTE_AGE_MS: Final = 25 * 3_600_000
 #: The terms of a room for which its hotel has set none.
 NO_TERMS: Final[Event] = {"version": 0, "plans": [{"id": "standard", "name": "Standard"}]}
 
+#: The line of a price that has the costs of changes, but for its amount.
+_CHANGE_LINE: Final = ("change", "change", "Costs of changes")
+#: The rules of a zone may change by so much between the data that a decision was made with and ours.
+_ZONE_CHANGE_MS: Final = 3_600_000
 _ALL: Final = {"percent": 100}
 _NOTHING: Final = {"percent": 0}
 _ONE_DAY: Final = timedelta(days=1)
@@ -33,6 +37,13 @@ class Line(NamedTuple):
     amount: int
     included: bool
     collected: str
+
+
+class Floor(NamedTuple):
+    """What a change of a stay may keep: `costs` of all changes so far, and `least` of each later cancellation."""
+
+    costs: int
+    least: int
 
 
 class Step(NamedTuple):
@@ -54,40 +65,160 @@ def faults_of_sums(booking: Booking, sale: Event) -> Iterator[str]:
             f"it costs {booking.amount} and {sale['at_hotel_minor']} at the hotel, "
             f"and its lines sum to {total} with {later} at the hotel"
         )
+    costs = costs_of_changes(booking)
+    of_changes = sum(line.amount for line in lines if line.kind == "change")
+    if of_changes != costs or costs < 0:
+        yield f"its changes cost {costs}, and its lines have {of_changes} for them"
     steps = _steps_of(sale)
     kept = [sale["no_show_kept_minor"], *(step.kept for step in steps)]
-    if not steps or steps[-1].until is not None or not 0 <= min(kept) <= max(kept) <= booking.amount:
-        yield f"its policy keeps {kept} of {booking.amount}"
+    if not steps or steps[-1].until is not None or not costs <= min(kept) <= max(kept) <= booking.amount:
+        yield f"its policy keeps {kept} of {booking.amount}{f' and {costs} for changes' if costs else ''}"
 
 
-def faults_of_sale(booking: Booking, sale: Event, terms: Event, now_ms: int) -> Iterator[str]:
+def costs_of_changes(booking: Booking) -> int:
+    """Return the costs of changes in the booking's amount."""
+    return 0 if booking.sale is None else int(booking.sale.get("change_costs_minor", 0))
+
+
+def faults_of_sale(
+    booking: Booking, sale: Event, terms: Event, now_ms: int, before: Booking | None = None
+) -> Iterator[str]:
     """Yield what the sale of a booking has otherwise than its terms, in words; `now_ms` is the log's time.
 
     Args:
-        booking: one that has just been reserved, whose nights are as they were then.
+        booking: one that has just been reserved or changed, whose nights are as they were then.
         sale: its sale, as an event has it.
         terms: those that the sale names, as an event has them.
         now_ms: milliseconds since 1970.
+        before: the booking as it was before a change; None: it has just been reserved.
     """
     plan = next((each for each in terms["plans"] if each["id"] == sale["plan_id"]), None)
     if plan is None:
         yield f"its plan {sale['plan_id']} is none of version {terms['version']}"
         return
     policy = plan.get("policy", {}) if plan.get("refundable", True) else {}
+    costs = costs_of_changes(booking)
+    nights = _night_prices(booking, sale, plan, now_ms, before)
+    discount = _discount(sale, nights, booking.currency)
+    nights = shares(sum(nights) - discount, nights) if discount else nights
+    price = _without_costs(booking, nights)
     facts = {
+        "discount_minor": (sale.get("discount_minor", 0), discount if nights else sale.get("discount_minor", 0)),
         "plan_name": (sale["plan_name"], plan["name"]),
         "meals": (sale["meals"], plan.get("meals", "none")),
-        "terms": (booking.terms, plan.get("terms", "prepaid")),
+        "terms": (booking.terms, _terms(booking, plan, before)),
         "early_departure_percent": (sale["early_departure_percent"], policy.get("early_departure_percent", 100)),
-        "no_show_kept_minor": (sale["no_show_kept_minor"], _kept(policy.get("no_show", _ALL), booking)),
-        "lines": (_lines_of(sale), _expected_lines(booking, sale, terms, plan, now_ms)),
+        "no_show_kept_minor": (sale["no_show_kept_minor"], costs + _kept(policy.get("no_show", _ALL), price)),
+        "lines": (_lines_of(sale), _expected_lines(booking, sale, terms, plan, nights)),
     }
+    if before is not None:
+        facts["night_amounts"] = (list(booking.night_amounts), shares_of_nights(booking.amount, price.night_amounts))
     for name, (here, right) in facts.items():
         if here != right:
             yield f"{name} is {here!r}, by version {terms['version']} of its terms {right!r}"
-    steps, right = _steps_of(sale), _expected_steps(booking, plan)
-    if len(steps) != len(right) or not all(map(_is_same_step, steps, right)):
-        yield f"its cancellation costs {_costs(steps)}, by version {terms['version']} of its terms {_costs(right)}"
+    yield from _faults_of_steps(sale, terms, _expected_steps(price, plan), _floors(booking, before, now_ms))
+
+
+def _faults_of_steps(sale: Event, terms: Event, right: list[Step], floors: Sequence[Floor]) -> Iterator[str]:
+    """Yield, in words, that cancellations cost otherwise than by the terms, and by what a change may keep."""
+    costs, steps = sale.get("change_costs_minor", 0), _steps_of(sale)
+    for floor in floors:
+        raised = _raised(right, floor)
+        if costs == floor.costs and len(steps) == len(raised) and all(map(_is_same_step, steps, raised)):
+            return
+    words = " or ".join(_costs(_raised(right, floor)) for floor in floors)
+    after = f" after changes for {costs}" if costs else ""
+    yield f"its cancellation costs {_costs(steps)}{after}, by version {terms['version']} of its terms {words}"
+
+
+def _terms(booking: Booking, plan: Event, before: Booking | None) -> str:
+    """Return how a stay is paid: by its plan, but at the hotel by guests without an account; no change changes it."""
+    if before is not None:
+        return before.terms
+    is_at_desk = booking.user_id is None and booking.terms == "at_hotel"
+    return "at_hotel" if is_at_desk else str(plan.get("terms", "prepaid"))
+
+
+def _discount(sale: Event, nights: Sequence[int], currency: str) -> int:
+    """Return what a promo code takes off the prices of nights."""
+    discount, whole = sale.get("discount"), sum(nights)
+    if discount is None:
+        return 0
+    percent = discount.get("percent_milli")
+    part = Fraction(discount["amount_minor"]) if percent is None else Fraction(whole * percent, 100_000)
+    return min(whole, rounded(part, currency))
+
+
+# Changes.
+
+
+def faults_of_change(booking: Booking, before: Booking) -> Iterator[str]:
+    """Yield, in words, what a changed stay has otherwise than the stay before, beside its price."""
+    if before.sale is None or booking.sale is None:
+        if before.sale is not booking.sale:
+            yield f"its sale is {booking.sale}, and was {before.sale}"
+            return
+        right = _amounts_without_sale(booking, before)
+        if list(booking.night_amounts) != right:
+            yield f"its nights cost {list(booking.night_amounts)}, by the prices agreed and those of today {right}"
+        return
+    for name in ("plan_id", "discount"):
+        if booking.sale.get(name) != before.sale.get(name):
+            yield f"its {name} is {booking.sale.get(name)}, and was {before.sale.get(name)}"
+
+
+def _amounts_without_sale(booking: Booking, before: Booking) -> list[int]:
+    days = days_of(before.check_in, before.check_out)
+    agreed = dict(zip(days, before.night_amounts or shares_of_nights(before.amount, [0] * len(days)), strict=False))
+    return [
+        rounded(Fraction(agreed[night.day] * booking.rooms, before.rooms), booking.currency)
+        if night.day in agreed
+        else rounded(Fraction(night.price * night.surge, 1000), booking.currency) * booking.rooms
+        for night in booking.nights
+    ]
+
+
+def _floors(booking: Booking, before: Booking | None, now_ms: int) -> list[Floor]:
+    """Return what the changes of a booking may keep: nothing of a change by the hotel, the policy's part of others.
+
+    The event of a change names neither who asked for it nor the zone data that the policy's times were read with.
+    """
+    if before is None or before.sale is None:
+        return [Floor(0, 0)]
+    earlier, floors = costs_of_changes(before), [Floor(costs_of_changes(before), 0)]
+    price = before.amount - earlier
+    less = price - (booking.amount - costs_of_changes(booking))
+    for kept in _kept_now(before, before.sale, now_ms):
+        part = 0 if less <= 0 else min(less, rounded(Fraction(less * (kept - earlier), price), booking.currency))
+        floors.append(Floor(earlier + part, min(kept, booking.amount)))
+    return floors
+
+
+def _kept_now(booking: Booking, sale: Event, now_ms: int) -> list[int]:
+    """Return what a cancellation by the guest would keep now: of one step, or of two where rules of zones differ."""
+    steps = _steps_of(sale)
+    if booking.stay_times is None:
+        return [step.kept for step in steps]
+    time_zone = booking.stay_times["time_zone"]
+    ends = [None if step.until is None else _instant_ms(step.until, time_zone) for step in steps]
+    numbers = {
+        next(number for number, end in enumerate(ends) if end is None or time_ms < end)
+        for time_ms in (now_ms - _ZONE_CHANGE_MS, now_ms, now_ms + _ZONE_CHANGE_MS)
+    }
+    return [steps[number].kept for number in sorted(numbers)]
+
+
+def _raised(steps: Sequence[Step], floor: Floor) -> list[Step]:
+    """Return the steps of a policy with the costs of changes in each, and none below the floor."""
+    raised: list[Step] = []
+    for step in steps:
+        changed = step._replace(kept=step.kept + floor.costs)
+        if changed.kept < floor.least:
+            changed = step._replace(kept=floor.least, percent=None)
+        if raised and raised[-1][1:] == changed[1:]:
+            raised.pop()
+        raised.append(changed)
+    return raised
 
 
 # The lines of a price.
@@ -103,12 +234,11 @@ def _lines_of(sale: Event) -> list[Line]:
     ]  # fmt: skip
 
 
-def _expected_lines(booking: Booking, sale: Event, terms: Event, plan: Event, now_ms: int) -> list[Line]:
+def _expected_lines(booking: Booking, sale: Event, terms: Event, plan: Event, nights: Sequence[int]) -> list[Line]:
     """Return the right lines; an amount that cannot be known is that of the sale."""
     known = {line.id: line.amount for line in _lines_of(sale)[1:]}
-    nights = _night_prices(booking, sale, plan, now_ms)
     stay = sum(nights) if nights else next((line["amount_minor"] for line in sale["lines"]), 0)
-    paid = "at_hotel" if plan.get("terms") == "at_hotel" else "now"
+    paid = "at_hotel" if booking.terms == "at_hotel" else "now"
     lines = [Line("stay", plan["id"], plan["name"], stay, included=False, collected=paid)]
     for tax in terms.get("taxes", []):
         amount = _tax(tax, booking, sale, nights, stay)
@@ -117,29 +247,44 @@ def _expected_lines(booking: Booking, sale: Event, terms: Event, plan: Event, no
         if amount:
             collected = paid if included or paid == "at_hotel" else tax.get("collected", "now")
             lines.append(Line(tax.get("kind", "tax"), tax["id"], tax["name"], amount, included, collected))
+    if costs := costs_of_changes(booking):
+        lines.append(Line(*_CHANGE_LINE, costs, included=False, collected=paid))
     return lines
 
 
-def _night_prices(booking: Booking, sale: Event, plan: Event, now_ms: int) -> list[int]:
-    """Return the price of each night in all rooms; none, if a quote may have had another price of a night."""
-    if any(night.priced_at is not None and night.priced_at >= now_ms - MAX_QUOTE_AGE_MS for night in booking.nights):
-        return []
+def _night_prices(booking: Booking, sale: Event, plan: Event, now_ms: int, before: Booking | None) -> list[int]:
+    """Return the price of each night in all rooms; none, if it is not known."""
+    in_one_room = _prices_in_one_room(booking, now_ms, before) or sale.get("night_prices_minor", [])
     adults = max(0, sale["party"]["adults"] - plan.get("included_adults", 2) * booking.rooms)
     bands = plan.get("child_bands", [])
     ages = sale["party"].get("child_ages", [])
     children = sum(next((band["nightly_minor"] for band in bands if age <= band["up_to_age"]), 0) for age in ages)
     people = rounded(adults * plan.get("extra_adult_minor", 0) + children, booking.currency)
     return [
-        rounded(max(Fraction(0), _of_plan(plan, night.price, night.surge, booking.currency)), booking.currency)
-        * booking.rooms
-        + people
+        rounded(max(Fraction(0), _of_plan(plan, price)), booking.currency) * booking.rooms + people
+        for price in in_one_room
+    ]
+
+
+def _prices_in_one_room(booking: Booking, now_ms: int, before: Booking | None) -> list[int]:
+    """Return the price of each night in one room; none, if a quote may have had another price of a night.
+
+    A night that was in the stay before a change keeps the price that was agreed.
+    """
+    agreed: dict[str, int] = {}
+    if before is not None and before.sale is not None:
+        days = days_of(before.check_in, before.check_out)
+        agreed = dict(zip(days, before.sale.get("night_prices_minor", []), strict=False))
+    elif any(night.priced_at is not None and night.priced_at >= now_ms - MAX_QUOTE_AGE_MS for night in booking.nights):
+        return []
+    return [
+        agreed.get(night.day, rounded(Fraction(night.price * night.surge, 1000), booking.currency))
         for night in booking.nights
     ]
 
 
-def _of_plan(plan: Event, price: int, surge: int, currency: str) -> Fraction:
-    base = rounded(Fraction(price * surge, 1000), currency)
-    return Fraction(base * plan.get("times_milli", 1000), 1000) + int(plan.get("plus_minor", 0))
+def _of_plan(plan: Event, price: int) -> Fraction:
+    return Fraction(price * plan.get("times_milli", 1000), 1000) + int(plan.get("plus_minor", 0))
 
 
 def _tax(tax: Event, booking: Booking, sale: Event, nights: Sequence[int], stay: int) -> int | None:
@@ -170,15 +315,33 @@ def _tax(tax: Event, booking: Booking, sale: Event, nights: Sequence[int], stay:
 # The costs of a cancellation.
 
 
-def _kept(kept: Event, booking: Booking) -> int:
-    """Return the part of the booking's amount that is kept."""
+class Price(NamedTuple):
+    """The amount of a stay and of its nights without the costs of changes, and what else its policy depends on."""
+
+    amount: int
+    night_amounts: Sequence[int]
+    currency: str
+    check_in: str
+    check_in_time: str
+
+
+def _without_costs(booking: Booking, nights: Sequence[int]) -> Price:
+    """Return the price of a stay without the costs of changes; `nights` are the prices of its nights."""
+    costs, check_in_time = costs_of_changes(booking), (booking.stay_times or {}).get("check_in_time", _CHECK_IN_TIME)
+    amount = booking.amount - costs
+    by_night = shares_of_nights(amount, nights) if costs else booking.night_amounts
+    return Price(amount, by_night, booking.currency, booking.check_in, check_in_time)
+
+
+def _kept(kept: Event, price: Price) -> int:
+    """Return the part of the stay's price that is kept."""
     if "percent" in kept:
-        part = Fraction(booking.amount * kept["percent"], 100)
+        part = Fraction(price.amount * kept["percent"], 100)
     elif "nights" in kept:
-        part = Fraction(sum(booking.night_amounts[: kept["nights"]]))
+        part = Fraction(sum(price.night_amounts[: kept["nights"]]))
     else:
         part = Fraction(kept["amount_minor"])
-    return min(booking.amount, rounded(part, booking.currency))
+    return min(price.amount, rounded(part, price.currency))
 
 
 def _steps_of(sale: Event) -> list[Step]:
@@ -189,17 +352,17 @@ def _wall_time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def _expected_steps(booking: Booking, plan: Event) -> list[Step]:
+def _expected_steps(price: Price, plan: Event) -> list[Step]:
     if not plan.get("refundable", True):
-        return [Step(None, booking.amount, 100)]
-    clock = (booking.stay_times or {}).get("check_in_time", _CHECK_IN_TIME)
-    arrival = datetime.combine(datetime.fromisoformat(booking.check_in), time.fromisoformat(clock).replace(tzinfo=None))
+        return [Step(None, price.amount, 100)]
+    clock = time.fromisoformat(price.check_in_time).replace(tzinfo=None)
+    arrival = datetime.combine(datetime.fromisoformat(price.check_in), clock)
     policy = plan.get("policy", {}).get("steps", [])
     ends = [_before(arrival, step["hours_before"]) for step in policy]
     costs = [_NOTHING, *(step["kept"] for step in policy)]
     steps: list[Step] = []
     for end, cost in zip([*ends, None], costs, strict=True):
-        step = Step(end, _kept(cost, booking), cost.get("percent"))
+        step = Step(end, _kept(cost, price), cost.get("percent"))
         if steps and steps[-1][1:] == step[1:]:
             steps.pop()
         steps.append(step)
@@ -225,10 +388,13 @@ def kept_of_early_departure(booking: Booking, freed_from: str) -> int:
     """Return what is kept of the amount, if the nights from `freed_from` on are left unused."""
     if booking.sale is None:
         return booking.amount
+    costs = costs_of_changes(booking)
+    price = booking.amount - costs
+    amounts = shares_of_nights(price, booking.night_amounts) if costs else booking.night_amounts
     days = days_of(booking.check_in, booking.check_out)
-    unused = sum(amount for day, amount in zip(days, booking.night_amounts, strict=False) if day >= freed_from)
+    unused = sum(amount for day, amount in zip(days, amounts, strict=False) if day >= freed_from)
     percent = Fraction(booking.sale["early_departure_percent"], 100)
-    return min(booking.amount, rounded(booking.amount - unused + unused * percent, booking.currency))
+    return costs + min(price, rounded(price - unused + unused * percent, booking.currency))
 
 
 def faults_of_cancellation(booking: Booking, sale: Event, policy: Event | None, now_ms: int) -> Iterator[str]:

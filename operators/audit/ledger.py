@@ -47,6 +47,42 @@ class LedgerTerms(NamedTuple):
     terms: dict[str, Any]
 
 
+class LedgerChange(NamedTuple):
+    """A change of a stay that is not paid, in the column `pending_change` of `booking`; `held` are its rooms."""
+
+    id: str
+    stay: dict[str, Any]
+    extra_minor: int
+    held: list[dict[str, Any]]
+    attempt: int
+
+
+class LedgerCode(NamedTuple):
+    """One row of `promo_code` with its uses: the account and whether it was given back, by booking."""
+
+    hotel_id: int
+    version: int
+    terms: dict[str, Any]
+    used_count: int
+    uses: dict[str, tuple[int | None, bool]]
+
+
+class LedgerDocument(NamedTuple):
+    """One row of `hotel_document`; `issued_at` is in milliseconds since 1970."""
+
+    hotel_id: int
+    kind: str
+    number: int
+    reason: str
+    booking_id: str
+    amount_minor: int
+    currency: str
+    lines: list[dict[str, Any]]
+    corrects_id: str | None
+    credited_minor: int
+    issued_at: int
+
+
 class LedgerPayment(NamedTuple):
     """A payment in the column `payments` of `booking`; amounts in minor units.
 
@@ -69,7 +105,8 @@ class LedgerPayment(NamedTuple):
 class LedgerBooking(NamedTuple):
     """One row of `booking` with its guests, without the columns that no event determines.
 
-    `hold_expires_at` is in milliseconds since 1970. `payments` has the payments by payment intent.
+    `hold_expires_at` is in milliseconds since 1970. `payments` has the payments by payment intent. `earlier_stays` are
+    the ids of changes, each with the stay before it.
     """
 
     room_id: int
@@ -94,22 +131,33 @@ class LedgerBooking(NamedTuple):
     freed_from: str | None
     sale: dict[str, Any] | None
     policy: dict[str, Any] | None
+    pending_change: LedgerChange | None
+    earlier_stays: tuple[tuple[str, dict[str, Any]], ...]
+    accepted_terms: str | None
     payments: dict[str, LedgerPayment]
     guest_ids: tuple[int, ...]
+
+
+#: The row of a code that has uses and no row.
+_NO_CODE: Final = LedgerCode(0, 0, {}, 0, {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
     """The tables in one snapshot. `sequences`: the last event decided, by partition of `booking.commands`.
 
-    `blocks` are by room and id, and `terms` by room.
+    `applied` are the offsets of the last commands decided, by partition.
+    `blocks` are by room and id, `terms` by room, and `codes` and `documents` by id.
     """
 
     sequences: dict[int, int]
+    applied: dict[int, int]
     bookings: dict[str, LedgerBooking]
     nights: dict[tuple[int, str], LedgerNight]
     blocks: dict[tuple[int, str], LedgerBlock]
     terms: dict[int, LedgerTerms]
+    codes: dict[int, LedgerCode]
+    documents: dict[str, LedgerDocument]
     read_models: ReadModels
 
 
@@ -119,11 +167,23 @@ select partition, max(sequence) from log_cursor
 where consumer = 'reservations' and topic = %s group by partition
 """
 
+_APPLIED = """
+select distinct on (partition) partition, applied from log_cursor
+where consumer = 'reservations' and topic = %s order by partition, generation desc
+"""
+
+# An event counts once the broker has all commands that follow from it.
+_FOLLOWED = """
+select distinct on (partition) partition, sequence from log_cursor
+where consumer = 'coordination' and topic = %s and published = applied order by partition, generation desc
+"""
+
 _BOOKINGS = """
 select id::text, room_id, hotel_id, user_id, check_in::text, check_out::text, rooms_count, terms, status,
        amount_minor, currency, rejection, round(extract(epoch from hold_expires_at) * 1000)::bigint,
        payment_attempt, session_id, cancel_reason, guest_list_id::text, earlier_guest_list_ids,
-       night_amounts_minor, stay_times, freed_from::text, sale, policy, payments,
+       night_amounts_minor, stay_times, freed_from::text, sale, policy, pending_change, earlier_stays,
+       accepted_terms, payments,
        (select coalesce(array_agg(guest_id order by guest_id), '{}') from booking_guest where booking_id = id)
 from booking
 """
@@ -140,21 +200,34 @@ select room_id, id::text, first_night::text, end_night::text, rooms_count, reaso
 
 _TERMS = "select room_id, version, terms from room_sale_terms"
 
+_CODES = "select id, hotel_id, version, terms, used_count from promo_code"
+_CODE_USES = "select code_id, booking_id::text, user_id, returned from promo_code_use"
+
+_DOCUMENTS = """
+select id::text, hotel_id, kind, number, reason, booking_id::text, amount_minor, currency, lines, corrects_id::text,
+       credited_minor, round(extract(epoch from issued_at) * 1000)::bigint
+from hotel_document
+"""
+
 # Every night of every stay that takes rooms, summed, beside what the inventory counts. A stay that ended early keeps
-# the nights before the first that is on sale again.
+# the nights before the first that is on sale again. A change that is not paid holds rooms beside those of its stay.
 _DIFFERENT_SUMS = """
 with stay as (
-    select room_id, status, rooms_count, check_in,
+    select room_id, status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING') as is_unpaid, rooms_count, check_in,
            case when status in ('CANCELLED', 'CHECKED_OUT', 'NO_SHOW') then least(freed_from, check_out)
                 else check_out end as check_out
     from booking
     where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')
        or status in ('CONFIRMED', 'CHECKED_IN', 'CHECKED_OUT', 'NO_SHOW')
        or status = 'CANCELLED' and freed_from > check_in
+    union all
+    select room_id, true, (held ->> 'rooms_count')::int, (held ->> 'first_night')::date,
+           (held ->> 'end_night')::date
+    from booking cross join lateral jsonb_array_elements(pending_change -> 'held') as held
 ), taken as (
     select room_id, check_in + night as date,
-           sum(rooms_count) filter (where status not in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')) as booked,
-           sum(rooms_count) filter (where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')) as reserved
+           sum(rooms_count) filter (where not is_unpaid) as booked,
+           sum(rooms_count) filter (where is_unpaid) as reserved
     from stay cross join lateral generate_series(0, check_out - check_in - 1) as night
     group by 1, 2
 )
@@ -189,7 +262,7 @@ order by room_id, date
 _OVERDUE = """
 select id::text as id, room_id, status, extract(epoch from now() - hold_expires_at)::bigint as overdue_seconds
 from booking
-where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')
+where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED')
   and hold_expires_at < now() - interval '10 seconds'
 order by hold_expires_at
 """
@@ -215,10 +288,13 @@ async def read_ledger(database: DatabaseSettings, commands: str, events: str, re
         await lock_tables(connection)
         ledger = Ledger(
             sequences=await _sequences(connection, commands),
+            applied=dict(await (await connection.execute(_APPLIED, [commands])).fetchall()),
             bookings=await _bookings(connection),
             nights=await _nights(connection),
             blocks=await _blocks(connection),
             terms=await _terms(connection),
+            codes=await _codes(connection),
+            documents=await _documents(connection),
             read_models=await read_models(connection, events),
         )
         await _report_sums(connection, report)
@@ -235,6 +311,12 @@ async def decided_sequences(database: DatabaseSettings, commands: str) -> dict[i
         return await _sequences(connection, commands)
 
 
+async def followed_sequences(database: DatabaseSettings, events: str) -> dict[int, int]:
+    """Return, by partition of `events`, the last event of which all commands of coordination are on the log."""
+    async with await connect(database, "innkeeper audit") as connection:
+        return dict(await (await connection.execute(_FOLLOWED, [events])).fetchall())
+
+
 async def _sequences(connection: psycopg.AsyncConnection[Any], commands: str) -> dict[int, int]:
     cursor = await connection.execute(_SEQUENCES, [commands])
     return {partition: sequence async for partition, sequence in cursor}
@@ -246,7 +328,8 @@ async def _bookings(connection: psycopg.AsyncConnection[Any]) -> dict[str, Ledge
 
 
 def _booking(*columns: Any) -> LedgerBooking:
-    *others, earlier_lists, night_amounts, stay_times, freed_from, sale, policy, payments, guest_ids = columns
+    *others, earlier_lists, night_amounts, stay_times, freed_from, sale, policy, change, earlier_stays = columns[:-3]
+    accepted_terms, payments, guest_ids = columns[-3:]
     return LedgerBooking._make(
         (
             *others,
@@ -256,10 +339,18 @@ def _booking(*columns: Any) -> LedgerBooking:
             freed_from,
             sale,
             policy,
+            None if change is None else _change(change),
+            tuple((each["change_id"], each["stay"]) for each in earlier_stays or ()),
+            accepted_terms,
             _payments(payments),
             tuple(guest_ids),
         )
     )
+
+
+def _change(column: dict[str, Any]) -> LedgerChange:
+    held, attempt = column.get("held", []), column.get("attempt", 0)
+    return LedgerChange(column["id"], column["stay"], column["extra_minor"], held, attempt)
 
 
 def _payments(column: list[dict[str, Any]] | None) -> dict[str, LedgerPayment]:
@@ -303,6 +394,17 @@ async def _blocks(connection: psycopg.AsyncConnection[Any]) -> dict[tuple[int, s
 async def _terms(connection: psycopg.AsyncConnection[Any]) -> dict[int, LedgerTerms]:
     cursor = await connection.execute(_TERMS)
     return {room_id: LedgerTerms(version, terms) async for room_id, version, terms in cursor}
+
+
+async def _codes(connection: psycopg.AsyncConnection[Any]) -> dict[int, LedgerCode]:
+    codes = {row[0]: LedgerCode(row[1], row[2], row[3], row[4], {}) async for row in await connection.execute(_CODES)}
+    async for code_id, booking_id, user_id, returned in await connection.execute(_CODE_USES):
+        codes.setdefault(code_id, _NO_CODE._replace(uses={})).uses[booking_id] = (user_id, returned)
+    return codes
+
+
+async def _documents(connection: psycopg.AsyncConnection[Any]) -> dict[str, LedgerDocument]:
+    return {row[0]: LedgerDocument(*row[1:]) async for row in await connection.execute(_DOCUMENTS)}
 
 
 async def _report_sums(connection: psycopg.AsyncConnection[Any], report: Report) -> None:

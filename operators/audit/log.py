@@ -51,7 +51,33 @@ async def read_log(
         NoSuchTopic: the topic does not exist.
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
-    consumer = AIOKafkaConsumer(
+    consumer = _consumer(kafka)
+    try:
+        await consumer.start()
+        await _read(consumer, topic, receiver, wanted, max_wait_seconds=max_wait_seconds, progress=progress)
+    finally:
+        await stop_consumer(consumer)
+
+
+async def ends_of(kafka: KafkaSettings, topic: str) -> dict[int, int]:
+    """Return the offset behind the last record of each partition; of a topic that does not exist, nothing.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker cannot be reached.
+    """
+    consumer = _consumer(kafka)
+    try:
+        await consumer.start()
+        partitions = await _assigned(consumer, topic)
+        return {partition.partition: end for partition, end in (await consumer.end_offsets(partitions)).items()}
+    except NoSuchTopic:
+        return {}
+    finally:
+        await stop_consumer(consumer)
+
+
+def _consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
         **kafka.client_options(),
         client_id="innkeeper-audit",
         group_id=None,
@@ -60,11 +86,6 @@ async def read_log(
         fetch_max_wait_ms=_AUDIT_FETCH_MS,
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
-    try:
-        await consumer.start()
-        await _read(consumer, topic, receiver, wanted, max_wait_seconds=max_wait_seconds, progress=progress)
-    finally:
-        await stop_consumer(consumer)
 
 
 async def _read(

@@ -14,6 +14,8 @@ class Check(StrEnum):
     | no oversold night | each night after every event: 0 <= booked + reserved + blocked <= total + allowance |
     | counts match bookings | inventory counts equal the sum over bookings by status, and over blocks |
     | holds end on time | no hold ends early or is acted on after its deadline (`--holds`: none is 10 s overdue) |
+    | codes within limits | each use of a promo code when it was granted: at most as many as its terms allow |
+    | documents add up | a hotel's numbers have no gap; a booking's documents add up to the money that is kept of it |
     | log matches ledger | no gap in a partition's sequence, legal transitions, sales by their terms, ledger rows |
     | guest lists are stored | each list of guests that a booking names is there; an erasure would blank it |
     | read models match events | every row is what the events make of it, as far as its projection has applied them |
@@ -22,6 +24,8 @@ class Check(StrEnum):
     NO_OVERSOLD_NIGHT = "no oversold night"
     COUNTS_MATCH_BOOKINGS = "counts match bookings"
     HOLDS_END_ON_TIME = "holds end on time"
+    CODES_WITHIN_LIMITS = "codes within limits"
+    DOCUMENTS_ADD_UP = "documents add up"
     LOG_MATCHES_LEDGER = "log matches ledger"
     GUEST_LISTS_ARE_STORED = "guest lists are stored"
     READ_MODELS_MATCH_EVENTS = "read models match events"

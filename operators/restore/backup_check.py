@@ -1,4 +1,4 @@
-"""Checks that the backup has the accounts, guests, guest lists, hotels and rooms that the log names.
+"""Checks that the backup has the accounts, guests, guest lists, hotels, rooms and codes that the log names.
 
 Events have their ids only; the rows come from a backup, which may be missing or older than the log.
 """
@@ -14,6 +14,7 @@ from storage.operator_log import id_of_actor
 from topics.messages.events import (
     BookingRejected,
     BookingReserved,
+    CodeEvent,
     GuestsAdded,
     GuestsChanged,
     InventoryOpened,
@@ -22,9 +23,15 @@ from topics.messages.events import (
 from topics.messages.message import Message
 
 #: The tables, and the word for their rows in reports.
-_TABLES: Final = {"app_user": "accounts", "guest": "guests", "hotel": "hotels", "room": "rooms"}
+_TABLES: Final = {
+    "app_user": "accounts",
+    "guest": "guests",
+    "hotel": "hotels",
+    "room": "rooms",
+    "promo_code_name": "promo codes",
+}
 _GUEST_LISTS: Final = "guest lists"
-#: These tables have rows wherever anything was ever on sale; guests need not have been named.
+#: These tables have rows wherever anything was ever on sale; guests need not have been named, nor codes made.
 _NEVER_EMPTY: Final = ("app_user", "hotel", "room")
 _MAX_EXAMPLES: Final = 5
 
@@ -46,7 +53,7 @@ class BackupCheck:
     """The check of one table.
 
     Attributes:
-        rows: `accounts`, `guests`, `guest lists`, `hotels` or `rooms`.
+        rows: `accounts`, `guests`, `guest lists`, `hotels`, `rooms` or `promo codes`.
         named: how many of them the log names.
         missing: how many of those the database does not have.
         examples: the ids of the first few that are missing; of guest lists, the ids of their bookings.
@@ -74,13 +81,20 @@ class NamedIds:
             ids["hotel"].add(event.hotel_id)
             if event.user_id is not None:
                 ids["app_user"].add(event.user_id)
+            self._add_guest_list(event)
+        elif isinstance(event, CodeEvent):
+            ids["promo_code_name"].add(event.code_id)
         elif isinstance(event, GuestsAdded | GuestsChanged):
             ids["guest"].update(event.guest_ids)
-            if event.guest_list_id is not None:
-                self._bookings_of_lists[event.guest_list_id] = event.booking_id
+            self._add_guest_list(event)
         elif isinstance(event, InventoryOpened | SaleTermsChanged):
             ids["room"].add(event.room_id)
             ids["hotel"].add(event.hotel_id)
+
+    def _add_guest_list(self, event: BookingReserved | BookingRejected | GuestsAdded | GuestsChanged) -> None:
+        """Add the list of guests, which a booking made at the desk has from the beginning."""
+        if not isinstance(event, BookingRejected) and event.guest_list_id is not None:
+            self._bookings_of_lists[event.guest_list_id] = event.booking_id
 
     def add_actor(self, actor: str | None) -> None:
         """Add the id of an operator's action, if that is the actor of an event's envelope."""

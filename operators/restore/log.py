@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final, NamedTuple
 
 from operators.restore.backup_check import NamedIds
 from operators.restore.target import NotRestored
@@ -10,8 +11,24 @@ from topics.envelope import Envelope
 from topics.kafka.positions import position_text
 from topics.kafka.records import time_of
 from topics.sequence_tracker import Order, SequenceTracker
-from workers.runtime.records import read
+from workers.runtime.records import fingerprint, read
 from workers.runtime.role import Received, Record
+
+#: Of every so many events of a partition one is remembered, as a place from which a consumer can read again.
+_EVENTS_BETWEEN_MARKS: Final = 1_000
+
+
+class Mark(NamedTuple):
+    """A place behind an event: its offset and sequence, the log's time (UTC) and the record's fingerprint."""
+
+    offset: int
+    sequence: int
+    time: datetime | None
+    fingerprint: bytes | None
+
+
+#: The place before the first event.
+BEGINNING: Final = Mark(-1, 0, None, None)
 
 
 class Partition:
@@ -22,6 +39,7 @@ class Partition:
         last_decision: the events of its last decision, kept back until the next decision's first event has come.
         last: the last record, also if it was a duplicate.
         last_time: the log's time at that record (UTC).
+        marks: places in the partition, the beginning first.
     """
 
     def __init__(self, number: int, named: NamedIds) -> None:
@@ -30,6 +48,7 @@ class Partition:
         self.last_decision: list[Received] = []
         self.last: Record | None = None
         self.last_time: datetime | None = None
+        self.marks = [BEGINNING]
         self._named = named
         self._sequences = SequenceTracker()
 
@@ -77,6 +96,8 @@ class Partition:
         if self._sequences.add(sequence) is not Order.NEXT:
             # An event beyond a gap was published again after the events that fill the gap.
             return None
+        if sequence % _EVENTS_BETWEEN_MARKS == 0:
+            self.marks.append(Mark(record.offset, sequence, self.last_time, fingerprint(record)))
         self._named.add(received.message)
         self._named.add_actor(envelope.actor)
         return received

@@ -28,6 +28,7 @@ from topics.messages.events import (
     BookingEvent,
     BookingExpired,
     BookingRefunded,
+    ChangeEnded,
     CheckoutOpened,
     DisputeClosed,
     DisputeOpened,
@@ -36,9 +37,10 @@ from topics.messages.events import (
     RefundClosed,
     RefundFailed,
     RefundRequested,
+    StayChanged,
 )
 from topics.messages.message import Message
-from topics.messages.values import CancelReason
+from topics.messages.values import CancelReason, ChangeEnd
 from workers.decisions import Booking
 from workers.payments.pending_calls import CallContext, calls_for
 from workers.payments.settings import PaymentSettings
@@ -63,6 +65,8 @@ _PAYMENT_EVENTS: Final = (
     RefundClosed,
     DisputeOpened,
     DisputeClosed,
+    ChangeEnded,
+    StayChanged,
 )
 
 _CREATE: Final = """
@@ -94,7 +98,7 @@ async def save(connection: AsyncConnection, events: Iterable[tuple[Received, Boo
 def _is_about_payments(event: Message | None, booking: Booking | None) -> bool:
     if isinstance(event, BookingExpired | BookingCancelled | PaymentDeclined):
         return booking is not None and booking.payment_attempt > 0
-    if isinstance(event, BookingConfirmed):
+    if isinstance(event, BookingConfirmed | StayChanged):
         return event.payment_intent is not None
     return isinstance(event, _PAYMENT_EVENTS)
 
@@ -360,7 +364,10 @@ class BookingPayments:
                     self.paid[event.payment_intent] = Paid(event.amount_minor, event.currency)
                 if isinstance(event, RefundRequested):
                     self.paid[event.payment_intent].policy_minor = event.retained_minor
-            case BookingCancelled(reason=CancelReason.PAYMENT_CLOSED):
+            case StayChanged(payment_intent=str() as intent):
+                self._set(self._session(event.session_id), time, status="complete")
+                self.paid.setdefault(intent, Paid(event.extra_minor, event.currency))
+            case BookingCancelled(reason=CancelReason.PAYMENT_CLOSED) | ChangeEnded(reason=ChangeEnd.PAYMENT_CLOSED):
                 self._set(self._last(), time, status="expired")
             case PaymentDeclined(failure=failure) if failure.startswith(SESSION_REFUSED):
                 if (last := self._last()) is not None and last.session_id is None:

@@ -12,10 +12,10 @@ from typing import Final
 from aiokafka import TopicPartition
 from psycopg import AsyncConnection, sql
 
-from operators.restore import payments, resume, sequences, target
+from operators.restore import coordination, payments, resume, sequences, target
 from operators.restore.apply import EventBatch
 from operators.restore.backup_check import BackupCheck, NamedIds, require_backup, require_installation
-from operators.restore.log import Partition, envelope_of
+from operators.restore.log import Mark, Partition, envelope_of
 from operators.restore.target import NotRestored
 from storage import cursors, operator_log
 from storage.cursors import Cursor, CursorKey
@@ -26,6 +26,7 @@ from topics.kafka import admin
 from topics.kafka.log_reader import LogReader, NoSuchTopic, OffsetRange, partitions_of
 from topics.kafka.settings import KafkaSettings
 from workers import projections
+from workers.coordination.consumer import Coordination
 from workers.decisions import Booking, Night
 from workers.decisions.states import IllegalTransition
 from workers.payments.consumer import Payments
@@ -166,6 +167,7 @@ class _Restore:
         self._settings = payments
         self._projections: Sequence[Consumer] = projections.build(kafka, DatabaseSettings()).consumers
         self._payments: Consumer = Payments(kafka, payments)
+        self._coordination: Consumer = Coordination(kafka)
         self._reservations = Reservations(kafka)
         self._nights: dict[NightKey, Night | None] = {}
         self._partitions: dict[int, Partition] = {}
@@ -184,6 +186,7 @@ class _Restore:
         for partition in self._partitions.values():
             partition.require_no_gap()
             await self._resume(partition)
+        await self._resume_coordination()
         sessions, refunds = await payments.write(self._connection, self._settings)
         await sequences.continue_after_the_log(self._connection, last_action=self._named.last_action)
         return Restored(
@@ -294,6 +297,22 @@ class _Restore:
             cursor.applied = cursor.published = partition.last.offset
             cursor.last_hash = fingerprint(partition.last)
         cursor.sequence, cursor.last_time = partition.sequence, partition.last_time
+        return cursor
+
+    async def _resume_coordination(self) -> None:
+        """Let coordination read again the events whose commands the log may lack; the others follow once more."""
+        topic = self._kafka.topic(BOOKING_COMMANDS)
+        ranges = await self._events.ranges([TopicPartition(topic, number) for number in self._partitions])
+        newest = await coordination.followed(self._events, ranges, self._kafka.topic(BOOKING_EVENTS))
+        (now,) = await (await self._connection.execute("select now()")).fetchone() or (None,)
+        for partition in self._partitions.values():
+            place = coordination.place(partition.marks, newest.get(partition.number), now)
+            await self._save(self._behind(self._coordination, partition.number, place), 0, ())
+
+    def _behind(self, consumer: Consumer, number: int, place: Mark) -> Cursor:
+        cursor = self._new_cursor(consumer.name, BOOKING_EVENTS, number)
+        cursor.applied = cursor.published = place.offset
+        cursor.sequence, cursor.last_time, cursor.last_hash = place.sequence, place.time, place.fingerprint
         return cursor
 
     async def _begin_webhooks(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Moves the id sequences of accounts, guests, hotels, rooms and operators' actions behind every id that the log names.
+"""Moves the id sequences of accounts, guests, hotels, rooms, codes and operators' actions behind those on the log.
 
 Their rows come from a backup, which may be older than the log: an account that was made after the backup has bookings
 but no row. Without this, the next person to sign up would get that account's id, and with it its bookings; and the next
@@ -19,6 +19,7 @@ _NAMED: Final[Mapping[str, tuple[str, int]]] = {
     "guest": ("select max(guest_id) from booking_guest", 0),
     "hotel": ("select max(hotel_id) from inventory", 0),
     "room": ("select max(room_id) from inventory", 0),
+    "promo_code_name": ("select max(id) from promo_code", 0),
 }
 
 _CONTINUE: Final = """

@@ -13,11 +13,12 @@ from datetime import UTC, date, datetime
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from topics.messages.commands import BlockNights, BookingCommand, Command, ReleaseBlock, ReserveStay
-from topics.messages.events import BlockReleased, BookingEvent, Event, NightsBlocked
+from topics.messages.commands import BlockNights, BookingCommand, Command, IssueDocument, ReleaseBlock, ReserveStay
+from topics.messages.events import BlockReleased, BookingEvent, DocumentIssued, Event, NightsBlocked
 from topics.messages.sale import SaleTerms
-from topics.messages.values import BookingStatus
+from topics.messages.values import BookingStatus, DocumentKind
 from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve, unpaid
+from workers.decisions.state import Document
 from workers.reservations.stay_clock import arrival_clock, stay_clock
 
 #: The log's time at which a scenario begins, unless another is given.
@@ -55,6 +56,7 @@ class Scenario:
         self.nights: dict[int, dict[date, Night]] = {}
         self.sale_terms: dict[int, SaleTerms] = {}
         self.blocks: dict[tuple[int, UUID], Block] = {}
+        self.documents: dict[UUID, Document] = {}
         self.now = NOON
         self.answer: tuple[Event, ...] = ()
 
@@ -88,6 +90,8 @@ class Scenario:
 
     def state(self, command: Command) -> State:
         """Return the state for a command: its booking, the nights of its room, and the rest that it depends on."""
+        if isinstance(command, IssueDocument):
+            return self._documents_state(command)
         booking = self.bookings.get(command.booking_id) if isinstance(command, BookingCommand) else None
         return State(
             booking,
@@ -96,6 +100,26 @@ class Scenario:
             self._account_rooms(command) if isinstance(command, ReserveStay) else {},
             sale_terms=self.sale_terms.get(command.key),
             block=self._block(command),
+        )
+
+    def _documents_state(self, command: IssueDocument) -> State:
+        series = [
+            document.number
+            for document in self.documents.values()
+            if (document.hotel_id, document.kind) == (command.hotel_id, command.kind)
+        ]
+        invoices = [
+            document
+            for document in self.documents.values()
+            if document.booking_id == command.booking_id and document.kind is DocumentKind.INVOICE
+        ]
+        return State(
+            None,
+            {},
+            document=self.documents.get(command.document_id),
+            corrected=None if command.corrects_id is None else self.documents.get(command.corrects_id),
+            last_number=max(series, default=0),
+            open_minor=sum(document.amount_minor - document.credited_minor for document in invoices),
         )
 
     def _clock(self, booking: Booking | None, command: Command) -> StayClock | None:
@@ -118,6 +142,13 @@ class Scenario:
 
     def happen(self, event: Event) -> None:
         """Apply one event."""
+        if isinstance(event, DocumentIssued):
+            named = None if event.corrects_id is None else self.documents[event.corrects_id]
+            issued = evolve(State(None, {}, corrected=named), event)
+            for document in (issued.document, issued.corrected):
+                if document is not None:
+                    self.documents[document.id] = document
+            return
         nights = self.nights.setdefault(event.key, {})
         booking = self.bookings.get(event.booking_id) if isinstance(event, BookingEvent) else None
         after = evolve(State(booking, dict(nights), block=self._block(event)), event)

@@ -430,8 +430,10 @@ class HotelCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
 class IssueDocument(HotelCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Issue an invoice, or a credit note of the invoice `corrects_id`, under the hotel's next number.
 
-    A credit note has no more than is left of its invoice. `lines` are those of a price; the ones that are not included
-    in another sum to `amount_minor`. `document_id` is chosen by the writer: the same one is the same document.
+    A credit note has no more than is left of its invoice. An invoice of what is kept of a stay names the stay's invoice
+    in `corrects_id`, and has no more than is left of the booking's invoices. One after a refund that failed names the
+    credit note that it takes back. `lines` are those of a price; the ones that are not included in another sum to
+    `amount_minor`. `document_id` is chosen by the writer: the same one is the same document.
     """
 
     message_type: ClassVar[str] = "document.issue.v1"

@@ -157,7 +157,8 @@ def _with_document(state: State, event: HotelEvent) -> State:
         currency=event.currency,
         corrects_id=event.corrects_id,
     )
-    corrected = state.corrected
+    # The command of an invoice may name a document too, but the invoice corrects none.
+    corrected = None if event.corrects_id is None else state.corrected
     if corrected is not None:
         corrected = replace(corrected, credited_minor=corrected.credited_minor + event.amount_minor)
     return State(None, {}, document=document, corrected=corrected, last_number=event.number)

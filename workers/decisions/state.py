@@ -321,7 +321,8 @@ class State(msgspec.Struct, frozen=True):
     those of the room (None: its hotel has set none), and `block` is the room's block that a command names.
     `code` is the promo code of a command, `code_use` the use of it by the command's booking, and `account_uses` the
     number of uses by the command's account. `document` is the document of a command, `corrected` the invoice that it
-    corrects, and `last_number` the hotel's newest number in its series.
+    corrects, and `last_number` the hotel's newest number in its series. `open_minor` is the sum of the invoices of the
+    command's booking that was not credited.
     """
 
     booking: Booking | None
@@ -336,6 +337,7 @@ class State(msgspec.Struct, frozen=True):
     document: Document | None = None
     corrected: Document | None = None
     last_number: int = 0
+    open_minor: int = 0
 
 
 LIVE = frozenset({BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING})

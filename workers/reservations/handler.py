@@ -198,6 +198,7 @@ class CommandBatch:
             connection,
             {id for command in issued for id in (command.document_id, command.corrects_id) if id is not None},
             {(command.hotel_id, command.kind) for command in issued},
+            {command.booking_id for command in issued},
         )
         await self._unpaid.load(connection, commands)
 
@@ -225,7 +226,7 @@ class CommandBatch:
             return self._rows.code_state(_use_key(command), user_id)
         if isinstance(command, IssueDocument):
             series = (command.hotel_id, command.kind)
-            return self._rows.document_state(series, command.document_id, command.corrects_id)
+            return self._rows.document_state(series, command.document_id, command.corrects_id, command.booking_id)
         assert isinstance(command, RoomCommand)
         booking_id = command.booking_id if isinstance(command, BookingCommand) else None
         return self._with_context(self._rows.state(booking_id, self._night_keys(command)), command, now)

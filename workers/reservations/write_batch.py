@@ -79,6 +79,7 @@ class WriteBatch:
         self._changed_codes: set[int] = set()
         self._changed_uses: set[UseKey] = set()
         self._documents: dict[UUID, Document] = {}
+        self._documents_of: dict[UUID | None, set[UUID]] = {}
         self._last_numbers: dict[Series, int] = {}
         self._issued: dict[UUID, tuple[DocumentIssued, datetime]] = {}
         self._credited: set[UUID] = set()
@@ -136,14 +137,20 @@ class WriteBatch:
             for code_id, user_id, count in await promo_codes.count_uses(connection, counted):
                 self._account_uses[code_id, user_id] = count
 
-    async def load_documents(self, connection: AsyncConnection, ids: Iterable[UUID], series: Iterable[Series]) -> None:
-        """Read the documents that exist among `ids`, and the newest numbers of the series."""
+    async def load_documents(
+        self,
+        connection: AsyncConnection,
+        ids: Iterable[UUID],
+        series: Iterable[Series],
+        booking_ids: Iterable[UUID] = (),
+    ) -> None:
+        """Read the documents that exist among `ids` and those of bookings, and the newest numbers of the series."""
         wanted, numbered = set(ids), set(series)
         if wanted:
-            for row in await documents.load_documents(connection, wanted):
+            for row in await documents.load_documents(connection, wanted, set(booking_ids)):
                 fields: dict[str, Any] = dict(zip(documents.DOCUMENT_COLUMNS, row, strict=True))
                 document = Document(**{**fields, "kind": DocumentKind(fields["kind"])})
-                self._documents[document.id] = document
+                self._keep_document(document)
         if numbered:
             rows = await documents.last_numbers(connection, [(hotel_id, kind.value) for hotel_id, kind in numbered])
             self._last_numbers.update({(hotel_id, DocumentKind(kind)): number for hotel_id, kind, number in rows})
@@ -153,11 +160,26 @@ class WriteBatch:
         uses = 0 if user_id is None else self._account_uses.get((key[0], user_id), 0)
         return State(None, {}, code=self._codes.get(key[0]), code_use=self._uses.get(key), account_uses=uses)
 
-    def document_state(self, series: Series, id: UUID, corrects_id: UUID | None) -> State:
-        """Return a document, the invoice that it corrects, and the newest number of its series."""
-        corrected = None if corrects_id is None else self._documents.get(corrects_id)
-        last_number = self._last_numbers.get(series, 0)
-        return State(None, {}, document=self._documents.get(id), corrected=corrected, last_number=last_number)
+    def document_state(
+        self, series: Series, id: UUID, corrects_id: UUID | None, booking_id: UUID | None = None
+    ) -> State:
+        """Return a document, the one that its command names, its series' newest number, and its booking's open sum.
+
+        `booking_id` is needed for decisions alone.
+        """
+        open_minor = sum(
+            document.amount_minor - document.credited_minor
+            for document in map(self._documents.__getitem__, self._documents_of.get(booking_id, ()))
+            if document.kind is DocumentKind.INVOICE
+        )
+        return State(
+            None,
+            {},
+            document=self._documents.get(id),
+            corrected=None if corrects_id is None else self._documents.get(corrects_id),
+            last_number=self._last_numbers.get(series, 0),
+            open_minor=open_minor,
+        )
 
     def terms_of(self, room_id: int) -> SaleTerms | None:
         """Return the sale terms of a room after the events so far; None: it has none, or they were not loaded."""
@@ -265,13 +287,17 @@ class WriteBatch:
         document, corrected = after.document, after.corrected
         assert document is not None
         assert isinstance(event, DocumentIssued)
-        self._documents[document.id] = document
+        self._keep_document(document)
         self._issued[document.id] = (event, time)
         self._last_numbers[document.hotel_id, document.kind] = document.number
         if corrected is not None:
-            self._documents[corrected.id] = corrected
+            self._keep_document(corrected)
             self._credited.add(corrected.id)
         return msgspec.structs.replace(state, document=document, corrected=corrected, last_number=document.number)
+
+    def _keep_document(self, document: Document) -> None:
+        self._documents[document.id] = document
+        self._documents_of.setdefault(document.booking_id, set()).add(document.id)
 
     async def _write_codes(self, connection: AsyncConnection) -> None:
         if self._changed_codes:
