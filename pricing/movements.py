@@ -2,6 +2,9 @@
 
 A movement's change is that of the account's balance at Stripe, so that the changes of an object of Stripe's add up to
 the amounts of its balance transactions.
+
+Several payments pay a stay that became dearer. The amount that the policy kept at its end, the costs of its changes
+included, is one movement, under the first of them.
 """
 
 from collections.abc import Mapping
@@ -22,6 +25,7 @@ from topics.messages.events import (
     RefundClosed,
     RefundFailed,
     RefundRequested,
+    StayChanged,
 )
 from topics.messages.values import DisputeResult
 
@@ -45,7 +49,7 @@ class Movement(NamedTuple):
     `object_id` is Stripe's: the payment intent, the refund or the dispute. `change_minor` is the change of the balance:
     0 for a refund that an operator closed, for a dispute that was lost (its amount left when it was opened), for a
     refund that failed before it counted as carried out, and for the amount that a hotel's policy kept of a payment when
-    the booking ended. `pays_booking`: it is the payment that bought the stay.
+    the booking ended. `pays_booking`: it is a payment that bought the stay, or a change that made it dearer.
     """
 
     kind: MovementKind
@@ -63,7 +67,7 @@ class Movement(NamedTuple):
 class KnownPayment:
     """The facts of a payment that later events do not have: its currency, and the refunds that were carried out.
 
-    `pays`: the booking whose stay it bought; None for a payment that pays no booking.
+    `pays`: the booking whose stay, or a change of it, it bought; None for a payment that pays no booking.
     """
 
     currency: str
@@ -71,12 +75,13 @@ class KnownPayment:
     pays: UUID | None = None
 
 
-#: The events by which a stay may end early; its policy then keeps a part of the payment that bought the stay.
+#: The events by which a stay may end early; its policy then keeps a part of the payments that bought the stay.
 _ENDS: Final = (BookingCancelled, GuestsCheckedOut, GuestsDidNotArrive)
 #: The events that may be movements; a request of a refund is one where its payment pays no booking.
 EVENTS_WITH_MONEY: Final[tuple[type[BookingEvent], ...]] = (
     *_ENDS,
     BookingConfirmed,
+    StayChanged,
     RefundRequested,
     BookingRefunded,
     RefundFailed,
@@ -97,18 +102,23 @@ class Movements:
     """Turns the events of payments into movements, one by one in the order of the log."""
 
     def __init__(self, known: Mapping[str, KnownPayment] | None = None) -> None:
-        """`known` has the payments of earlier events, by payment intent."""
+        """`known` has the payments of earlier events, by payment intent, in the order in which they arrived."""
         self._known = dict(known or {})
-        self._paying = {each.pays: intent for intent, each in self._known.items() if each.pays is not None}
+        self._first_paying: dict[UUID, str] = {}
+        for intent, each in self._known.items():
+            if each.pays is not None:
+                self._first_paying.setdefault(each.pays, intent)
 
     def of(self, event: BookingEvent) -> Movement | None:
         """Return an event's movement; None if it moves no money, or money of a payment that no event let arrive."""
         match event:
             case BookingConfirmed(payment_intent=str() as intent):
-                self._paying[event.booking_id] = intent
-                return self._arrived(event, intent)
+                return self._paid(event, intent, event.amount_minor)
+            case StayChanged(payment_intent=str() as intent):
+                return self._paid(event, intent, event.extra_minor)
             case RefundRequested(payment_intent=intent) if intent not in self._known:
-                return self._arrived(event, intent)
+                self._known[intent] = KnownPayment(event.currency)
+                return _arrived(event, intent, event.amount_minor)
             case BookingCancelled() | GuestsCheckedOut() | GuestsDidNotArrive() if may_move(event):
                 return self._kept(event)
             case BookingRefunded() | RefundFailed() | RefundClosed() | DisputeOpened() | DisputeClosed():
@@ -117,27 +127,31 @@ class Movements:
             case _:
                 return None
 
-    def _arrived(self, event: BookingConfirmed | RefundRequested, intent: str) -> Movement:
-        pays_booking = isinstance(event, BookingConfirmed)
-        self._known.setdefault(intent, KnownPayment(event.currency, pays=event.booking_id if pays_booking else None))
-        return Movement(
-            MovementKind.PAYMENT,
-            intent,
-            intent,
-            event.amount_minor,
-            event.amount_minor,
-            event.currency,
-            event.session_id,
-            pays_booking=pays_booking,
-        )
+    def _paid(self, event: BookingConfirmed | StayChanged, intent: str, amount_minor: int) -> Movement:
+        self._known.setdefault(intent, KnownPayment(event.currency, pays=event.booking_id))
+        self._first_paying.setdefault(event.booking_id, intent)
+        return _arrived(event, intent, amount_minor)
 
     def _kept(self, event: BookingCancelled | GuestsCheckedOut | GuestsDidNotArrive) -> Movement | None:
         """Return what the policy kept; None if the stay is paid at the hotel."""
-        intent = self._paying.get(event.booking_id)
+        intent = self._first_paying.get(event.booking_id)
         if intent is None or event.policy is None:
             return None
         currency = self._known[intent].currency
         return Movement(MovementKind.KEPT_BY_POLICY, intent, intent, event.policy.kept_minor, 0, currency)
+
+
+def _arrived(event: BookingConfirmed | StayChanged | RefundRequested, intent: str, amount_minor: int) -> Movement:
+    return Movement(
+        MovementKind.PAYMENT,
+        intent,
+        intent,
+        amount_minor,
+        amount_minor,
+        event.currency,
+        event.session_id,
+        pays_booking=not isinstance(event, RefundRequested),
+    )
 
 
 def _left(

@@ -207,7 +207,7 @@ class RatePlan(Table):
 
 
 class PromoCodeName(Table):
-    """The id of each hotel's promo code; a hotel has each text once, whatever its case."""
+    """The id of each hotel's promo code; two codes of a hotel differ by more than case."""
 
     __tablename__ = "promo_code_name"
     __table_args__ = (Index("promo_code_name_code", "hotel_id", text("lower(code)"), unique=True),)
@@ -805,9 +805,10 @@ class ReportedStay(Table):
 
     Without `night_amounts_minor` its amount is spread evenly over its nights, the remainder over the first of them.
     `kept_minor` and `freed_from`: it ended early, the hotel keeps so much of the amount at most, and the nights from
-    this one on are on sale again. `deductions` is the money that left again of `payment_intent`, which pays the
-    booking: an amount for the id of each refund and of each lost dispute. `night_deductions_minor` is the part
-    of each night's amount that does not count; the other part of the freed ones is a fee.
+    this one on are on sale again. `payment_intent` paid the booking when it was confirmed; `payments` has the amounts
+    of all payments that pay it, by payment intent, once its stay was changed. `deductions` is the money that left again
+    of them: an amount for the id of each refund and of each lost dispute. `night_deductions_minor` is the part of each
+    night's amount that does not count; the other part of the freed ones is a fee.
     """
 
     __tablename__ = "reported_stay"
@@ -825,6 +826,7 @@ class ReportedStay(Table):
     currency: Mapped[str]
     night_amounts_minor: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
     payment_intent: Mapped[str | None]
+    payments: Mapped[dict[str, int] | None] = mapped_column(JSONB)
     deductions: Mapped[dict[str, int] | None] = mapped_column(JSONB)
     night_deductions_minor: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
     kept_minor: Mapped[int | None]
@@ -856,7 +858,7 @@ class MoneyMovement(Table):
 
     `object_id` is the payment intent, the refund or the dispute at Stripe. `change_minor` is the change of the balance
     there; `amount_minor` is never below zero. `hotel_id` is None if the ledger does not have the booking.
-    `pays_booking`: it is the payment that bought the stay.
+    `pays_booking`: it is a payment that bought the stay, or a change that made it dearer.
     """
 
     __tablename__ = "money_movement"

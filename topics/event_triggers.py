@@ -198,7 +198,7 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=(SetCode, ClaimCode, ReturnCode),
     ),
     DocumentIssued: EventTrigger(
-        when="A stay is paid, changed, ended with costs, or refunded: the hotel owes the guest a document.",
+        when="A stay is paid, changed, ended with costs, or refunded: the guest gets a document of the hotel.",
         after=(IssueDocument,),
     ),
     DocumentNotIssued: EventTrigger(

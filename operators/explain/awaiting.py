@@ -11,7 +11,7 @@ from operators.explain.history import Awaited, Kind, Step
 from operators.explain.snapshot import CursorRow, PaymentRefundRow, RefundRow, SessionRow, Snapshot
 from storage.payments import FAILING_FROM
 from topics.messages.commands import ExpireHold
-from topics.messages.events import PaymentRequested, RefundClosed, RefundRequested
+from topics.messages.events import CodeClaimed, CodeRejected, PaymentRequested, RefundClosed, RefundRequested
 from topics.messages.upcasting import RefundRequestedV1
 from topics.messages.values import BookingStatus
 from topics.times import to_the_second
@@ -22,6 +22,8 @@ _GUESTS_PART: Final = {
     BookingStatus.GUESTS_ADDED: "to ask for the payment",
     BookingStatus.PAYMENTS_PENDING: "to pay",
 }
+#: The guest's next action for a change of the stay that makes it dearer.
+_PART_OF_CHANGE: Final = "to pay for the change of the stay"
 #: Stripe's next action while a call about a session is due, by the session's status.
 _STRIPES_PART: Final = {
     "creating": "to open a Checkout Session",
@@ -32,6 +34,8 @@ _STRIPES_PART: Final = {
 _REFUND_REQUESTS: Final = frozenset({RefundRequestedV1.message_type, RefundRequested.message_type})
 #: The events after which payments must do something before the booking continues.
 _FOLLOWED_BY_PAYMENTS: Final = frozenset({PaymentRequested.message_type, *_REFUND_REQUESTS, RefundClosed.message_type})
+#: The events after which coordination must send a command to the room before there is a booking.
+_FOLLOWED_BY_COORDINATION: Final = frozenset({CodeClaimed.message_type, CodeRejected.message_type})
 #: The next record of the room's worker about a session, by the session's status.
 _ROOMS_PART: Final = {
     "open": "to record the open Checkout Session",
@@ -82,6 +86,8 @@ def _consumers(step: Step) -> Sequence[tuple[str, str]]:
         return (("payments", "to read"),)
     if step.what in _FOLLOWED_BY_PAYMENTS:
         return (("payments", "to follow"),)
+    if step.what in _FOLLOWED_BY_COORDINATION:
+        return (("coordination", "to follow"),)
     return ()
 
 
@@ -205,16 +211,17 @@ def _of_guest_or_timer(snapshot: Snapshot) -> Iterator[Awaited]:
     if snapshot.booking is None:
         return
     status, deadline = BookingStatus(snapshot.booking.status), snapshot.booking.hold_expires_at
-    part = _GUESTS_PART.get(status)
+    is_change = snapshot.booking.pending_change is not None
+    part = _PART_OF_CHANGE if is_change else _GUESTS_PART.get(status)
     if part is None:
         return
     if _is_over(deadline, snapshot.now):
         yield Awaited(
             who=f"the timer{_pause(snapshot, 'expiry')}",
-            what=f"to end the hold with {ExpireHold.message_type}",
+            what=f"to end the {'change' if is_change else 'hold'} with {ExpireHold.message_type}",
             since=deadline,
         )
-    elif status is not BookingStatus.PAYMENTS_PENDING or _can_be_paid(snapshot.sessions):
+    elif not (is_change or status is BookingStatus.PAYMENTS_PENDING) or _can_be_paid(snapshot.sessions):
         yield Awaited(who="the guest", what=part, until=deadline)
 
 

@@ -26,6 +26,7 @@ from operators.explain.steps import fields_of, steps_of
 from storage.database import connect
 from storage.settings import DatabaseSettings
 from telemetry import traces
+from topics.kafka.records import time_of
 from topics.kafka.settings import KafkaSettings
 from topics.messages.values import BookingStatus
 
@@ -103,7 +104,8 @@ def _history(booking_id: UUID, search: Search) -> BookingHistory:
 
 def _request(booking_id: UUID, search: Search) -> Request:
     """Return the request, as far as the first command's envelope describes it."""
-    found = ((envelope_of(record), record) for record in search.records.of(search.topics.commands))
+    # The commands are in the order of their partitions, and one about a promo code has a partition of its own.
+    found = ((envelope_of(each), each) for each in sorted(search.records.of(search.topics.commands), key=time_of))
     first, record = next(((envelope, record) for envelope, record in found if envelope is not None), (None, None))
     booking = search.snapshot.booking
     user_id: int | None = booking.user_id if booking is not None else fields_of(record).get("user_id")

@@ -22,6 +22,8 @@ from topics.kafka.settings import KafkaSettings
 _RECORDS_FETCH_BYTES: Final = 64 * 1024
 _RECORDS_FETCH_WAIT_MS: Final = 10
 _RECORDS_RETRY_MS: Final = 5
+#: The beginning of the subjects of messages about promo codes.
+_CODE_SUBJECT: Final = b"code/"
 #: After so long without a connection the reason is looked for.
 _MAX_OPEN_SECONDS: Final = 8.0
 
@@ -124,9 +126,9 @@ class BookingRecords:
 
     def _is_ours(self, record: Any) -> bool:
         subject = header(record.headers, "ce_subject")
-        if subject is not None:
+        if subject is not None and not subject.startswith(_CODE_SUBJECT):
             return subject == self._subject
-        # Foreign bytes are about a booking when they contain its id.
+        # Foreign bytes are about a booking when they contain its id, and so is the use of a promo code.
         return self._subject in (record.value or b"")
 
 

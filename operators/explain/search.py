@@ -4,7 +4,8 @@
 - Events that the timeline does not have yet are behind its cursor; each names the position of its command.
 - Commands that are not decided yet are behind the cursor of `reservations`, and webhooks that are not read yet behind
   the cursor of `payments`.
-- A command that followed from a webhook names the webhook's position.
+- A command that followed from a webhook names the webhook's position. One that coordination sent names that of the
+  event about the promo code, which names that of its command; both are in the partition of the code.
 - `dead_letter` has the positions of records that could not be read.
 
 Two kinds of records have no position in any table or record, and are looked for in a range:
@@ -12,13 +13,14 @@ Two kinds of records have no position in any table or record, and are looked for
 - Webhooks that payments has read and that led to no command, for instance of a session that was opened: among
   `_WEBHOOKS_AROUND` records before and after each webhook that led to one. Those of a booking of which no webhook led
   to a command are not found.
-- The undecided command of a booking that no table has, whose room and partition are unknown: in every partition, behind
-  the cursor of `reservations`, and from the time in the booking's id (less `MAX_CLOCK_SKEW`) on if the id has one.
+- The undecided command of a booking that no table has, whose room and partition are unknown, and the event about its
+  promo code: in every partition, behind the cursors of `reservations` and of `coordination`, and from the time in the
+  booking's id (less `MAX_CLOCK_SKEW`) on if the id has one.
 
 `MAX_CLOCK_SKEW` also bounds the rows of `dead_letter` that are read; their positions are exact.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -75,13 +77,14 @@ class Search:
         room_id = self.snapshot.room_id
         if room_id is None:
             await self._find_undecided(made_at)
+            await self._follow_causes()
             await self._find_dead_letters(self.snapshot.dead_letters)
             return
         number = partition_of(b"%d" % room_id, self.records.partitions)
         await self._find_events(number)
         await self._find_unread("reservations", TopicPartition(self.topics.commands, number))
         await self._find_unread("payments", TopicPartition(self.topics.webhooks, number))
-        await self.records.read_at(self._positions())
+        await self._follow_causes()
         await self._find_webhooks(number)
         await self._find_dead_letters(each for each in self.snapshot.dead_letters if each.partition == number)
 
@@ -112,16 +115,26 @@ class Search:
             name = f"{partition.topic}[{partition.partition}]"
             self.notes.append(f"not all records of {name} that the {consumer} worker has not read were looked at")
 
+    async def _follow_causes(self) -> None:
+        """Read the events and the commands that rows and records name, until none names another one."""
+        asked: set[LogPosition] = set()
+        while wanted := self._positions() - asked:
+            await self.records.read_at(wanted)
+            asked |= wanted
+
     def _positions(self) -> set[LogPosition]:
         """Return the positions of events and of commands that are known by now."""
         positions = {each for row in self.snapshot.timeline for each in (row.position, row.causation_position)}
-        envelopes = (envelope_of(record) for record in self.records.of(self.topics.events))
-        positions |= {causation_position_of(each) for each in envelopes if each is not None}
-        return {each for each in positions if each is not None}
+        positions |= {each for topic in (self.topics.events, self.topics.commands) for each in self._causes(topic)}
+        return {each for each in positions if each is not None and each.topic != self.topics.webhooks}
+
+    def _causes(self, topic: str) -> Iterator[LogPosition | None]:
+        """Yield the positions of the records that the records of a topic follow from, where they name them."""
+        envelopes = (envelope_of(record) for record in self.records.of(topic))
+        return (causation_position_of(each) for each in envelopes if each is not None)
 
     async def _find_webhooks(self, number: int) -> None:
-        envelopes = (envelope_of(record) for record in self.records.of(self.topics.commands))
-        positions = {causation_position_of(each) for each in envelopes if each is not None}
+        positions = set(self._causes(self.topics.commands))
         offsets = sorted(each.offset for each in positions if each is not None and each.topic == self.topics.webhooks)
         partition, done = TopicPartition(self.topics.webhooks, number), 0
         for offset in offsets:
@@ -138,17 +151,25 @@ class Search:
         self.dead_letters = [row for row in rows if self.records.at(row.position) is not None]
 
     async def _find_undecided(self, made_at: datetime | None) -> None:
-        """Find the command of a booking that no table has: no worker has decided it, and its room is not known."""
-        partitions = [TopicPartition(self.topics.commands, number) for number in range(self.records.partitions)]
-        made = {} if made_at is None else await self.records.offsets_at(partitions, made_at - MAX_CLOCK_SKEW)
-        for partition in partitions:
-            cursor = self.snapshot.cursor("reservations", *partition)
-            start, end = max(_next_offset(cursor), made.get(partition, 0)), self.records.end(partition)
-            if not await self.records.read_range(partition, start, end, max_records=_MAX_UNREAD):
-                self.notes.append(f"not all records of {partition.topic}[{partition.partition}] were looked at")
-            if self.records.of(self.topics.commands):
-                self._count("reservations", partition)
-                return
+        """Find the command of a booking that no table has: its room is not known, and no worker has decided it.
+
+        With a promo code it may be sent only after an event about the code, which coordination has not read.
+        """
+        unread_by = {"reservations": self.topics.commands, "coordination": self.topics.events}
+        for consumer, topic in unread_by.items():
+            partitions = [TopicPartition(topic, number) for number in range(self.records.partitions)]
+            made = {} if made_at is None else await self.records.offsets_at(partitions, made_at - MAX_CLOCK_SKEW)
+            for partition in partitions:
+                cursor = self.snapshot.cursor(consumer, *partition)
+                if cursor is None and made_at is None and topic == self.topics.events:
+                    # The whole log would have to be read.
+                    continue
+                start, end = max(_next_offset(cursor), made.get(partition, 0)), self.records.end(partition)
+                if not await self.records.read_range(partition, start, end, max_records=_MAX_UNREAD):
+                    self.notes.append(f"not all records of {partition.topic}[{partition.partition}] were looked at")
+                if self.records.of(topic):
+                    self._count(consumer, partition)
+                    return
 
     def _count(self, consumer: str, partition: TopicPartition) -> int:
         """Note how many records the consumer has not read yet, as the log was measured; return it."""

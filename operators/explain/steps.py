@@ -13,12 +13,14 @@ from operators.explain.snapshot import TimelineRow
 from topics.envelope import UNREADABLE, Envelope, decode_replay
 from topics.kafka.positions import LogPosition
 from topics.kafka.records import time_of
-from topics.messages.events import CommandRefused, CommandRepeated
+from topics.messages.events import ChangeRejected, CodeUnchanged, CommandRefused, CommandRepeated
 
 #: The answers to commands that changed nothing.
-ANSWERS: Final = frozenset({CommandRefused.message_type, CommandRepeated.message_type})
-#: Fields of our messages that the page shows elsewhere.
-_SHOWN_ELSEWHERE: Final = frozenset({"room_id", "booking_id", "hotel_id", "user_id", "stay_times"})
+ANSWERS: Final = frozenset(
+    kind.message_type for kind in (CommandRefused, CommandRepeated, ChangeRejected, CodeUnchanged)
+)
+#: Fields of our messages that the page shows elsewhere. The request in a message about a promo code is another step.
+_SHOWN_ELSEWHERE: Final = frozenset({"room_id", "booking_id", "hotel_id", "user_id", "stay_times", "reserve"})
 
 
 def steps_of(search: Search, request: Request) -> tuple[Step, ...]:

@@ -1,4 +1,7 @@
-"""The columns of an export: those of the envelope, and one for every field that any event has."""
+"""The columns of an export: those of the envelope, and one for every field that any event has.
+
+The request that an event about a promo code carries has none: the booking's own events have all of it.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +15,8 @@ from msgspec import inspect
 from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value
 from topics.kafka.log_reader import Record
 from topics.kafka.records import time_of
-from topics.messages.events import EVENTS, Event, SaleTermsChanged
+from topics.messages.commands import Command
+from topics.messages.events import EVENTS, CodeChanged, Event, SaleTermsChanged
 
 
 class Kind(StrEnum):
@@ -64,7 +68,10 @@ class Column:
 
 
 #: The columns of fields whose name is that of another column already.
-_COLUMN_OF: Final[Mapping[tuple[type[Event], str], str]] = {(SaleTermsChanged, "terms"): "sale_terms"}
+_COLUMN_OF: Final[Mapping[tuple[type[Event], str], str]] = {
+    (SaleTermsChanged, "terms"): "sale_terms",
+    (CodeChanged, "terms"): "code_terms",
+}
 
 
 class Unexportable(Exception):
@@ -162,8 +169,14 @@ def _fields(event: type[Event]) -> list[tuple[str, str, Shape]]:
     described = inspect.type_info(event)
     assert isinstance(described, inspect.StructType)
     return [
-        (field.name, _COLUMN_OF.get((event, field.name), field.name), _shape(field.type)) for field in described.fields
+        (field.name, _COLUMN_OF.get((event, field.name), field.name), _shape(field.type))
+        for field in described.fields
+        if not _is_command(field.type)
     ]
+
+
+def _is_command(type_: inspect.Type) -> bool:
+    return isinstance(type_, inspect.StructType) and issubclass(type_.cls, Command)
 
 
 def _shape(type_: inspect.Type) -> Shape:

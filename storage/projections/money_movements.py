@@ -37,6 +37,7 @@ class _Row(NamedTuple):
 _KNOWN: Final = """
 select payment_intent, kind, object_id, currency, case when pays_booking then booking_id end from money_movement
 where booking_id = any(%b::uuid[]) and kind in ('payment', 'refund')
+order by booking_id, sequence
 """
 # A row that exists is the same movement, because the log never changes; so a conflict is no update.
 _APPEND: Final = """
@@ -82,7 +83,7 @@ async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) 
 
 
 async def _known(connection: AsyncConnection, booking_ids: list[UUID]) -> dict[str, KnownPayment]:
-    """Return the payments of bookings that the read model has already, with the refunds that were carried out."""
+    """Return the payments of bookings that the read model has, in their order, with the refunds that were made."""
     payments: dict[str, KnownPayment] = {}
     async for payment_intent, kind, object_id, currency, pays in await connection.execute(_KNOWN, (booking_ids,)):
         known = payments.setdefault(payment_intent, KnownPayment(currency))

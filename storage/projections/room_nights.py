@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 
 from pricing.charges import step_minor
 from pricing.stays import NO_SURGE_MILLI, night_price_minor
+from storage.projections.first_stay import FIRST_STAY
 from storage.projections.positioned_event import PositionedEvent
 from topics.messages.events import (
     BlockReleased,
@@ -23,12 +24,15 @@ from topics.messages.events import (
     BookingEvent,
     BookingExpired,
     BookingReserved,
+    ChangeEnded,
+    ChangeHeld,
     Event,
     GuestsCheckedOut,
     GuestsDidNotArrive,
     InventoryChanged,
     InventoryOpened,
     NightsBlocked,
+    StayChanged,
 )
 from topics.messages.values import nights_of
 
@@ -54,6 +58,13 @@ class _Stay(NamedTuple):
     check_in: date
     check_out: date
     rooms_count: int
+
+
+class _Stays(NamedTuple):
+    """A booking's stay before any change of it, and its present one."""
+
+    first: _Stay
+    present: _Stay
 
 
 async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) -> None:
@@ -127,10 +138,10 @@ class _Change:
 
 
 _Changes = dict[_Key, _Change]
-_Stays = Mapping[UUID, _Stay]
+_StaysById = Mapping[UUID, _Stays]
 
 
-def _open_nights(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+def _open_nights(changes: _Changes, event: Any, _: _StaysById) -> Sequence[date]:
     nights = nights_of(event.first_night, event.end_night)
     for night in nights:
         changes[event.room_id, night] = _Change(
@@ -144,7 +155,7 @@ def _open_nights(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
     return nights
 
 
-def _change_nights(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+def _change_nights(changes: _Changes, event: Any, _: _StaysById) -> Sequence[date]:
     values = {
         name: value
         for name in ("total_count", "allowance_count", "price_minor", "surge_milli", "closed")
@@ -158,20 +169,21 @@ def _change_nights(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
     return nights
 
 
-def _take_reserved(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+def _take_reserved(changes: _Changes, event: Any, _: _StaysById) -> Sequence[date]:
     return _take(changes, _Stay(event.room_id, event.check_in, event.check_out, event.rooms_count), 1)
 
 
-def _give_back(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
-    return _take(changes, stays[event.booking_id], -1)
+def _give_back(changes: _Changes, event: Any, stays: _StaysById) -> Sequence[date]:
+    # A hold ends before the stay can be changed.
+    return _take(changes, stays[event.booking_id].first, -1)
 
 
-def _give_back_cancelled(changes: _Changes, event: BookingCancelled, stays: _Stays) -> Sequence[date]:
-    return _free_from(changes, stays[event.booking_id], event.freed_from)
+def _give_back_cancelled(changes: _Changes, event: BookingCancelled, stays: _StaysById) -> Sequence[date]:
+    return _free_from(changes, stays[event.booking_id].present, event.freed_from)
 
 
-def _give_back_unused(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
-    return () if event.freed_from is None else _free_from(changes, stays[event.booking_id], event.freed_from)
+def _give_back_unused(changes: _Changes, event: Any, stays: _StaysById) -> Sequence[date]:
+    return () if event.freed_from is None else _free_from(changes, stays[event.booking_id].present, event.freed_from)
 
 
 def _free_from(changes: _Changes, stay: _Stay, freed_from: date | None) -> Sequence[date]:
@@ -181,11 +193,11 @@ def _free_from(changes: _Changes, stay: _Stay, freed_from: date | None) -> Seque
     return _take(changes, stay, -1)
 
 
-def _block(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+def _block(changes: _Changes, event: Any, _: _StaysById) -> Sequence[date]:
     return _add_blocked(changes, event, 1)
 
 
-def _release(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+def _release(changes: _Changes, event: Any, _: _StaysById) -> Sequence[date]:
     return _add_blocked(changes, event, -1)
 
 
@@ -196,9 +208,31 @@ def _add_blocked(changes: _Changes, event: NightsBlocked | BlockReleased, sign: 
     return nights
 
 
-def _take_confirmed(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
+def _take_confirmed(changes: _Changes, event: Any, stays: _StaysById) -> Sequence[date]:
     # A stay confirmed in time was counted when it was reserved; a late one was given back when its hold ended.
-    return _take(changes, stays[event.booking_id], 1) if event.late else ()
+    return _take(changes, stays[event.booking_id].first, 1) if event.late else ()
+
+
+def _hold(changes: _Changes, event: Any, _: _StaysById) -> Sequence[date]:
+    return _take_held(changes, event, 1)
+
+
+def _give_back_held(changes: _Changes, event: Any, _: _StaysById) -> Sequence[date]:
+    return _take_held(changes, event, -1)
+
+
+def _take_held(changes: _Changes, event: ChangeHeld | ChangeEnded | StayChanged, sign: int) -> Sequence[date]:
+    stays = (_Stay(event.room_id, held.first_night, held.end_night, held.rooms_count) for held in event.held)
+    return [night for stay in stays for night in _take(changes, stay, sign)]
+
+
+def _change_stay(changes: _Changes, event: StayChanged, _: _StaysById) -> Sequence[date]:
+    before = event.before
+    return (
+        *_take_held(changes, event, -1),
+        *_take(changes, _Stay(event.room_id, before.check_in, before.check_out, before.rooms_count), -1),
+        *_take(changes, _Stay(event.room_id, event.check_in, event.check_out, event.rooms_count), 1),
+    )
 
 
 def _take(changes: _Changes, stay: _Stay, sign: int) -> Sequence[date]:
@@ -216,7 +250,7 @@ def _change_of(changes: _Changes, key: _Key) -> _Change:
 
 
 #: How each event changes nights; each function returns the nights that it changes.
-_APPLY: Final[Mapping[type[Event], Callable[[_Changes, Any, _Stays], Sequence[date]]]] = {
+_APPLY: Final[Mapping[type[Event], Callable[[_Changes, Any, _StaysById], Sequence[date]]]] = {
     InventoryOpened: _open_nights,
     InventoryChanged: _change_nights,
     BookingReserved: _take_reserved,
@@ -227,23 +261,35 @@ _APPLY: Final[Mapping[type[Event], Callable[[_Changes, Any, _Stays], Sequence[da
     GuestsDidNotArrive: _give_back_unused,
     NightsBlocked: _block,
     BlockReleased: _release,
+    ChangeHeld: _hold,
+    StayChanged: _change_stay,
+    ChangeEnded: _give_back_held,
 }
 #: The events that may change nights; `apply` leaves out all others.
 EVENTS_APPLIED: Final = tuple(_APPLY)
 
 
-async def _stays(connection: AsyncConnection, events: Iterable[NightsEvent]) -> _Stays:
-    """Return the stays of events that name only their booking.
+# A stay is committed before any event about it is published, and the ledger may be ahead of the events.
+_STAYS: Final = f"""
+select id, room_id, coalesce(first_stay.check_in, booking.check_in), coalesce(first_stay.check_out, booking.check_out),
+       coalesce(first_stay.rooms_count, booking.rooms_count), booking.check_in, booking.check_out, booking.rooms_count
+from booking {FIRST_STAY} where id = any(%b)
+"""  # noqa: S608 - the join is a constant
 
-    They come from the ledger: they never change, and are committed before any event about them is published.
+
+async def _stays(connection: AsyncConnection, events: Iterable[NightsEvent]) -> _StaysById:
+    """Return the stays of events that name only their booking, from the ledger.
+
+    A hold ends, and a late payment arrives, before any change of the stay; the end of a stay comes after all of them.
+    So the first stay and the present one are enough, however far the ledger is ahead.
     """
     ids = {each.event.booking_id for each in events if isinstance(each.event, BookingEvent) and _needs_stay(each.event)}
     if not ids:
         return {}
-    rows = await connection.execute(
-        "select id, room_id, check_in, check_out, rooms_count from booking where id = any(%b)", (list(ids),)
-    )
-    found = {id: _Stay(*fields) async for id, *fields in rows}
+    rows = await connection.execute(_STAYS, (list(ids),))
+    found = {
+        id: _Stays(_Stay(room_id, *fields[:3]), _Stay(room_id, *fields[3:])) async for id, room_id, *fields in rows
+    }
     if unknown := ids - found.keys():
         raise StayNotInLedger(f"not in the ledger: {', '.join(map(str, sorted(unknown)))}")
     return found

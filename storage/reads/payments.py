@@ -75,7 +75,7 @@ def refunded_of(payments: Sequence[Mapping[str, Any]], currency: str) -> int:
 
 
 def left_of_paying(payments: Sequence[Mapping[str, Any]], currency: str) -> int | None:
-    """Return what is left of the payment that pays the booking, in its currency; None if no payment does."""
+    """Return what is left of the payments that pay the booking, in its currency; None if no payment does."""
     paying = [
         payment for payment in payments if payment["state"] == "kept" and payment.get("currency", currency) == currency
     ]

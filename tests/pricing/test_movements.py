@@ -4,7 +4,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from pricing.movements import Movement, MovementKind, Movements
+from pricing.movements import KnownPayment, Movement, MovementKind, Movements
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
@@ -17,6 +17,8 @@ from topics.messages.events import (
     RefundClosed,
     RefundFailed,
     RefundRequested,
+    StayBefore,
+    StayChanged,
 )
 from topics.messages.sale import AppliedPolicy
 from topics.messages.values import CancelReason, DisputeResult, RefundClosing, RefundReason
@@ -63,6 +65,24 @@ def closed(result: DisputeResult) -> DisputeClosed:
 OPENED = DisputeOpened(
     **BOOKING, payment_intent="pi_1", dispute_id="dp_1", amount_minor=20_000, currency="EUR", reason="fraudulent"
 )
+
+
+def changed(amount_minor: int, extra_minor: int = 0, intent: str | None = None) -> StayChanged:
+    """Return a change of the stay of 20,000, with the payment of a dearer one."""
+    return StayChanged(
+        **BOOKING,
+        change_id=UUID(int=2),
+        check_in=date(2026, 12, 1),
+        check_out=date(2026, 12, 4),
+        rooms_count=1,
+        amount_minor=amount_minor,
+        currency="EUR",
+        night_amounts_minor=(amount_minor, 0, 0),
+        before=StayBefore(check_in=date(2026, 12, 1), check_out=date(2026, 12, 3), rooms_count=1, amount_minor=20_000),
+        extra_minor=extra_minor,
+        session_id=None if intent is None else "cs_3",
+        payment_intent=intent,
+    )
 
 
 def moved(*events: BookingEvent) -> list[tuple[str, str, int]]:
@@ -153,3 +173,32 @@ def test_an_early_departure_and_a_no_show_keep_by_policy_too() -> None:
     assert moved(PAID, left)[1:] == [("kept_by_policy", "pi_1", 0)]
     assert moved(PAID, missed)[1:] == [("kept_by_policy", "pi_1", 0)]
     assert moved(PAID, GuestsCheckedOut(**BOOKING), cancelled(None), cancelled(0))[1:] == []
+
+
+def test_a_change_that_makes_a_stay_dearer_moves_its_payment_and_a_cheaper_one_moves_nothing_itself() -> None:
+    movements = Movements()
+    movements.of(PAID)
+
+    assert movements.of(changed(25_000, 5_000, "pi_3")) == Movement(
+        MovementKind.PAYMENT, "pi_3", "pi_3", 5_000, 5_000, "EUR", "cs_3", pays_booking=True
+    )
+    assert movements.of(changed(15_000)) is None
+    assert movements.of(requested("pi_3", 5_000)) is None
+    assert moved(PAID, changed(25_000, 5_000, "pi_3"), refunded("re_3", 700, intent="pi_3"))[2:] == [
+        ("refund", "re_3", -700)
+    ]
+
+
+def test_a_policy_keeps_of_all_payments_in_one_movement_under_the_first() -> None:
+    second = requested("pi_2", 20_000)
+
+    assert moved(second, PAID, changed(25_000, 5_000, "pi_3"), cancelled(23_000))[3:] == [("kept_by_policy", "pi_1", 0)]
+    known = {"pi_2": KnownPayment("EUR")} | {
+        intent: KnownPayment("EUR", pays=UUID(int=1)) for intent in ("pi_1", "pi_3")
+    }
+    assert Movements(known).of(cancelled(23_000)) == Movement(
+        MovementKind.KEPT_BY_POLICY, "pi_1", "pi_1", 23_000, 0, "EUR"
+    )
+    # The stay was free, and a change of it was paid.
+    free = BookingConfirmed(**BOOKING, amount_minor=0, currency="EUR")
+    assert moved(free, changed(5_000, 5_000, "pi_3"), cancelled(500))[1:] == [("kept_by_policy", "pi_3", 0)]

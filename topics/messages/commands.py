@@ -183,8 +183,8 @@ class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True)
 class ChangeStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Change the dates, the number of rooms or the people of a confirmed booking, until check-in.
 
-    The nights swap at once or not at all. What becomes cheaper is refunded by the policy. What becomes dearer is held
-    for `hold_seconds` and changes once it is paid. `user_id` None is a manager of the hotel; anyone else must be the
+    The nights swap at once or not at all. If the stay becomes cheaper, the difference is refunded by the policy. If it
+    becomes dearer, the change is held for `hold_seconds`, and takes place once the difference is paid. `user_id` None is a manager of the hotel; anyone else must be the
     booking's own user. `change_id` is chosen by the writer: the same one is the same change.
     """
 

@@ -83,11 +83,17 @@ _OLDER_REFUSALS: Final = {
     Refusal.CHECK_IN_PASSED: Refusal.WRONG_STATUS,
     Refusal.BEFORE_ARRIVAL: Refusal.WRONG_STATUS,
     Refusal.NOTHING_DUE: Refusal.UNKNOWN_PAYMENT,
+    Refusal.TOO_MANY_CHANGES: Refusal.WRONG_STATUS,
+    Refusal.NO_SUCH_CHANGE: Refusal.WRONG_STATUS,
 }
 _OLDER_STATUSES: Final = dict.fromkeys(
     (BookingStatus.CHECKED_IN, BookingStatus.CHECKED_OUT, BookingStatus.NO_SHOW), BookingStatus.CONFIRMED
 )
 _OLDER_REJECTIONS: Final = {
+    Rejection.NO_SUCH_CODE: Rejection.NIGHT_NOT_OPEN,
+    Rejection.CODE_NOT_VALID: Rejection.NIGHT_NOT_OPEN,
+    Rejection.CODE_USED_UP: Rejection.SOLD_OUT,
+    Rejection.CODE_USED_BY_ACCOUNT: Rejection.SOLD_OUT,
     Rejection.QUOTE_EXPIRED: Rejection.NIGHT_NOT_OPEN,
     Rejection.NO_SUCH_PLAN: Rejection.NIGHT_NOT_OPEN,
     Rejection.NO_ADULT: Rejection.NO_ROOMS,

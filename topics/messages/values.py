@@ -9,7 +9,7 @@ import msgspec
 
 
 class BookingStatus(StrEnum):
-    """Where a booking stands. PENDING is never stored: it is an accepted request that is not decided yet."""
+    """The states of a booking. PENDING is not stored: it is an accepted request that is not decided yet."""
 
     PENDING = "PENDING"
     REJECTED = "REJECTED"
@@ -130,7 +130,7 @@ class NightRefusal(StrEnum):
 
 
 class CancelReason(StrEnum):
-    """Who or what ended a booking before its time."""
+    """The person or the reason that ended a booking before its time."""
 
     BY_GUEST = "by_guest"
     BY_HOTEL = "by_hotel"

@@ -23,17 +23,21 @@ from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
 from topics.envelope import Outgoing, command_record
 from topics.kafka import admin
+from topics.kafka.partitions import partition_of
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import (
     AddGuests,
     BookingCommand,
     CancelBooking,
+    ClaimCode,
     ConfirmPayment,
     OpenInventory,
     RequestPayment,
     ReserveStay,
+    SetCode,
 )
-from workers import projections
+from topics.messages.sale import CodeTerms
+from workers import coordination, projections
 from workers.reservations import handler
 from workers.runtime.role import Role
 
@@ -78,6 +82,10 @@ class Desk:
     async def project(self) -> None:
         """Let the read models follow."""
         await self._work(projections.build(self.log.settings, self.database))
+
+    async def coordinate(self) -> None:
+        """Let coordination send what follows from the events."""
+        await self._work(coordination.build(self.log.settings, self.database))
 
     async def explained(self, booking_id: UUID) -> BookingHistory:
         return await explain(self.log.settings, self.database, booking_id)
@@ -454,6 +462,70 @@ async def test_a_hold_that_is_over_awaits_the_timer(desk: Desk) -> None:
     history = await desk.explained(booking_id)
 
     assert awaited(history) == [("the timer", "to end the hold with booking.expire_hold.v1")]
+
+
+async def test_a_change_that_is_held_awaits_payments_then_the_guest_and_at_last_the_timer(
+    desk: Desk, booking: UUID
+) -> None:
+    await desk.sql(
+        """update booking set status = 'CONFIRMED', hold_expires_at = now() + interval '1 hour',
+                              pending_change = '{"id": "00000000-0000-0000-0000-000000000009", "extra_minor": 1}'"""
+    )
+    await desk.sql(
+        """insert into checkout_session (booking_id, attempt, room_id, status, params, idempotency_key, expires_at,
+           causation, correlation) values (%s, 1, %s, 'complete', '{}', 'key', now(), 'c', 'c')""",
+        booking,
+        ROOM,
+    )
+    assert awaited(await desk.explained(booking)) == [("the payments worker", "to follow booking.payment_requested.v1")]
+
+    await desk.sql("update checkout_session set status = 'open', session_id = 'cs_2'")
+    *_, guests = (await desk.explained(booking)).awaited
+    assert (guests.who, guests.what) == ("the guest", "to pay for the change of the stay")
+    assert guests.until is not None
+
+    await desk.sql("update booking set hold_expires_at = now() where pending_change is not null")
+    *_, timers = (await desk.explained(booking)).awaited
+    assert (timers.who, timers.what) == ("the timer", "to end the change with booking.expire_hold.v1")
+
+    # A confirmed booking without a change waits for nobody.
+    await desk.sql("update booking set pending_change = null, hold_expires_at = null")
+    await desk.sql("delete from checkout_session")
+    assert all(who == "the payments worker" for who, _ in awaited(await desk.explained(booking)))
+
+
+async def test_a_booking_with_a_promo_code_is_explained_from_its_claim_on(desk: Desk) -> None:
+    # The id holds the time, so that the log is not read from its beginning. The code's partition is not the room's.
+    booking_id = UUID(int=(int(time.time() * 1000) << 80) | (8 << 76) | (2 << 62) | 7)
+    codes = {number: partition_of(b"%d" % number, desk.log.settings.topic_partitions) for number in range(1, 9)}
+    code_id = next(number for number, partition in codes.items() if partition != codes[ROOM])
+    terms = CodeTerms(version=1, code="SPRING", percent_milli=10_000)
+    await desk.log.send(SetCode(code_id=code_id, hotel_id=1, terms=terms))
+    await desk.decide()
+    await desk.log.send(*(ClaimCode(code_id=code_id, reserve=reserve(id)) for id in (uuid4(), booking_id, uuid4())))
+
+    history = await desk.explained(booking_id)
+    assert types_of(history, Kind.COMMAND) == ["code.claim.v1"]
+    assert awaited(history) == [("the reservations worker", "to decide code.claim.v1")]
+    assert history.request.source == "test"
+
+    await desk.decide()
+    history = await desk.explained(booking_id)
+    assert (types_of(history, Kind.COMMAND), types_of(history, Kind.EVENT)) == (["code.claim.v1"], ["code.claimed.v1"])
+    assert awaited(history) == [("the coordination worker", "to follow code.claimed.v1")]
+
+    await desk.coordinate()
+    history = await desk.explained(booking_id)
+    assert awaited(history) == [("the reservations worker", "to decide booking.reserve.v1")]
+
+    await desk.decide()
+    await desk.project()
+    history = await desk.explained(booking_id)
+    assert types_of(history, Kind.COMMAND) == ["code.claim.v1", "booking.reserve.v1"]
+    assert types_of(history, Kind.EVENT) == ["code.claimed.v1", "booking.reserved.v1"]
+    assert history.request.source == "test"
+    assert awaited(history) == [("the guest", "to name the guests")]
+    assert "reserve=" not in str(history.as_json())
 
 
 async def test_a_request_that_could_not_be_read_awaits_an_operator(desk: Desk) -> None:

@@ -1,6 +1,7 @@
 """Read models are the same however the log comes in batches, and when they are rebuilt, beside old rows or not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,23 @@ from msgspec.structs import replace
 from psycopg import AsyncConnection
 
 from storage.settings import DatabaseSettings
-from tests.storage.projections.log import HOTEL_OF, PARTITIONS, apply, changed, cut, on_the_log, opened, reserved, rows
+from tests.storage.projections.log import (
+    FIRST,
+    HOTEL_OF,
+    PARTITIONS,
+    apply,
+    change_ended,
+    change_held,
+    changed,
+    cut,
+    on_the_log,
+    opened,
+    reserved,
+    rooms_held,
+    rows,
+    stay_changed,
+    stay_of,
+)
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
@@ -20,11 +37,14 @@ from topics.messages.events import (
     BookingExpired,
     BookingRejected,
     BookingReserved,
+    ChangeEnded,
+    ChangeHeld,
     CommandRefused,
     Event,
     GuestsAdded,
     InventoryChanged,
     InventoryOpened,
+    StayChanged,
 )
 from topics.messages.values import CancelReason, Refusal, Rejection, nights_of
 
@@ -46,11 +66,21 @@ async def forget(database: DatabaseSettings, *tables: str) -> None:
         await connection.execute(f"truncate {', '.join(tables)}".encode())
 
 
+@dataclass
+class Known:
+    """A booking of a log: the event that made its present stay, and the change of it that is held."""
+
+    reserved: BookingReserved
+    present: BookingReserved | StayChanged
+    status: str = "held"
+    pending: StayChanged | None = None
+
+
 @st.composite
 def logs(draw: st.DrawFn) -> list[Event]:
     """Return events of four rooms in two hotels: nights opened once each, changed and booked as people like."""
     open_nights: dict[int, list[int]] = {room: [] for room in HOTEL_OF}
-    stays: list[tuple[BookingReserved, str]] = []
+    stays: list[Known] = []
     events: list[Event] = []
     for _ in range(draw(st.integers(1, 30))):
         room = draw(st.sampled_from(sorted(HOTEL_OF)))
@@ -67,20 +97,48 @@ def logs(draw: st.DrawFn) -> list[Event]:
             first = draw(st.sampled_from(nights))
             end = draw(st.integers(first + 1, len(nights)))
             stay = reserved(len(stays), room, first, end, draw(st.integers(1, 3)))
-            stays.append((stay, "held"))
+            stays.append(Known(stay, stay))
             events.append(stay)
         elif kind == "move" and stays:
-            number = draw(st.integers(0, len(stays) - 1))
-            event, status = draw(st.sampled_from(_moves(*stays[number])))
-            stays[number] = (stays[number][0], status)
+            known = draw(st.sampled_from(stays))
+            if known.status == "booked" and draw(st.booleans()):
+                events.append(draw(_stay_changes(known, len(events), open_nights[known.reserved.room_id])))
+                continue
+            event, status = draw(st.sampled_from(_moves(known.reserved, known.status)))
+            if known.pending is not None:
+                # A change that is held ends before its booking does.
+                events.append(change_ended(change_held(known.pending)))
+                known.pending = None
+            known.status = status
             if isinstance(event, BookingCancelled):
                 # The first night that is free again may be any of the stay, or the day of departure.
-                days = st.dates(stays[number][0].check_in, stays[number][0].check_out)
+                days = st.dates(known.present.check_in, known.present.check_out)
                 event = replace(event, freed_from=draw(st.none() | days))
             events.append(event)
         else:
             events.append(draw(_of_no_night(room)))
     return events
+
+
+@st.composite
+def _stay_changes(draw: st.DrawFn, known: Known, number: int, nights: Sequence[int]) -> Event:
+    """Return the next step of a change of a booked stay: it is held, takes place or ends."""
+    if known.pending is not None:
+        held, known.pending = known.pending, None
+        if draw(st.booleans()):
+            return change_ended(change_held(held))
+        known.present = held
+        return held
+    first = draw(st.sampled_from(nights))
+    end = draw(st.integers(first + 1, len(nights)))
+    rooms_count = draw(st.integers(1, 3))
+    change = stay_changed(known.present, number, first, end, rooms_count)
+    if draw(st.booleans()):
+        known.present = change
+        return change
+    days = FIRST + timedelta(days=first), FIRST + timedelta(days=end)
+    known.pending = replace(change, held=rooms_held(stay_of(known.present), *days, rooms_count))
+    return change_held(known.pending)
 
 
 def _changes(room: int, nights: Sequence[int]) -> st.SearchStrategy[InventoryChanged]:
@@ -135,70 +193,92 @@ def _of_no_night(room: int) -> st.SearchStrategy[BookingEvent]:
 Nights = dict[tuple[int, date], dict[str, Any]]
 
 
+@dataclass
+class Claims:
+    """The rooms that bookings take now, and the changes of them: by booking, by night."""
+
+    stays: dict[UUID, dict[date, int]] = field(default_factory=dict)
+    held: dict[UUID, dict[date, int]] = field(default_factory=dict)
+    reserved: dict[UUID, dict[date, int]] = field(default_factory=dict)
+
+    def apply(self, event: Event) -> set[date]:
+        """Apply an event; return the nights that it is about."""
+        touched: set[date] = set()
+        match event:
+            case BookingReserved(booking_id=id):
+                self.stays[id] = self.reserved[id] = _rooms(event)
+                touched |= self.stays[id].keys()
+            case BookingConfirmed(booking_id=id, late=True):
+                self.stays[id] = self.reserved[id]
+                touched |= self.stays[id].keys()
+            case BookingExpired(booking_id=id):
+                touched |= self.stays.pop(id).keys()
+            case BookingCancelled(booking_id=id):
+                touched |= {day for day in self.stays[id] if event.freed_from is None or day >= event.freed_from}
+                self.stays[id] = {day: rooms for day, rooms in self.stays[id].items() if day not in touched}
+            case ChangeHeld(booking_id=id):
+                self.held[id] = {day: rooms for each in event.held for day, rooms in _rooms_of_range(each).items()}
+                touched |= self.held[id].keys()
+            case ChangeEnded(booking_id=id):
+                touched |= self.held.pop(id).keys()
+            case StayChanged(booking_id=id):
+                touched |= self.held.pop(id, {}).keys() | self.stays[id].keys()
+                self.stays[id] = _rooms(event)
+                touched |= self.stays[id].keys()
+        return touched
+
+
+def _rooms(stay: BookingReserved | StayChanged) -> dict[date, int]:
+    return dict.fromkeys(nights_of(stay.check_in, stay.check_out), stay.rooms_count)
+
+
+def _rooms_of_range(held: Any) -> dict[date, int]:
+    return dict.fromkeys(nights_of(held.first_night, held.end_night), held.rooms_count)
+
+
 def by_hand(events: Sequence[Event]) -> tuple[Nights, list[tuple[Any, ...]]]:
     """Return the nights, and which of them each event changed."""
     nights: Nights = {}
     changes: list[tuple[Any, ...]] = []
-    stays: dict[UUID, BookingReserved] = {}
+    claims, room_of = Claims(), dict[UUID, int]()
     positions = [0] * PARTITIONS
     for event in events:
         partition = event.key % PARTITIONS
         positions[partition] += 1
-        if isinstance(event, BookingReserved):
-            stays[event.booking_id] = event
-        touched = _nights_of(event, stays)
-        for night in touched:
-            row = nights.setdefault((event.key, night), {"taken": 0, "surge": 1000, "closed": False})
-            _APPLY[type(event)](row, event, stays)
+        if isinstance(event, BookingEvent):
+            room_of[event.booking_id] = event.room_id
+            touched = claims.apply(event)
+        else:
+            touched = _described(nights, event)
         if touched:
             end = max(touched) + timedelta(days=1)
             changes.append((partition, positions[partition], event.key, min(touched), end))
+    for claimed in (claims.stays, claims.held):
+        for booking_id, rooms in claimed.items():
+            for day, count in rooms.items():
+                nights[room_of[booking_id], day]["taken"] += count
     return nights, sorted(changes)
 
 
-def _nights_of(event: Event, stays: dict[UUID, BookingReserved]) -> Sequence[date]:
+def _described(nights: Nights, event: Event) -> set[date]:
+    """Open or change nights; return those."""
     if isinstance(event, InventoryOpened):
-        return nights_of(event.first_night, event.end_night)
-    if isinstance(event, InventoryChanged):
-        return event.nights
-    if isinstance(event, BookingReserved | BookingCancelled | BookingExpired) or getattr(event, "late", False):
-        assert isinstance(event, BookingEvent)
-        stay = stays[event.booking_id]
-        freed_from = getattr(event, "freed_from", None) or stay.check_in
-        return [night for night in nights_of(stay.check_in, stay.check_out) if night >= freed_from]
-    return ()
-
-
-def _open(row: dict[str, Any], event: Any, _: Any) -> None:
-    row |= {"total": event.total_count, "price": event.price_minor}
-
-
-def _change(row: dict[str, Any], event: Any, _: Any) -> None:
-    values = {
-        "total": event.total_count,
-        "price": event.price_minor,
-        "surge": event.surge_milli,
-        "closed": event.closed,
-    }
-    row |= {name: value for name, value in values.items() if value is not None}
-
-
-def _take(row: dict[str, Any], event: Any, stays: dict[UUID, BookingReserved]) -> None:
-    row["taken"] += stays[event.booking_id].rooms_count
-
-
-def _give_back(row: dict[str, Any], event: Any, stays: dict[UUID, BookingReserved]) -> None:
-    row["taken"] -= stays[event.booking_id].rooms_count
-
-
-_APPLY: dict[type[Event], Callable[..., None]] = {
-    InventoryOpened: _open,
-    InventoryChanged: _change,
-    BookingReserved: _take,
-    BookingConfirmed: _take,
-    BookingCancelled: _give_back,
-    BookingExpired: _give_back,
-}
+        days: Sequence[date] = nights_of(event.first_night, event.end_night)
+        for day in days:
+            values = {"total": event.total_count, "price": event.price_minor, "surge": 1000, "closed": False}
+            nights[event.room_id, day] = {"taken": 0, **values}
+    else:
+        assert isinstance(event, InventoryChanged)
+        days = event.nights
+        for day in days:
+            changed_values = {
+                "total": event.total_count,
+                "price": event.price_minor,
+                "surge": event.surge_milli,
+                "closed": event.closed,
+            }
+            nights[event.room_id, day] |= {name: value for name, value in changed_values.items() if value is not None}
+    return set(days)
 
 
 def lowest_by_hand(nights: Nights) -> dict[tuple[int, date], int]:

@@ -8,14 +8,29 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
 from storage.cursors import Cursor, CursorKey
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Envelope, encode_headers, encode_value
 from topics.kafka.settings import KafkaSettings
-from topics.messages.events import BookingEvent, BookingReserved, Event, InventoryChanged, InventoryOpened, night_ranges
+from topics.messages.events import (
+    BookingEvent,
+    BookingReserved,
+    ChangeEnded,
+    ChangeHeld,
+    Event,
+    InventoryChanged,
+    InventoryOpened,
+    RoomsHeld,
+    StayBefore,
+    StayChanged,
+    night_ranges,
+)
+from topics.messages.values import ChangeEnd, nights_of
 from workers.projections import build
 from workers.runtime.role import Consumer, PartitionBatch, Received
 
@@ -73,6 +88,68 @@ def reserved(number: int, room_id: int, first: int, end: int, rooms_count: int =
         amount_minor=1,
         currency="EUR",
         **terms,
+    )
+
+
+def stay_of(event: BookingReserved | StayChanged) -> StayBefore:
+    """Return the stay as the event leaves it."""
+    return StayBefore(
+        check_in=event.check_in,
+        check_out=event.check_out,
+        rooms_count=event.rooms_count,
+        amount_minor=event.amount_minor,
+        night_amounts_minor=event.night_amounts_minor,
+    )
+
+
+def stay_changed(
+    before: BookingReserved | StayChanged, number: int, first: int, end: int, rooms_count: int = 1, **values: Any
+) -> StayChanged:
+    """Return change `number` of a stay; `values` may name what it held, its price and its payment."""
+    given: dict[str, Any] = {"amount_minor": 1, "currency": "EUR", "night_amounts_minor": (), **values}
+    return StayChanged(
+        room_id=before.room_id,
+        booking_id=before.booking_id,
+        change_id=UUID(int=number),
+        check_in=night(first),
+        check_out=night(end),
+        rooms_count=rooms_count,
+        before=stay_of(before),
+        **given,
+    )
+
+
+def change_held(changed: StayChanged, extra_minor: int = 1) -> ChangeHeld:
+    """Return the hold that leads to a change."""
+    return ChangeHeld(
+        room_id=changed.room_id,
+        booking_id=changed.booking_id,
+        change_id=changed.change_id,
+        check_in=changed.check_in,
+        check_out=changed.check_out,
+        rooms_count=changed.rooms_count,
+        amount_minor=changed.amount_minor,
+        extra_minor=extra_minor,
+        currency=changed.currency,
+        hold_expires_at=T0 + timedelta(days=1),
+        night_amounts_minor=changed.night_amounts_minor,
+        held=changed.held,
+    )
+
+
+def change_ended(held: ChangeHeld, reason: ChangeEnd = ChangeEnd.EXPIRED) -> ChangeEnded:
+    return ChangeEnded(
+        room_id=held.room_id, booking_id=held.booking_id, change_id=held.change_id, reason=reason, held=held.held
+    )
+
+
+def rooms_held(before: StayBefore, first: date, end: date, rooms_count: int) -> tuple[RoomsHeld, ...]:
+    """Return the rooms that a change of a stay needs beside its own, a range for each night."""
+    own = dict.fromkeys(nights_of(before.check_in, before.check_out), before.rooms_count)
+    return tuple(
+        RoomsHeld(first_night=day, end_night=day + timedelta(days=1), rooms_count=rooms_count - own.get(day, 0))
+        for day in nights_of(first, end)
+        if rooms_count > own.get(day, 0)
     )
 
 
@@ -154,6 +231,8 @@ async def write_ledger(connection: AsyncConnection, batch: Log) -> None:
     """Write the stays of the batch as the ledger has them."""
     for received in itertools.chain(*batch.values()):
         event = received.message
+        if isinstance(event, StayChanged):
+            await write_change(connection, event)
         if isinstance(event, BookingReserved):
             await connection.execute(
                 """
@@ -175,6 +254,29 @@ async def write_ledger(connection: AsyncConnection, batch: Log) -> None:
                     list(event.night_amounts_minor) or None,
                 ),
             )
+
+
+async def write_change(connection: AsyncConnection, event: StayChanged) -> None:
+    """Write a change into the ledger, unless it has it already."""
+    earlier = {"change_id": str(event.change_id), "stay": msgspec.to_builtins(event.before)}
+    changed = {"change_id": str(event.change_id)}
+    await connection.execute(
+        """
+        update booking set check_in = %s, check_out = %s, rooms_count = %s, amount_minor = %s, night_amounts_minor = %s,
+                           earlier_stays = coalesce(earlier_stays, '[]') || %s
+        where id = %s and not coalesce(earlier_stays, '[]') @> %s
+        """,
+        (
+            event.check_in,
+            event.check_out,
+            event.rooms_count,
+            event.amount_minor,
+            list(event.night_amounts_minor) or None,
+            Jsonb([earlier]),
+            event.booking_id,
+            Jsonb([changed]),
+        ),
+    )
 
 
 async def rows(database: DatabaseSettings, query: str) -> list[tuple[Any, ...]]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any
@@ -16,7 +16,17 @@ from psycopg import AsyncConnection
 
 from storage.projections.daily_report import BookingNotInLedger
 from storage.settings import DatabaseSettings
-from tests.storage.projections.log import FIRST, HOTEL_OF, Log, cut, night, on_the_log, partition_batch, rows
+from tests.storage.projections.log import (
+    FIRST,
+    HOTEL_OF,
+    Log,
+    cut,
+    night,
+    on_the_log,
+    partition_batch,
+    rows,
+    write_change,
+)
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 from topics.messages.events import (
@@ -32,6 +42,8 @@ from topics.messages.events import (
     GuestsCheckedOut,
     GuestsDidNotArrive,
     RefundFailed,
+    StayBefore,
+    StayChanged,
 )
 from topics.messages.sale import AppliedPolicy
 from topics.messages.values import CancelReason, DisputeResult, Terms, nights_of
@@ -140,8 +152,8 @@ class Stay:
         )
 
 
-async def write_ledger(database: DatabaseSettings, *stays: Stay) -> None:
-    """Write bookings as the reservations role does before it publishes their events."""
+async def write_ledger(database: DatabaseSettings, *stays: Stay, changes: Iterable[StayChanged] = ()) -> None:
+    """Write bookings as the reservations role does before it publishes their events, and the changes of their stays."""
     row = "id, hotel_id, room_id, check_in, check_out, rooms_count, amount_minor, currency, night_amounts_minor, terms"
     placeholders = ", ".join(f"%({name})s" for name in row.split(", "))
     async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
@@ -150,6 +162,8 @@ async def write_ledger(database: DatabaseSettings, *stays: Stay) -> None:
             f" values ({placeholders}, 'CONFIRMED', 1, now(), now())".encode(),
             [asdict(stay) for stay in stays],
         )
+        for change in changes:
+            await write_change(connection, change)
 
 
 async def count(connection: AsyncConnection, log: Log) -> None:
@@ -684,14 +698,15 @@ def _histories(draw: st.DrawFn, stay: Stay) -> list[BookingEvent]:
     if draw(st.integers(0, 3)) == 0:
         return []
     history: list[BookingEvent] = [stay.confirmed()]
-    left, made = stay.amount_minor, dict[str, int]()
+    left, made, payments = stay.amount_minor, dict[str, int](), [stay.payment]
     for number in range(draw(st.integers(0, 5))):
-        match draw(st.sampled_from(["refund", "refund", "fail", "lose", "win", "second"])):
+        match draw(st.sampled_from(["refund", "refund", "fail", "lose", "win", "second", "change", "change"])):
             case "refund" if left:
                 refund_id = f"re_{stay.id.int}_{number}"
                 made[refund_id] = draw(st.integers(1, left))
                 left -= made[refund_id]
-                history.append(stay.refunded(refund_id, made[refund_id]))
+                payment = draw(st.sampled_from(payments))
+                history.append(stay.refunded(refund_id, made[refund_id], payment=payment))
             case "fail" if made:
                 refund_id = draw(st.sampled_from(sorted(made)))
                 left += made[refund_id]
@@ -702,7 +717,59 @@ def _histories(draw: st.DrawFn, stay: Stay) -> list[BookingEvent]:
                 history.append(stay.dispute_closed(dispute_id, amount_minor, LOST if ended == "lose" else WON))
             case "second":
                 history.append(stay.refunded(f"re_second_{number}", stay.amount_minor, payment="pi_second"))
+            case "change":
+                change = draw(_changes(stay, number))
+                history.append(change)
+                left += change.extra_minor
+                if change.payment_intent is not None:
+                    payments.append(change.payment_intent)
+                back = min(left, max(0, stay.amount_minor - change.amount_minor))
+                if back and draw(st.booleans()):
+                    history.append(stay.refunded(f"re_{stay.id.int}_{number}_back", back, by_hand=False))
+                    left -= back
+                stay = changed(stay, change)
     return [*history, *draw(_ends(stay, left))]
+
+
+@st.composite
+def _changes(draw: st.DrawFn, stay: Stay, number: int) -> StayChanged:
+    """Return a change of a stay to any nights and any price, with the payment of a dearer one."""
+    first = draw(st.integers(0, 8))
+    nights = draw(st.integers(1, 4))
+    amounts = draw(st.lists(st.integers(0, 400), min_size=nights, max_size=nights))
+    extra_minor = max(0, sum(amounts) - stay.amount_minor)
+    return StayChanged(
+        room_id=stay.room_id,
+        booking_id=stay.id,
+        change_id=UUID(int=1_000 * stay.id.int + number),
+        check_in=night(first),
+        check_out=night(first + nights),
+        rooms_count=draw(st.integers(1, 3)),
+        amount_minor=sum(amounts),
+        currency=stay.currency,
+        night_amounts_minor=tuple(amounts),
+        before=StayBefore(
+            check_in=stay.check_in,
+            check_out=stay.check_out,
+            rooms_count=stay.rooms_count,
+            amount_minor=stay.amount_minor,
+            night_amounts_minor=tuple(stay.night_amounts_minor or ()),
+        ),
+        extra_minor=extra_minor,
+        session_id=f"cs_{stay.id.int}_{number}" if extra_minor else None,
+        payment_intent=f"pi_{stay.id.int}_{number}" if extra_minor else None,
+    )
+
+
+def changed(stay: Stay, change: StayChanged) -> Stay:
+    return replace(
+        stay,
+        check_in=change.check_in,
+        check_out=change.check_out,
+        rooms_count=change.rooms_count,
+        amount_minor=change.amount_minor,
+        night_amounts_minor=list(change.night_amounts_minor),
+    )
 
 
 @st.composite
@@ -733,16 +800,24 @@ def _ends(draw: st.DrawFn, stay: Stay, left: int) -> list[BookingEvent]:
 
 @dataclass
 class Sold:
-    """A confirmed booking: the money that left its payment, and what the hotel keeps of a stay that ended early."""
+    """A confirmed booking: its present stay, the money that its payments brought and that left them, and what is kept.
 
+    `kept` is what the hotel keeps of a stay that ended early.
+    """
+
+    stay: Stay
+    paid: int
     left: dict[str, int]
     kept: int | None = None
     freed_from: date | None = None
 
-    def apply(self, event: BookingEvent, check_in: date) -> None:
+    def apply(self, event: BookingEvent) -> None:
         match event:
+            case StayChanged():
+                self.stay = changed(self.stay, event)
+                self.paid += event.extra_minor
             case BookingCancelled() | GuestsDidNotArrive() | GuestsCheckedOut() if event.policy is not None:
-                self.kept, self.freed_from = event.policy.kept_minor, event.freed_from or check_in
+                self.kept, self.freed_from = event.policy.kept_minor, event.freed_from or self.stay.check_in
             case BookingRefunded() if event.payment_intent != "pi_second":
                 self.left[event.refund_id] = event.amount_minor
             case RefundFailed():
@@ -757,14 +832,14 @@ def by_hand(stays: Sequence[Stay], events: Sequence[BookingEvent]) -> dict[tuple
     confirmed: dict[UUID, Sold] = {}
     for event in events:
         if isinstance(event, BookingConfirmed):
-            confirmed[event.booking_id] = Sold({})
+            confirmed[event.booking_id] = Sold(of[event.booking_id], event.amount_minor, {})
         if event.booking_id in confirmed:
-            confirmed[event.booking_id].apply(event, of[event.booking_id].check_in)
+            confirmed[event.booking_id].apply(event)
         if isinstance(event, BookingCancelled) and not (event.policy and event.policy.kept_minor):
             del confirmed[event.booking_id]
     sold: dict[tuple[int, date], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
-    for id_, history in confirmed.items():
-        stay = of[id_]
+    for history in confirmed.values():
+        stay = history.stay
         revenue, fee = _net_by_hand(stay, history)
         for number, (day, amount) in enumerate(revenue.items()):
             for column, more in enumerate((number == 0, 1, stay.rooms_count, amount)):
@@ -784,7 +859,7 @@ def _net_by_hand(stay: Stay, history: Sold) -> tuple[dict[date, int], int]:
         for number in range(len(nights)):
             amounts.append(-(-rest // (len(nights) - number)))
             rest -= amounts[-1]
-    left = max(0, stay.amount_minor - sum(history.left.values()))
+    left = min(stay.amount_minor, max(0, history.paid - sum(history.left.values())))
     if history.freed_from is None:
         taken = _one_by_one(stay.amount_minor - left, amounts)
         return {day: amount - part for day, amount, part in zip(nights, amounts, taken, strict=True)}, 0
@@ -814,7 +889,7 @@ async def test_a_rebuild_gives_the_same_rows_however_the_log_comes_in_batches(
 ) -> None:
     stays, events = log
     await forget(database, "daily_report, reported_stay, booking")
-    await write_ledger(database, *stays)
+    await write_ledger(database, *stays, changes=[event for event in events if isinstance(event, StayChanged)])
     await apply_log(database, cut(on_the_log(events), sizes))
     first = await everything(database)
 

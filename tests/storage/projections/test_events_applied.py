@@ -15,6 +15,8 @@ from storage.projections.rebuildable import PROJECTIONS, Projection
 from storage.settings import DatabaseSettings
 from tests.storage.projections.log import (
     Log,
+    change_ended,
+    change_held,
     changed,
     consumers,
     night,
@@ -22,9 +24,13 @@ from tests.storage.projections.log import (
     opened,
     partition_batch,
     reserved,
+    rooms_held,
+    stay_changed,
+    stay_of,
     write_ledger,
 )
 from topics.envelope import decode_value
+from topics.messages.commands import ClaimCode, ReserveStay
 from topics.messages.events import (
     EVENTS,
     BlockReleased,
@@ -32,8 +38,16 @@ from topics.messages.events import (
     BookingConfirmed,
     BookingEvent,
     BookingRefunded,
+    ChangeRejected,
+    CodeChanged,
+    CodeClaimed,
+    CodeRejected,
+    CodeReturned,
+    CodeUnchanged,
     DisputeClosed,
     DisputeOpened,
+    DocumentIssued,
+    DocumentNotIssued,
     Event,
     GuestsChanged,
     GuestsCheckedIn,
@@ -45,8 +59,17 @@ from topics.messages.events import (
     RefundRequested,
     SaleTermsChanged,
 )
-from topics.messages.sale import NO_SALE_TERMS, AppliedPolicy
-from topics.messages.values import BlockReason, CancelReason, DisputeResult, RefundClosing, RefundReason
+from topics.messages.sale import NO_SALE_TERMS, AppliedPolicy, CodeTerms, Discount
+from topics.messages.values import (
+    BlockReason,
+    CancelReason,
+    DisputeResult,
+    DocumentKind,
+    DocumentReason,
+    RefundClosing,
+    RefundReason,
+    Rejection,
+)
 from workers.projections.positioned_events import positioned_events
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
@@ -58,6 +81,21 @@ BLOCKED: dict[str, Any] = {
     "end_night": night(2),
     "rooms_count": 1,
 }
+#: Other dates of the counted stay, and one room more.
+CHANGED = stay_changed(
+    reserved(COUNTED.int, 1, 0, 2),
+    1,
+    1,
+    3,
+    2,
+    held=rooms_held(stay_of(reserved(COUNTED.int, 1, 0, 2)), night(1), night(3), 2),
+    amount_minor=3,
+    payment_intent="pi_more",
+    extra_minor=2,
+)
+#: A promo code and a hotel of the same number as the room.
+CODE: dict[str, Any] = {"code_id": 1, "booking_id": COUNTED}
+RESERVE = ReserveStay(room_id=1, booking_id=COUNTED, hotel_id=10, check_in=night(0), check_out=night(2))
 
 
 def refunded(refund_id: str) -> BookingRefunded:
@@ -118,6 +156,35 @@ EVENTS_THAT_COUNT: tuple[Event, ...] = (
     NightsBlocked(**BLOCKED, reason=BlockReason.MAINTENANCE),
     BlockReleased(**BLOCKED),
     SaleTermsChanged(room_id=1, hotel_id=10, terms=NO_SALE_TERMS),
+    CHANGED,
+    change_held(CHANGED),
+    change_ended(change_held(CHANGED)),
+    ChangeRejected(
+        room_id=1,
+        booking_id=COUNTED,
+        change_id=UUID(int=1),
+        check_in=night(1),
+        check_out=night(3),
+        rooms_count=9,
+        reason=Rejection.SOLD_OUT,
+    ),
+    CodeChanged(code_id=1, hotel_id=10, terms=CodeTerms(version=1, code="SPRING", percent_milli=10_000)),
+    CodeClaimed(**CODE, discount=Discount(code_id=1, code="SPRING", percent_milli=10_000), reserve=RESERVE),
+    CodeRejected(**CODE, reason=Rejection.CODE_USED_UP, reserve=RESERVE),
+    CodeReturned(**CODE),
+    CodeUnchanged(code_id=1, command=ClaimCode.message_type),
+    DocumentIssued(
+        hotel_id=1,
+        document_id=UUID(int=5),
+        kind=DocumentKind.INVOICE,
+        number=1,
+        reason=DocumentReason.STAY,
+        booking_id=COUNTED,
+        lines=(),
+        amount_minor=1,
+        currency="EUR",
+    ),
+    DocumentNotIssued(hotel_id=1, document_id=UUID(int=5)),
 )
 
 

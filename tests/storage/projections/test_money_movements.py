@@ -4,11 +4,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from psycopg import AsyncConnection
 
 from storage.settings import DatabaseSettings
-from tests.pricing.test_movements import OPENED, PAID, cancelled, closed, failed, refunded, requested
-from tests.storage.projections.log import T0, apply, cut, in_one_batch, on_the_log, opened, reserved, rows
+from tests.pricing.test_movements import OPENED, PAID, cancelled, changed, closed, failed, refunded, requested
+from tests.storage.projections.log import (
+    T0,
+    apply,
+    cut,
+    in_one_batch,
+    night,
+    on_the_log,
+    opened,
+    reserved,
+    rows,
+    stay_of,
+)
 from topics.messages.events import Event
 from topics.messages.values import DisputeResult
 
@@ -71,6 +83,25 @@ async def test_a_policy_keeps_of_the_payment_that_bought_the_stay(database: Data
         row(4, "payment", ("pi_1", "pi_1"), 20_000, 20_000),
         row(5, "kept_by_policy", ("pi_1", "pi_1"), 5_000, 0),
     ]
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+async def test_a_payment_of_a_change_pays_the_booking_and_the_policy_keeps_under_the_first(
+    database: DatabaseSettings, size: int
+) -> None:
+    # The names of the payments are not in the order of their arrival.
+    dates: dict[str, Any] = {"check_in": night(0), "check_out": night(1), "night_amounts_minor": (25_000,)}
+    dearer = replace(changed(25_000, 5_000, "pi_0"), before=stay_of(reserved(1, 1, 0, 1)), **dates)
+    events = [*STAY, PAID, dearer, cancelled(23_000), requested("pi_0", 2_000, retained_minor=3_000)]
+    await apply(database, cut(on_the_log(events), [size]))
+
+    assert await written(database) == [
+        row(3, "payment", ("pi_1", "pi_1"), 20_000, 20_000),
+        row(4, "payment", ("pi_0", "pi_0"), 5_000, 5_000),
+        row(5, "kept_by_policy", ("pi_1", "pi_1"), 23_000, 0),
+    ]
+    pays = await rows(database, "select payment_intent from money_movement where pays_booking order by sequence")
+    assert pays == [("pi_1",), ("pi_0",)]
 
 
 async def test_money_of_a_booking_that_the_ledger_does_not_have_belongs_to_no_hotel(
