@@ -128,7 +128,7 @@ class Payment:
     """A payment at Stripe, and what the log was told of it; `pays`: it bought a stay or a change of one.
 
     `due` is still to go back and `closed` never goes back, because an operator ended the refund. `is_over`: all of it
-    but what the hotel keeps by a policy had to go back.
+    but `policy`, which the hotel keeps, had to go back.
     """
 
     intent: str
@@ -140,6 +140,7 @@ class Payment:
     is_confirmed: bool = False
     pays: bool = False
     is_over: bool = False
+    policy: int = 0
     target: int = 0
     due: int = 0
     closed: int = 0
@@ -159,6 +160,11 @@ class Payment:
         return max(0, self.amount - sum(amount for amount, _ in self.reported.values()) - self.reported_lost)
 
     @property
+    def pays_a_cheaper_stay(self) -> bool:
+        """Whether a part of it had to go back, and the rest pays a stay that goes on."""
+        return self.pays and not self.is_over and self.target > 0
+
+    @property
     def kept(self) -> int:
         """The amount that the hotel has of it."""
         return self.reported_left - self.due - self.closed
@@ -169,11 +175,11 @@ class Payment:
         gone = self.amount - self.left
         return max(0, min(self.target - gone - self.closed, self.left))
 
-    def leaves(self, amount: int) -> None:
-        """Let money leave: what is due first; of a payment that pays no stay any more, what was closed next."""
+    def leaves(self, amount: int, *, by_us: bool = False) -> None:
+        """Let money leave: what is due first; by us, or of a payment that pays no stay any more, what was closed next."""
         more = max(0, amount - self.due)
         self.due = max(0, self.due - amount)
-        if self.is_over:
+        if self.is_over or by_us:
             self.closed = max(0, self.closed - more)
         self.closed = min(self.closed, self.reported_left)
 
@@ -355,7 +361,9 @@ class Books:
         payment.due += event.amount_minor
         booking = self.bookings.get(event.booking_id)
         payment.is_over = not payment.pays or booking is None or booking.state == "ended"
-        # Payments' target never falls: what an operator closed counts as sent.
+        if payment.is_over:
+            payment.policy = max(payment.policy, payment.kept)
+        # A target in the row of payments grows alone.
         target = event.amount_minor if event.total_minor is None else event.total_minor
         payment.target = max(payment.target, target)
         assert payment.target <= payment.amount
@@ -380,12 +388,13 @@ class Books:
         if isinstance(command, RecordRefund):
             if command.refund_id not in payment.reported:
                 payment.reported[command.refund_id] = (command.amount_minor, command.by_hand)
-                payment.leaves(command.amount_minor)
+                payment.leaves(command.amount_minor, by_us=not command.by_hand)
             return
         payment.reported_failed.add(command.refund_id)
         amount, by_hand = payment.reported.pop(command.refund_id, (0, True))
         if not by_hand:
-            payment.due += amount
+            # Another refund may have been made in its place before the log was told.
+            payment.due = min(payment.due + amount, max(0, payment.reported_left - payment.closed - payment.policy))
 
     def reported_dispute(self, command: RecordDispute) -> None:
         """Note what the log was told of a lost dispute, once."""

@@ -152,7 +152,7 @@ class Clerk(Desk):
         money.keep_promise()
         amount = money.kept
         money.move(amount, "due", "kept")
-        total = money.sent + money.lost + money.due
+        total = money.sent + money.lost + money.due + money.waived
         self._answer(
             "booking.refund_requested.v2",
             session_id=money.session,

@@ -3,6 +3,9 @@
 Stripe is played here too: sessions, payments, refunds that succeed and fail, refunds by hand, disputes. The log hears
 of them late, twice and in any order. After every command the core's sums are those of the bookkeeper; no refund is of
 more than is there, and none takes what the policy keeps; at the end nothing is due and every payment is explained.
+
+One thing is left out: a refund by hand of a payment of which a part had to go back before, while the rest still pays
+the stay. Payments takes it for that part, and the core for a gift beside it once a refund of that part fails.
 """
 
 # ruff: noqa: FBT001 - The rules' names are sentences; Hypothesis passes them what it drew.
@@ -314,7 +317,11 @@ class Till(RuleBasedStateMachine):
     @precondition(has_money)
     @rule(number=st.integers(0, 8), share=shares, cancel_if_full=st.booleans())
     def person_refunds_by_hand(self, number: int, share: int, cancel_if_full: bool) -> None:
-        there = [paid for paid in self.books.payments.values() if paid.left > 0 and not paid.disputed]
+        there = [
+            paid
+            for paid in self.books.payments.values()
+            if paid.left > 0 and not paid.disputed and not paid.pays_a_cheaper_stay
+        ]
         if there:
             paid = there[number % len(there)]
             self.refunded(paid, max(1, paid.left // share), by_hand=True, cancel_if_full=cancel_if_full)
@@ -339,7 +346,12 @@ class Till(RuleBasedStateMachine):
     @precondition(lambda till: any(paid.refunds for paid in till.books.payments.values()))
     @rule(number=st.integers(0, 8))
     def refund_fails_after_all(self, number: int) -> None:
-        made = [(paid, refund_id) for paid in self.books.payments.values() for refund_id in paid.refunds]
+        made = [
+            (paid, refund_id)
+            for paid in self.books.payments.values()
+            for refund_id, (_, by_hand) in paid.refunds.items()
+            if not (by_hand and paid.pays_a_cheaper_stay)
+        ]
         if not made:
             return
         paid, refund_id = made[number % len(made)]
