@@ -176,7 +176,7 @@ class Payment:
         return max(0, min(self.target - gone - self.closed, self.left))
 
     def leaves(self, amount: int, *, by_us: bool = False) -> None:
-        """Let money leave: what is due first; by us, or of a payment that pays no stay any more, what was closed next."""
+        """Let money leave: what is due first, and by us, or if the payment `is_over`, what was closed next."""
         more = max(0, amount - self.due)
         self.due = max(0, self.due - amount)
         if self.is_over or by_us:
