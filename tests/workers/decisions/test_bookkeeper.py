@@ -585,7 +585,6 @@ def core(name: str) -> Any:
         ("booking", "refund_but", lambda right: lambda booking, kept, reason: right(booking, 0, reason)),
         ("payment", "_is_of_present_attempt", lambda right: lambda booking, command: False),
         ("changes", "cost_of_cancelling", lambda right: lambda *_: None),
-        ("evolve", "_refunded", lambda right: lambda payment, event: payment),
     ],
     ids=[
         "a cent more goes back",
@@ -593,7 +592,6 @@ def core(name: str) -> Any:
         "a policy keeps nothing",
         "a change that was paid is refunded",
         "a change costs nothing",
-        "a refund is forgotten",
     ],
 )
 def test_a_core_that_loses_or_makes_money_is_noticed(
