@@ -163,10 +163,22 @@ class BookingOfPayment(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StayChange:
+    """The stay that a change makes of another one, once it is paid in payment attempt `attempt`."""
+
+    attempt: int
+    check_in: date
+    check_out: date
+    rooms_count: int
+    sale: Sale | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stay:
     """The words about a booking for the payment page; `check_out` is not a night.
 
     `time_zone` (IANA) is that of the hotel when the stay was booked. `sale` is None for a booking without sale terms.
+    `change` is a dearer change of the stay that waits for its payment.
     """
 
     hotel: str
@@ -176,6 +188,7 @@ class Stay:
     rooms_count: int
     time_zone: str = "UTC"
     sale: Sale | None = None
+    change: StayChange | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -296,11 +309,17 @@ async def add_session(connection: psycopg.AsyncConnection, call: SessionToOpen) 
 
 
 async def close_sessions(connection: psycopg.AsyncConnection, ending: SessionsToClose) -> None:
-    """Mark a booking's sessions, open or still to be opened, as to be expired, due at once."""
+    """Mark a booking's sessions, open or still to be opened, as to be expired, due at once.
+
+    The session by which the guest can pay a change of the stay stays open: the event that ended the earlier ones may be
+    read again after the change was asked for.
+    """
     await connection.execute(
         "update checkout_session set status = 'closing', next_attempt_at = now(), failures = 0, actor = null,"
         " updated_at = now()"
-        " where booking_id = %s and status in ('creating', 'open') and (%s::integer is null or attempt < %s)",
+        " where booking_id = %s and status in ('creating', 'open') and (%s::integer is null or attempt < %s)"
+        " and not exists (select from booking b where b.id = checkout_session.booking_id"
+        " and (b.pending_change ->> 'attempt')::integer = checkout_session.attempt)",
         (ending.booking_id, ending.before_attempt, ending.before_attempt),
     )
 
@@ -410,7 +429,7 @@ async def cancels_if_full(connection: psycopg.AsyncConnection, room_id: int) -> 
 
 _STAYS: Final = """
 select h.name as hotel, r.type as room_type, b.check_in, b.check_out, b.rooms_count, b.sale, b.id,
-       coalesce(b.stay_times->>'time_zone', h.time_zone)
+       coalesce(b.stay_times->>'time_zone', h.time_zone), b.pending_change
 from booking b join room r on r.id = b.room_id join hotel h on h.id = r.hotel_id where b.id = any(%s)
 """
 
@@ -427,9 +446,15 @@ async def stays(connection: psycopg.AsyncConnection, booking_ids: Sequence[UUID]
             rooms_count=rooms_count,
             time_zone=time_zone,
             sale=None if sale is None else msgspec.convert(sale, Sale),
+            change=None if change is None else _stay_change(change),
         )
-        for hotel, room_type, check_in, check_out, rooms_count, sale, id, time_zone in rows
+        for hotel, room_type, check_in, check_out, rooms_count, sale, id, time_zone, change in rows
     }
+
+
+def _stay_change(change: dict[str, Any]) -> StayChange:
+    """Return a pending change of the ledger; one whose payment was not requested yet has attempt 0."""
+    return msgspec.convert({**change["stay"], "attempt": change.get("attempt", 0)}, StayChange)
 
 
 # Changes that Stripe reports.

@@ -101,11 +101,11 @@ class ExpectedPayments:
 
     def _check_total(self, event: Event, paid: Payment, retained: int) -> None:
         total, kept = _or(event.get("total_minor"), event["amount_minor"]), retained + paid.kept
-        if total != paid.amount - paid.closed - kept:
+        if total != paid.amount - kept:
             self._known.fault(
                 event,
                 f"{total} of {event['payment_intent']} goes back in all, "
-                f"which paid {paid.amount} less {paid.closed} that is closed and {kept} that is kept",
+                f"which paid {paid.amount} less {kept} that is kept",
             )
 
     def _on_refunded(self, event: Event) -> None:
@@ -125,6 +125,8 @@ class ExpectedPayments:
             self._known.fault(event, f"refund {id_} of {intent} went back a second time")
             return
         paid.refunds[id_] = (amount, by_hand)
+        if not by_hand:
+            paid.closed -= min(paid.closed, max(0, amount - paid.due))
         paid.due = max(0, paid.due - amount)
         paid.settle()
 

@@ -338,7 +338,7 @@ def part_refunded(
         part_minor = min(payment.kept_minor, amount_minor)
         amount_minor -= part_minor
         if part_minor:
-            total_minor = payment.amount_minor - payment.closed_minor - payment.kept_minor + part_minor
+            total_minor = payment.amount_minor - payment.kept_minor + part_minor
             requested.append(
                 RefundRequested(
                     room_id=booking.room_id,
@@ -360,7 +360,7 @@ def rest_requested(
     """Return the event that asks for a refund of everything of the payment that is left, but for what is retained."""
     retained_minor = max(retained_minor, payment.policy_minor)
     amount_minor = payment.kept_minor + payment.retained_minor - retained_minor
-    total_minor = payment.amount_minor - payment.closed_minor - retained_minor
+    total_minor = payment.amount_minor - retained_minor
     return RefundRequested(
         room_id=booking.room_id,
         booking_id=booking.id,

@@ -411,7 +411,10 @@ def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[st
 def _refunded(payment: Payment, event: BookingRefunded) -> Payment:
     made = RefundMade(event.refund_id, event.amount_minor, event.by_hand)
     due_minor = max(0, payment.due_minor - event.amount_minor)
-    return replace(payment, refunds=(*payment.refunds, made), due_minor=due_minor)
+    # A refund of ours that was on its way when an operator ended it went back after all.
+    more_minor = 0 if event.by_hand else max(0, event.amount_minor - payment.due_minor)
+    closed_minor = max(0, payment.closed_minor - more_minor)
+    return replace(payment, refunds=(*payment.refunds, made), due_minor=due_minor, closed_minor=closed_minor)
 
 
 def _with_failed_refund(payment: Payment, event: RefundFailed) -> Payment:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pricing.charges import to_stripe
 from pricing.currencies import decimal
-from storage.payments import Stay
+from storage.payments import Stay, StayChange
 from topics.messages.sale import CancellationStep, Collected, Meals, PriceLine, Sale
 from topics.zones import instant
 
@@ -31,10 +31,17 @@ def item_name(stay: Stay | None) -> str:
 
 
 def item_description(stay: Stay) -> str:
-    """Return dates, nights and rooms: `24 Dec 2030 - 27 Dec 2030, 3 nights, 2 rooms`; and plan and meals, if known."""
-    nights = (stay.check_out - stay.check_in).days
-    dates = f"{_day(stay.check_in)} - {_day(stay.check_out)}"
-    words = [dates, _count(nights, "night"), _count(stay.rooms_count, "room")]
+    """Return dates, nights and rooms: `24 Dec 2030 - 27 Dec 2030, 3 nights, 2 rooms`; and plan and meals, if known.
+
+    For the payment of a change it returns the present stay and the new one, and that the amount is additional.
+    """
+    if stay.change is None:
+        return _description(stay)
+    return f"Additional amount for a change of the stay, now {_dates(stay)}, to {_description(stay.change)}"
+
+
+def _description(stay: Stay | StayChange) -> str:
+    words = [_dates(stay)]
     if stay.sale is not None:
         words.append(_cut(stay.sale.plan_name))
         if stay.sale.meals is not Meals.NONE:
@@ -42,29 +49,40 @@ def item_description(stay: Stay) -> str:
     return ", ".join(words)
 
 
+def _dates(stay: Stay | StayChange) -> str:
+    nights = (stay.check_out - stay.check_in).days
+    dates = f"{_day(stay.check_in)} - {_day(stay.check_out)}"
+    return ", ".join((dates, _count(nights, "night"), _count(stay.rooms_count, "room")))
+
+
 def line_items(amount_minor: int, currency: str, stay: Stay | None) -> list[dict[str, Any]]:
     """Return the lines of the page, whose sum is the amount: the stay, and each tax or fee that is added and paid now.
 
+    A change of a stay is one line: its additional amount is the difference of two prices.
+
     Args:
-        amount_minor: the amount of the booking.
+        amount_minor: the amount of the payment.
         currency: its currency.
         stay: the words; without them, and for a booking without sale terms, the stay is the only line.
     """
     product = {"name": item_name(stay)}
     if stay is not None:
         product["description"] = item_description(stay)
-    added = [] if stay is None or stay.sale is None else _added_lines(stay.sale)
+    added = [] if stay is None else _added_lines(amount_minor, stay)
     stay_minor = amount_minor - sum(line.amount_minor for line in added)
-    if stay_minor < 0:
-        # Of another amount than the sale's, such as one of nothing, there are no lines to show.
-        added, stay_minor = [], amount_minor
     lines = [_line_item(line.amount_minor, currency, {"name": _cut(line.name)}) for line in added]
     return [_line_item(stay_minor, currency, product), *lines]
 
 
-def _added_lines(sale: Sale) -> list[PriceLine]:
-    """Return the taxes and fees that are paid with the booking beside the price of the stay."""
-    return [line for line in sale.lines[1:] if not line.included and line.collected is Collected.NOW]
+def _added_lines(amount_minor: int, stay: Stay) -> list[PriceLine]:
+    """Return the taxes and fees that are paid with the booking beside the price of the stay.
+
+    There are none to show for another amount than the sale's: that of a change, or one of nothing.
+    """
+    if stay.sale is None or stay.change is not None:
+        return []
+    paid = [line for line in stay.sale.lines if not line.included and line.collected is Collected.NOW]
+    return paid[1:] if sum(line.amount_minor for line in paid) == amount_minor else []
 
 
 def _line_item(amount_minor: int, currency: str, product: dict[str, str]) -> dict[str, Any]:
@@ -79,13 +97,16 @@ def _line_item(amount_minor: int, currency: str, product: dict[str, str]) -> dic
 def terms_text(currency: str, stay: Stay | None, now: datetime) -> str | None:
     """Return the costs of a cancellation and what is not paid now, beside the button to pay; None without sale terms.
 
-    Steps of the policy that have ended by `now` (UTC) are not named. Sentences for which Stripe has no room are left
-    out, the last ones first.
+    They are those of the stay that is paid, which for a change is the new one. Steps of the policy that have ended by
+    `now` (UTC) are not named. Sentences for which Stripe has no room are left out, the last ones first.
     """
-    if stay is None or stay.sale is None:
+    if stay is None:
+        return None
+    sale = stay.sale if stay.change is None else stay.change.sale
+    if sale is None:
         return None
     text = ""
-    for sentence in _terms(stay, stay.sale, currency, now):
+    for sentence in _terms(stay, sale, currency, now):
         if len(text) + 1 + len(sentence) > MAX_TERMS_CHARACTERS:
             break
         text = f"{text} {sentence}".strip()
@@ -101,6 +122,9 @@ def _terms(stay: Stay, sale: Sale, currency: str, now: datetime) -> Iterator[str
     later = [_cut(line.name) for line in sale.lines if line.collected is Collected.AT_HOTEL]
     if later:
         yield f"Paid at the hotel: {_money(sale.at_hotel_minor, currency)} ({', '.join(later)})."
+    if stay.change is not None:
+        # Taxes that the price includes are those of the whole stay, and the page is about a part of its price.
+        return
     included = [f"{_cut(line.name)} {_money(line.amount_minor, currency)}" for line in sale.lines if line.included]
     if included:
         yield f"Included: {', '.join(included)}."

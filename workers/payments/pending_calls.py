@@ -2,16 +2,17 @@
 
     PaymentRequested                                     -> open a Checkout Session; close those of earlier attempts
     BookingExpired, BookingCancelled, BookingConfirmed   -> close the booking's sessions
+    ChangeEnded, StayChanged                             -> close the booking's sessions, but that of a later change
     RefundRequested                                      -> refund the payment up to the target
     RefundClosed                                         -> refund no more
-    BookingConfirmed, RefundRequested                    -> note the session's payment
+    BookingConfirmed, StayChanged, RefundRequested       -> note the session's payment
 
 Pure. The exact parameters of a session and its idempotency key are fixed here, before the call is made. So a repeated
 call is the same call, and Stripe answers as it did before. Those of a refund depend on the refunds that the payment has
 already: `refunding` fixes them before each call.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -31,9 +32,11 @@ from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
     BookingExpired,
+    ChangeEnded,
     PaymentRequested,
     RefundClosed,
     RefundRequested,
+    StayChanged,
 )
 from workers.payments import page
 from workers.stripe.marks import Marks
@@ -73,10 +76,13 @@ def calls_for(
     match event:
         case PaymentRequested():
             earlier = SessionsToClose(booking_id=event.booking_id, before_attempt=event.attempt)
-            return (earlier, _session(event, envelope, time, context, stay))
-        case BookingExpired() | BookingCancelled():
+            return (earlier, _session(event, envelope, time, context, _of_attempt(stay, event.attempt)))
+        case BookingExpired() | BookingCancelled() | ChangeEnded() | StayChanged(payment_intent=None):
             return (SessionsToClose(booking_id=event.booking_id),)
-        case BookingConfirmed(payment_intent=str() as payment_intent):
+        case (
+            BookingConfirmed(payment_intent=str() as payment_intent)
+            | StayChanged(payment_intent=str() as payment_intent)
+        ):
             # The paid session is complete by now; another one that is still open must not be paid as well.
             return (*_payment_of(event, payment_intent), SessionsToClose(booking_id=event.booking_id))
         case RefundRequested():
@@ -88,7 +94,16 @@ def calls_for(
             return ()
 
 
-def _payment_of(event: BookingConfirmed | RefundRequested, payment_intent: str) -> tuple[PendingCall, ...]:
+def _of_attempt(stay: Stay | None, attempt: int) -> Stay | None:
+    """Return the words for a payment attempt: those of the pending change only if the attempt pays it."""
+    if stay is None or stay.change is None or stay.change.attempt == attempt:
+        return stay
+    return replace(stay, change=None)
+
+
+def _payment_of(
+    event: BookingConfirmed | StayChanged | RefundRequested, payment_intent: str
+) -> tuple[PendingCall, ...]:
     if event.session_id is None:
         return ()
     paid = PaymentOfSession(booking_id=event.booking_id, session_id=event.session_id, payment_intent=payment_intent)

@@ -196,6 +196,7 @@ def _paid_effect(session: Session, ref: BookingRef) -> WebhookEffect:
         payment_intent=session.payment_intent or session.id,
         amount_minor=from_stripe(session.amount_total, log_currency(session.currency)),
         currency=log_currency(session.currency),
+        attempt=ref.attempt or None,
     )
     return WebhookEffect(
         commands=((command_id(session.id, "paid"), confirm),),

@@ -160,7 +160,7 @@ class Clerk(Changes):
         money.keep_promise()
         amount = money.kept
         money.move(amount, "due", "kept")
-        total = money.sent + money.lost + money.due
+        total = money.sent + money.lost + money.due + money.waived
         self._answer(
             "booking.refund_requested.v2",
             session_id=money.session,

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,9 +22,16 @@ from tests.support.log import Log
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Envelope, Outgoing, decode_envelope, decode_value
-from topics.messages.events import BookingEvent, PaymentRequested, RefundRequested
+from topics.messages.events import (
+    BookingEvent,
+    ChangeEnded,
+    PaymentRequested,
+    RefundRequested,
+    StayBefore,
+    StayChanged,
+)
 from topics.messages.message import Message
-from topics.messages.values import RefundReason
+from topics.messages.values import ChangeEnd, RefundReason
 from workers.payments.caller import Caller
 from workers.payments.consumer import Payments
 from workers.payments.gateway import open_gateway
@@ -35,6 +42,7 @@ from workers.stripe.marks import Marks
 from workers.stripe.objects import BookingRef
 
 ROOM = 7
+CHANGE_ID = UUID(int=99)
 GOOD_CARD = "4242424242424242"
 
 
@@ -174,6 +182,22 @@ class Desk:
             (booking_id, ROOM, Jsonb(list(payments))),
         )
 
+    async def hold_change(self, booking_id: UUID, attempt: int | None) -> None:
+        """Let a booking of the ledger have a change that waits to be paid in an attempt; None: it has ended."""
+        stay = {
+            "check_in": "2030-12-24",
+            "check_out": "2030-12-28",
+            "rooms_count": 2,
+            "amount_minor": 32_000,
+            "night_amounts_minor": [8_000] * 4,
+            "sale": None,
+        }
+        change = {"id": str(CHANGE_ID), "stay": stay, "extra_minor": 8_000, "attempt": attempt}
+        await self.connection.execute(
+            "update booking set pending_change = %s where id = %s",
+            (None if attempt is None else Jsonb(change), booking_id),
+        )
+
     async def _rows(self, table: str, order: str, booking_id: UUID | None) -> list[dict[str, Any]]:
         query = f"select * from {table} where %s::uuid is null or booking_id = %s order by {order}"
         return await (await self.connection.execute(query, (booking_id, booking_id))).fetchall()
@@ -303,6 +327,30 @@ def refund_requested(
         currency="EUR",
         reason=RefundReason.NIGHTS_GONE,
         total_minor=total_minor,
+    )
+
+
+def change_ended(booking_id: UUID) -> ChangeEnded:
+    """The change of the stay does not take place."""
+    return ChangeEnded(room_id=ROOM, booking_id=booking_id, change_id=CHANGE_ID, reason=ChangeEnd.EXPIRED)
+
+
+def stay_changed(booking_id: UUID, session_id: str | None = None, payment_intent: str | None = None) -> StayChanged:
+    """The stay is a night longer, which a payment paid or which costs nothing."""
+    nights: dict[str, Any] = {"check_in": date(2030, 12, 24), "rooms_count": 2}
+    return StayChanged(
+        room_id=ROOM,
+        booking_id=booking_id,
+        change_id=CHANGE_ID,
+        **nights,
+        check_out=date(2030, 12, 28),
+        amount_minor=32_000,
+        currency="EUR",
+        night_amounts_minor=(8_000,) * 4,
+        before=StayBefore(**nights, check_out=date(2030, 12, 27), amount_minor=24_000),
+        extra_minor=0 if payment_intent is None else 8_000,
+        session_id=session_id,
+        payment_intent=payment_intent,
     )
 
 

@@ -281,6 +281,7 @@ async def test_a_session_paid_at_the_last_moment_takes_the_late_payments_way(des
             payment_intent=paid["payment_intent"],
             amount_minor=24_000,
             currency="EUR",
+            attempt=1,
         )
     ]
     # The webhook that comes after all is the same command.
@@ -505,24 +506,37 @@ asyncio.run(caller.Caller(KafkaSettings(), DatabaseSettings(), PaymentSettings()
 async def test_a_caller_killed_anywhere_leaves_nothing_undone_and_nothing_done_twice(
     desk: Desk, environment: dict[str, str], point: str
 ) -> None:
-    new, late = uuid4(), uuid4()
+    new, late, changing = uuid4(), uuid4(), uuid4()
     refunded, payment_intent = await desk.paid_booking()
+    await desk.add_to_ledger(changing)
+    await desk.hold_change(changing, 2)
     async with desk.caller():
         await desk.read_events(payment_requested(late))
         await desk.pay((await desk.until_session("open", late))["session_id"])
 
     # The first caller dies at the failpoint that comes first; a second one dies at the other.
-    await desk.read_events(refund_requested(refunded, payment_intent), expired(late), payment_requested(new))
+    # The policy keeps 90.00 of the payment that goes back.
+    await desk.read_events(
+        refund_requested(refunded, payment_intent, 15_000),
+        expired(late),
+        payment_requested(new),
+        payment_requested(changing, 2, 8_000),
+    )
     for passes in (1, 2):
         assert await _killed_at(f"payments.{point}:{passes}", desk, environment) == -signal.SIGKILL
     async with desk.caller():
         row = await desk.until_session("open", new)
+        dearer = await desk.until_session("open", changing)
         await desk.until_session("complete", late)
         await desk.until_refund("succeeded", refunded)
 
     assert [session["id"] for session in await _of(desk, new)] == [row["session_id"]]
+    assert [(session["id"], session["amount_total"]) for session in await _of(desk, changing)] == [
+        (dearer["session_id"], 8_000)
+    ]
     assert len(await desk.at_stripe("refunds")) == 1
-    assert len(await desk.sent(RecordSession)) == 2
+    assert await desk.left_stripe(payment_intent) == 15_000
+    assert len(await desk.sent(RecordSession)) == 3
     assert len(await desk.sent(ConfirmPayment)) == 1
     assert len(await desk.sent(RecordRefund)) == 1
 

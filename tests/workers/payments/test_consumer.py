@@ -11,7 +11,14 @@ from pydantic import SecretStr
 from storage import payments
 from telemetry import metrics
 from tests.support.stack import Server
-from tests.workers.payments.desk import ROOM, Desk, payment_requested, refund_requested
+from tests.workers.payments.desk import (
+    ROOM,
+    Desk,
+    change_ended,
+    payment_requested,
+    refund_requested,
+    stay_changed,
+)
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import (
     ClosePayment,
@@ -104,6 +111,99 @@ async def test_a_booking_that_ends_closes_its_session_and_nobody_elses(desk: Des
     assert (closing["status"], closing["failures"]) == ("closing", 0)
     assert closing["next_attempt_at"] is not None
     assert (open_["status"], open_["next_attempt_at"]) == ("open", None)
+
+
+@pytest.mark.parametrize("end", [change_ended, stay_changed], ids=["ended", "changed for nothing"])
+async def test_a_change_that_ends_unpaid_closes_its_session_and_nobody_elses(desk: Desk, end: Any) -> None:
+    ended, other = uuid4(), uuid4()
+    for booking_id in (ended, other):
+        await desk.add_to_ledger(booking_id)
+        await desk.hold_change(booking_id, 2)
+    await desk.read_events(payment_requested(ended, attempt=2), payment_requested(other, attempt=2))
+    await desk.connection.execute("update checkout_session set status = 'open', next_attempt_at = null")
+
+    await desk.hold_change(ended, None)
+    await desk.read_events(end(ended))
+
+    (closing,), (open_,) = await desk.sessions(ended), await desk.sessions(other)
+    assert (closing["status"], open_["status"]) == ("closing", "open")
+
+
+async def test_a_change_that_was_paid_notes_its_payment_beside_that_of_the_stay(desk: Desk) -> None:
+    booking_id = uuid4()
+    await desk.read_events(payment_requested(booking_id), payment_requested(booking_id, 2, 8_000))
+    await desk.connection.execute("update checkout_session set session_id = 'cs_' || attempt, status = 'open'")
+    confirmed = BookingConfirmed(
+        room_id=ROOM,
+        booking_id=booking_id,
+        amount_minor=24_000,
+        currency="EUR",
+        session_id="cs_1",
+        payment_intent="pi_1",
+    )
+
+    await desk.read_events(confirmed, stay_changed(booking_id, "cs_2", "pi_2"))
+
+    assert [row["payment_intent"] for row in await desk.sessions(booking_id)] == ["pi_1", "pi_2"]
+
+
+async def test_events_that_are_read_again_leave_the_session_of_a_later_change_open(desk: Desk) -> None:
+    booking_id = uuid4()
+    await desk.add_to_ledger(booking_id)
+    confirmed = BookingConfirmed(
+        room_id=ROOM, booking_id=booking_id, amount_minor=24_000, currency="EUR", payment_intent="pi_1"
+    )
+    replaced = (
+        payment_requested(booking_id),
+        BookingExpired(room_id=ROOM, booking_id=booking_id),
+        confirmed,
+        payment_requested(booking_id, 2, 8_000),
+        stay_changed(booking_id, "cs_2", "pi_2"),
+        payment_requested(booking_id, 3, 8_000),
+        change_ended(booking_id),
+    )
+    await desk.read_events(*replaced)
+    await desk.hold_change(booking_id, 4)
+    await desk.read_events(payment_requested(booking_id, 4, 8_000))
+
+    await desk.read_events(*replaced, payment_requested(booking_id, 4, 8_000))
+
+    assert [row["status"] for row in await desk.sessions(booking_id)] == ["closing", "closing", "closing", "creating"]
+    await desk.hold_change(booking_id, None)
+    await desk.read_events(change_ended(booking_id))
+    assert {row["status"] for row in await desk.sessions(booking_id)} == {"closing"}
+
+
+async def test_the_page_of_a_change_names_both_stays(desk: Desk) -> None:
+    booking_id = uuid4()
+    await desk.add_to_ledger(booking_id)
+    await desk.hold_change(booking_id, 2)
+
+    await desk.read_events(payment_requested(booking_id, 2, 8_000))
+
+    (row,) = await desk.sessions(booking_id)
+    (line,) = row["params"]["line_items"]
+    assert line["price_data"]["unit_amount"] == 8_000
+    assert line["price_data"]["product_data"] == {
+        "name": "Sea View, Double room",
+        "description": "Additional amount for a change of the stay, now 24 Dec 2030 - 27 Dec 2030, 3 nights, 2 rooms,"
+        " to 24 Dec 2030 - 28 Dec 2030, 4 nights, 2 rooms",
+    }
+
+
+async def test_the_refunds_of_a_bookings_payments_are_rows_of_their_own(desk: Desk) -> None:
+    booking_id = uuid4()
+
+    await desk.read_events(
+        refund_requested(booking_id, "pi_1", 24_000),
+        refund_requested(booking_id, "pi_2", 3_000),
+        refund_requested(booking_id, "pi_2", 5_000, 8_000),
+    )
+
+    assert {row["payment_intent"]: row["amount_minor"] for row in await desk.refunds(booking_id)} == {
+        "pi_1": 24_000,
+        "pi_2": 8_000,
+    }
 
 
 async def test_a_refund_is_added_once_however_often_it_is_requested(desk: Desk) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pricing.sale import price_stay
 from sandbox.stripe.statements import check_suffix
-from storage.payments import Stay
+from storage.payments import Stay, StayChange
 from topics.messages.sale import (
     CancellationPolicy,
     Collected,
@@ -138,6 +138,44 @@ def test_a_booking_of_nothing_or_without_sale_terms_has_one_line() -> None:
     assert amounts(line_items(0, "EUR", stay)) == [("Sea View, Double room", 0)]
     assert amounts(line_items(5_000, "EUR", STAY)) == [("Sea View, Double room", 5_000)]
     assert (terms_text("EUR", STAY, BEFORE), terms_text("EUR", None, BEFORE)) == (None, None)
+
+
+def test_a_change_is_one_line_that_names_both_stays_and_the_additional_amount() -> None:
+    amount_minor, stay = sold()
+    longer = StayChange(
+        attempt=2, check_in=STAY.check_in, check_out=date(2031, 1, 3), rooms_count=2, sale=sold()[1].sale
+    )
+    changing = replace(stay, change=longer)
+
+    items = line_items(7_700, "EUR", changing)
+
+    assert amounts(items) == [("Sea View, Double room", 7_700)]
+    words = (
+        "Additional amount for a change of the stay, now 31 Dec 2030 - 1 Jan 2031, 1 night, 1 room, to "
+        "31 Dec 2030 - 3 Jan 2031, 3 nights, 2 rooms, Flexible, half board"
+    )
+    assert items[0]["price_data"]["product_data"]["description"] == words
+    assert receipt_text(changing, 17) == f"Sea View, Double room: {words}. Booking 17"
+    # An additional amount that happens to be the price of the present stay has no lines of taxes either.
+    assert amounts(line_items(amount_minor, "EUR", changing)) == [("Sea View, Double room", amount_minor)]
+
+
+def test_the_terms_beside_a_change_are_those_of_the_new_stay() -> None:
+    _, stay = sold()
+    free = sold(msgspec.structs.replace(PLAN, policy=CancellationPolicy(id="free")), TAXES[:2])[1].sale
+    change = StayChange(attempt=2, check_in=STAY.check_in, check_out=STAY.check_out, rooms_count=2, sale=free)
+
+    text = terms_text("EUR", replace(stay, change=change), BEFORE)
+
+    # The taxes that the price includes are those of all of it, and a part of it is paid here.
+    assert text == "Cancellation by the hotel's clock: free until check-in."
+    assert terms_text("EUR", replace(stay, change=replace(change, sale=None)), BEFORE) is None
+
+
+def test_an_amount_that_is_not_the_price_of_the_stay_has_no_lines_of_its_taxes() -> None:
+    amount_minor, stay = sold()
+
+    assert amounts(line_items(amount_minor + 1, "EUR", stay)) == [("Sea View, Double room", amount_minor + 1)]
 
 
 def test_the_page_names_the_costs_of_a_cancellation_and_what_is_paid_at_the_hotel() -> None:

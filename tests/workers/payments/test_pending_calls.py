@@ -1,5 +1,6 @@
 """The saga of payments: the calls to Stripe that each event leads to."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from storage.payments import (
     SessionsToClose,
     SessionToOpen,
     Stay,
+    StayChange,
 )
 from topics.envelope import Envelope
 from topics.messages.events import (
@@ -22,14 +24,17 @@ from topics.messages.events import (
     BookingConfirmed,
     BookingExpired,
     BookingRefunded,
+    ChangeEnded,
     Event,
     GuestsAdded,
     PaymentDeclined,
     PaymentRequested,
     RefundClosed,
     RefundRequested,
+    StayBefore,
+    StayChanged,
 )
-from topics.messages.values import CancelReason, RefundClosing, RefundReason
+from topics.messages.values import CancelReason, ChangeEnd, RefundClosing, RefundReason
 from workers.payments.pending_calls import CallContext, PendingCall, calls_for, renewed_session
 from workers.stripe.marks import Marks
 
@@ -142,6 +147,55 @@ def test_a_booking_that_was_paid_notes_its_payment_and_closes_its_sessions() -> 
     )
 
     assert calls_of(confirmed) == (PAID, SessionsToClose(booking_id=BOOKING))
+
+
+def changed(payment_intent: str | None) -> StayChanged:
+    return StayChanged(
+        room_id=7,
+        booking_id=BOOKING,
+        change_id=UUID(int=9),
+        check_in=date(2030, 12, 24),
+        check_out=date(2030, 12, 28),
+        rooms_count=2,
+        amount_minor=32_000,
+        currency="EUR",
+        night_amounts_minor=(8_000,) * 4,
+        before=StayBefore(check_in=STAY.check_in, check_out=STAY.check_out, rooms_count=2, amount_minor=24_000),
+        extra_minor=0 if payment_intent is None else 8_000,
+        session_id=None if payment_intent is None else "cs_1",
+        payment_intent=payment_intent,
+    )
+
+
+def test_a_change_that_was_paid_notes_its_payment_and_closes_the_other_sessions() -> None:
+    assert calls_of(changed("pi_1")) == (PAID, SessionsToClose(booking_id=BOOKING))
+
+
+def test_a_change_that_ends_or_costs_nothing_closes_the_sessions() -> None:
+    ended = ChangeEnded(room_id=7, booking_id=BOOKING, change_id=UUID(int=9), reason=ChangeEnd.EXPIRED)
+
+    assert calls_of(ended) == calls_of(changed(None)) == (SessionsToClose(booking_id=BOOKING),)
+
+
+def test_the_words_of_a_change_are_on_the_page_of_its_own_attempt_alone() -> None:
+    change = StayChange(attempt=2, check_in=STAY.check_in, check_out=date(2030, 12, 28), rooms_count=2)
+    changing = replace(STAY, change=change)
+
+    (_, its_own), (_, first) = (
+        calls_of(REQUESTED, changing),
+        calls_of(msgspec.structs.replace(REQUESTED, attempt=1), changing),
+    )
+
+    assert isinstance(its_own, SessionToOpen)
+    assert isinstance(first, SessionToOpen)
+    words, others = (
+        session.params["line_items"][0]["price_data"]["product_data"]["description"] for session in (its_own, first)
+    )
+    assert words == (
+        "Additional amount for a change of the stay, now 24 Dec 2030 - 27 Dec 2030, 3 nights, 2 rooms, to "
+        "24 Dec 2030 - 28 Dec 2030, 4 nights, 2 rooms"
+    )
+    assert others == "24 Dec 2030 - 27 Dec 2030, 3 nights, 2 rooms"
 
 
 def test_a_booking_whose_hotel_is_not_known_can_be_paid_all_the_same() -> None:

@@ -63,7 +63,13 @@ DISPUTE: dict[str, Any] = {
     "balance_transactions": [],
 }
 CONFIRM = ConfirmPayment(
-    room_id=7, booking_id=BOOKING, session_id="cs_1", payment_intent="pi_1", amount_minor=24_000, currency="EUR"
+    room_id=7,
+    booking_id=BOOKING,
+    session_id="cs_1",
+    payment_intent="pi_1",
+    amount_minor=24_000,
+    currency="EUR",
+    attempt=2,
 )
 RECORD_REFUND = RecordRefund(
     room_id=7, booking_id=BOOKING, payment_intent="pi_1", refund_id="re_1", amount_minor=24_000
@@ -106,6 +112,12 @@ def test_a_paid_session_confirms_the_payment(type: str) -> None:
 
     assert commands(effect) == [CONFIRM]
     assert effect.updates == (COMPLETE,)
+
+
+def test_a_payment_whose_session_names_no_attempt_is_confirmed_without_one() -> None:
+    effect = effect_of_webhook("checkout.session.completed", SESSION, attribution=Attribution(BookingRef(BOOKING, 7)))
+
+    assert commands(effect) == [msgspec.structs.replace(CONFIRM, attempt=None)]
 
 
 def test_a_payment_reported_twice_and_by_another_event_is_the_same_command() -> None:
