@@ -11,6 +11,7 @@ from ingress.accounts.handlers import Auth, Users
 from ingress.accounts.passwords import Passwords
 from ingress.accounts.refresh import RefreshTokens
 from ingress.admin.blocks.handlers import AdminBlocks
+from ingress.admin.codes.handlers import AdminCodes
 from ingress.admin.hotels.handlers import AdminHotels
 from ingress.admin.inventory.handlers import AdminInventory
 from ingress.admin.nights import Nights
@@ -170,6 +171,7 @@ def _route(
             tokens=quote_tokens,
             rollout=rollout,
             exchange_rates=app[EXCHANGE_RATES],
+            merchant_name=settings.merchant_name,
         ),
         *bookings,
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
@@ -179,6 +181,7 @@ def _route(
         AdminHotels(app[DATABASE], nights, rollout),
         AdminRooms(app[DATABASE], nights, sender),
         AdminSaleTerms(app[DATABASE], sender),
+        AdminCodes(app[DATABASE], commands=commands, rollout=rollout),
         AdminInventory(app[DATABASE], nights),
         AdminBlocks(app[DATABASE], keys=keys, commands=commands, rollout=rollout),
         Ops(kafka, database),
@@ -221,6 +224,8 @@ def _bookings(
         rejections=rejections,
         hold_seconds=settings.hold_seconds,
         account_share_percent=account_share_percent,
+        required_terms=settings.required_terms,
+        merchant_name=settings.merchant_name,
     )
     existing = Bookings(
         database=app[DATABASE],
@@ -230,6 +235,7 @@ def _bookings(
         commands=commands,
         rollout=rollout,
         rejections=rejections,
+        merchant_name=settings.merchant_name,
     )
     return new, existing
 

@@ -85,12 +85,14 @@ class Bookings:
         commands: Commands,
         rollout: Rollout,
         rejections: Rejections,
+        merchant_name: str = "",
     ) -> None:
         self._database = database
         self._rooms = rooms
         self._booking_ids = booking_ids
         self._rollout = rollout
-        self._responses = BookingResponses(database, rejections)
+        self._responses = BookingResponses(database, rejections, merchant_name)
+        self._merchant_name = merchant_name
         self._sending = BookingCommands(database, keys, commands)
 
     # Requests that become commands.
@@ -267,7 +269,7 @@ class Bookings:
                 booking = await bookings.own_booking(connection, booking_id, context.caller.user_id)
                 if booking is None:
                     return None
-                fields = await booking_fields(connection, booking)
+                fields = await booking_fields(connection, booking, self._merchant_name)
                 timeline = await bookings.timeline_of(connection, booking_id)
             return BookingWithHistory(**fields, timeline=out(TimelineEntry, timeline))
 

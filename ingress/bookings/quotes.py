@@ -38,12 +38,14 @@ class Quotes:
         tokens: QuoteTokens,
         rollout: Rollout,
         exchange_rates: ExchangeRates,
+        merchant_name: str = "",
     ) -> None:
         self._database = database
         self._exchange_rates = exchange_rates
         self._rooms = rooms
         self._tokens = tokens
         self._rollout = rollout
+        self._merchant_name = merchant_name
 
     @operation(
         "POST /quotes",
@@ -93,6 +95,7 @@ class Quotes:
             rooms_count=stay.rooms_count,
             currency=found[0].currency,
             good_until=good_until,
+            **({"paid_to": self._merchant_name} if self._merchant_name else {}),
             offers=[await self._offer_out(stay, priced, facts, user_id, good_until) for priced in found],
         )
 

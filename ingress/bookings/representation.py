@@ -56,6 +56,10 @@ _WORDS: Final = {
         "check-in time has passed"
     ),
     Refusal.NOTHING_DUE: "no refund of this payment is due",
+    Rejection.NO_SUCH_CODE: "the hotel has no such promo code",
+    Rejection.CODE_NOT_VALID: "the promo code does not count for this stay now",
+    Rejection.CODE_USED_UP: "the promo code has been used as often as it may be",
+    Rejection.CODE_USED_BY_ACCOUNT: "this account has used the promo code as often as it may",
     Rejection.QUOTE_EXPIRED: "the quote has expired: ask for a new one",
     Rejection.NO_SUCH_PLAN: "the room has no such rate plan",
     Rejection.NO_ADULT: "a party needs an adult",
@@ -134,7 +138,7 @@ def pending_state(booking_id: UUID) -> BookingState:
     return BookingState(id=booking_id, booking_status=BookingStatus.PENDING)
 
 
-def reserved_booking(event: BookingReserved, user_id: int) -> BookingOut:
+def reserved_booking(event: BookingReserved, user_id: int, merchant_name: str = "") -> BookingOut:
     """Return a booking as it is right after this event, which has its times if it has a sale."""
     at_once = event.terms is Terms.AT_HOTEL
     fields: dict[str, Any] = {
@@ -151,6 +155,7 @@ def reserved_booking(event: BookingReserved, user_id: int) -> BookingOut:
         "hold_expires_at": event.hold_expires_at,
         "guests": [],
     }
+    fields |= _agreed_fields(event.accepted_terms, event.terms, merchant_name)
     if event.sale is not None and event.stay_times is not None:
         price = PricedStay(event.currency, event.terms, event.amount_minor, event.night_amounts_minor, event.sale)
         now = datetime.now(UTC)
@@ -158,12 +163,22 @@ def reserved_booking(event: BookingReserved, user_id: int) -> BookingOut:
     return BookingOut(**fields)
 
 
-async def booking_fields(connection: AsyncConnection, booking: BookingRow) -> dict[str, Any]:
+def _agreed_fields(accepted_terms: str | None, terms: Terms, merchant_name: str) -> dict[str, Any]:
+    """Return the terms that the guest accepted, and who gets the money that is charged with the booking."""
+    fields = {} if accepted_terms is None else {"accepted_terms": accepted_terms}
+    return fields | {"paid_to": merchant_name} if merchant_name and terms is Terms.PREPAID else fields
+
+
+async def booking_fields(connection: AsyncConnection, booking: BookingRow, merchant_name: str = "") -> dict[str, Any]:
     """Return the fields of a booking as its guest sees it, without its history."""
-    fields = _fields(booking) | {
-        "hold_expires_at": booking.hold_expires_at,
-        "guests": out(StayingGuest, await bookings.guests_of(connection, booking.id)),
-    }
+    fields = (
+        _fields(booking)
+        | _agreed_fields(booking.accepted_terms, booking.terms, merchant_name)
+        | {
+            "hold_expires_at": booking.hold_expires_at,
+            "guests": out(StayingGuest, await bookings.guests_of(connection, booking.id)),
+        }
+    )
     url = await bookings.open_session_url(connection, booking.id)
     if url is not None:
         fields["session_url"] = url

@@ -24,12 +24,14 @@ from topics.messages.commands import (
     ChangeInventory,
     CheckIn,
     CheckOut,
+    ClaimCode,
     Command,
     MarkNoShow,
     OpenInventory,
     ReleaseBlock,
     RequestPayment,
     ReserveStay,
+    SetCode,
     SetSaleTerms,
 )
 from topics.messages.events import (
@@ -39,6 +41,8 @@ from topics.messages.events import (
     BookingRejected,
     BookingReserved,
     CheckoutOpened,
+    CodeChanged,
+    CodeUnchanged,
     CommandRefused,
     CommandRepeated,
     GuestsAdded,
@@ -63,7 +67,7 @@ _PUBLIC_REQUEST_ID: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """The events that answer a command. `through_others`: they follow from commands that payments sends about it."""
+    """The events that answer a command. `through_others`: they follow from commands that other roles send about it."""
 
     events: tuple[type[Message], ...]
     through_others: bool = False
@@ -71,6 +75,9 @@ class _Answers:
 
 _ANSWERS: Final[dict[type[Command], _Answers]] = {
     ReserveStay: _Answers((BookingReserved, BookingRejected, CommandRefused, CommandRepeated)),
+    ClaimCode: _Answers(
+        (BookingReserved, BookingRejected, CodeUnchanged, CommandRefused, CommandRepeated), through_others=True
+    ),
     AddGuests: _Answers((GuestsAdded, CommandRefused, CommandRepeated)),
     RequestPayment: _Answers(
         (CheckoutOpened, PaymentDeclined, BookingConfirmed, CommandRefused, CommandRepeated), through_others=True
@@ -83,6 +90,7 @@ _ANSWERS: Final[dict[type[Command], _Answers]] = {
     OpenInventory: _Answers((InventoryOpened, InventoryUnchanged)),
     ChangeInventory: _Answers((InventoryChanged, InventoryUnchanged)),
     SetSaleTerms: _Answers((SaleTermsChanged, InventoryUnchanged)),
+    SetCode: _Answers((CodeChanged, CodeUnchanged)),
     BlockNights: _Answers((NightsBlocked, InventoryUnchanged)),
     ReleaseBlock: _Answers((BlockReleased, InventoryUnchanged)),
 }

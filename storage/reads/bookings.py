@@ -128,6 +128,7 @@ class BookingRow(BookingFacts):
     sale: Sale | None
     policy: AppliedPolicy | None
     stay_times: StayTimes | None
+    accepted_terms: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -345,7 +346,13 @@ async def own_booking(connection: AsyncConnection, booking_id: UUID, user_id: in
     return None if row is None else BookingRow(**{**row, **agreed(row)})
 
 
-_AGREED_COLUMNS: Final = (Booking.terms, Booking.sale, Booking.policy, Booking.stay_times)
+_AGREED_COLUMNS: Final = (
+    Booking.terms,
+    Booking.sale,
+    Booking.policy,
+    Booking.stay_times,
+    Booking.accepted_terms,
+)
 
 
 def agreed(row: RowMapping) -> dict[str, Any]:
