@@ -21,6 +21,7 @@ from ingress.admin.sale_terms.handlers import AdminSaleTerms
 from ingress.admin.sale_terms.sending import SaleTermsSender
 from ingress.admin.statements.handlers import Statements
 from ingress.bookings.at_hotel import StaysAtHotel
+from ingress.bookings.desk import FrontDesk
 from ingress.bookings.handlers import Bookings
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.lists import BookingLists
@@ -203,7 +204,7 @@ def _bookings(
     commands: Commands,
     rollout: Rollout,
     quote_tokens: QuoteTokens,
-) -> tuple[NewBookings, Bookings]:
+) -> tuple[NewBookings, Bookings, FrontDesk]:
     percent = settings.max_account_share_percent
     account_share_percent = percent if percent < _WHOLE_PERCENT else None
     rejections = Rejections(app[DATABASE], rooms, account_share_percent=account_share_percent)
@@ -237,7 +238,8 @@ def _bookings(
         rejections=rejections,
         merchant_name=settings.merchant_name,
     )
-    return new, existing
+    desk = FrontDesk(app[DATABASE], rooms=rooms, keys=keys, commands=commands, rollout=rollout, rejections=rejections)
+    return new, existing, desk
 
 
 def _redis(settings: IngressSettings) -> "RedisLink | None":

@@ -338,10 +338,21 @@ class OwnBooking(BookingListed):
 
 
 class NamedGuest(OutModel):
-    """Somebody who stays, as named when the guests were added; without a name when it was erased."""
+    """Somebody who stays, as named when the guests were added; without a name when it was erased.
 
-    id: int
+    `id` is null for a guest without an account, whom a manager has named.
+    """
+
+    id: int | None
     name: str | None
+
+
+class ContactOut(OutModel, title="Contact"):
+    """The person whom the hotel can reach about a stay that a manager booked."""
+
+    name: str
+    email: str | None
+    phone: str | None
 
 
 class HotelSaleOut(OutModel, title="HotelSale"):
@@ -364,11 +375,16 @@ class HotelBooking(BookingListed):
 
     `sale` is left out of a booking without sale terms, and `policy` and `freed_from` unless the stay ended before its
     last night. `policy.kept` of a stay that is paid at the hotel is due there. `disputed`: a dispute of its payment is
-    open. `refunded` is what went back to the guest.
+    open. `refunded` is what went back to the guest. `contact` is left out of all bookings but those that a manager made
+    for guests without an account, and when it was erased.
     """
 
     hold_expires_at: datetime | None
     guests: list[NamedGuest]
+    contact: ContactOut | None = None
+    accepted_terms: str | None = Field(
+        default=None, description="The version of the general terms that the guest accepted, if any."
+    )
     sale: HotelSaleOut | None = None
     policy: AppliedPolicyOut | None = None
     freed_from: date | None = Field(default=None, description="The first night that is on sale again.")

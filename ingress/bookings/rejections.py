@@ -47,9 +47,9 @@ class Rejections:
         self._account_share_percent = account_share_percent
 
     async def problem(
-        self, reason: str, booking_id: UUID, user_id: int, stay: Stay, plan_id: str | None = None
+        self, reason: str, booking_id: UUID, user_id: int | None, stay: Stay, plan_id: str | None = None
     ) -> Problem:
-        """Return the problem of a rejected stay of this account: 409 with the reason.
+        """Return the problem of a rejected stay of this account (None: guests without one): 409 with the reason.
 
         A stay that a rule of the rate plan `plan_id` (None: the standard plan) excludes gets the rule. One whose amount
         cannot be charged gets the limits of its currency. One for which too few rooms are free to the account gets the
@@ -58,7 +58,7 @@ class Rejections:
         problem = refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
         if reason == Rejection.NOT_CHARGEABLE:
             await self._explain_charge(problem, stay)
-        elif reason in (Rejection.ACCOUNT_SHARE, Rejection.SOLD_OUT):
+        elif user_id is not None and reason in (Rejection.ACCOUNT_SHARE, Rejection.SOLD_OUT):
             async with self._database.reading() as connection:
                 held = await nights_held_unpaid(connection, user_id, stay.room_id, stay.check_in, stay.check_out)
             self._explain_held(problem, reason, held)

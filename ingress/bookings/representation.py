@@ -1,7 +1,7 @@
 """Bookings as responses show them, and refusals in words, from rows of the ledger and from events."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar
@@ -13,6 +13,7 @@ from ingress.bookings.models import (
     AppliedPolicyOut,
     BookingOut,
     BookingState,
+    ContactOut,
     HotelBooking,
     HotelSaleOut,
     NamedGuest,
@@ -25,6 +26,7 @@ from ingress.http.problems import Problem
 from ingress.offers import OfferOut, lines_out, offer_out
 from pricing.currencies import decimal, minor_units
 from pricing.sale import PricedStay
+from storage.desk_bookings import Contact
 from storage.reads import bookings, payments, reports
 from storage.reads.bookings import BookingFacts, BookingRow
 from storage.reads.payments import ReturnedPayment
@@ -270,7 +272,9 @@ def out(model: type[OutType], rows: Iterable[object]) -> list[OutType]:
     return [model.model_validate(row) for row in rows]
 
 
-def hotel_bookings_out(page: Sequence[HotelListedBooking], guests: Sequence[reports.NamedGuest]) -> list[HotelBooking]:
+def hotel_bookings_out(
+    page: Sequence[HotelListedBooking], guests: Sequence[reports.NamedGuest], contacts: Mapping[UUID, Contact]
+) -> list[HotelBooking]:
     """Return the bookings of a page as their hotel sees them, each with its guests, its sale, its end and its flags."""
     staying: dict[UUID, list[NamedGuest]] = defaultdict(list)
     for guest in guests:
@@ -280,11 +284,22 @@ def hotel_bookings_out(page: Sequence[HotelListedBooking], guests: Sequence[repo
             **listed_fields(booking),
             **_sale_and_end(booking),
             **_flags(booking),
+            **_desk_fields(booking, contacts),
             hold_expires_at=booking.hold_expires_at,
             guests=staying[booking.id],
         )
         for booking in page
     ]
+
+
+def _desk_fields(booking: HotelListedBooking, contacts: Mapping[UUID, Contact]) -> dict[str, Any]:
+    """Return the fields that only bookings have whose guest accepted terms, or that a manager made."""
+    fields: dict[str, Any] = {}
+    if booking.accepted_terms is not None:
+        fields["accepted_terms"] = booking.accepted_terms
+    if (contact := contacts.get(booking.id)) is not None:
+        fields["contact"] = ContactOut.model_validate(contact)
+    return fields
 
 
 def _sale_and_end(booking: HotelListedBooking) -> dict[str, Any]:

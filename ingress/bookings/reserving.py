@@ -10,7 +10,7 @@ import msgspec
 from ingress.bookings.acceptance import accept_offer, accept_party, accept_room, accept_terms
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.models import BookingOut, InitBooking, PendingStay, QuickInitBooking, QuickPendingStay
-from ingress.bookings.promo_codes import PromoCodes, stay_command
+from ingress.bookings.promo_codes import PromoCodes, accept_code, stay_command
 from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import raise_if_refused, refusal, reserved_booking
 from ingress.bookings.responses import BookingResponses
@@ -128,10 +128,10 @@ class NewBookings:
         """
         stay, user_id = context.body, context.caller.user_id
         offer = await accept_offer(stay, user_id, self._quote_tokens)
-        ids = await self._admitted_ids(context, offer)
+        code_id = await self._codes.code_id(stay.hotel_id, stay.promo_code, offer.get("quoted"))
+        ids = await self._admitted_ids(context, offer, code_id)
         facts = await self._rooms.facts(stay.room_id)
         agreed = {"stay_times": None if facts is None else facts.stay_times, **offer}
-        code_id = await self._codes.code_id(stay.hotel_id, stay.promo_code, offer.get("quoted"))
         reserve = ReserveStay(
             room_id=stay.room_id,
             booking_id=ids.booking_id,
@@ -160,16 +160,19 @@ class NewBookings:
         pending = _pending_stay(ids.booking_id, user_id, stay)
         return accepted_response(context, await self._status_after_wait(context, pending))
 
-    async def _admitted_ids(self, context: RequestContext[InitBooking, NoQuery], offer: Mapping[str, Any]) -> Ids:
+    async def _admitted_ids(
+        self, context: RequestContext[InitBooking, NoQuery], offer: Mapping[str, Any], code_id: int | None
+    ) -> Ids:
         """Return the ids of a request for a stay, which counts as an unpaid booking if it is a new one.
 
         Args:
             context: the request.
             offer: the plan, the people and the quote that `accept_offer` returned.
+            code_id: the id of the promo code, as `PromoCodes.code_id` returned it.
 
         Raises:
             Problem: as `IdempotencyKeys.ids`; 404, 409 or 422 for a stay that makes no sense, and 409 for a quote that
-                has expired; 429 at the account's cap.
+                has expired or for an unknown code; 429 at the account's cap.
         """
         stay, user_id = context.body, context.caller.user_id
         party: Party | None = offer.get("party")
@@ -190,8 +193,7 @@ class NewBookings:
             self._rollout.must_be_charged_right(facts.currency)
             accept_party(party, stay.rooms_count, facts)
             accept_terms(stay.accepted_terms or None, self._required_terms)
-            # A code that does not exist counts as no request.
-            await self._codes.code_id(stay.hotel_id, stay.promo_code, quoted)
+            accept_code(code_id)
             # The log's time decides; this spares a command that would be refused.
             if quoted is not None and quoted.good_until < datetime.now(UTC):
                 raise refusal(Rejection.QUOTE_EXPIRED)
