@@ -11,6 +11,7 @@ from ingress.http.models import MAX_ID, Body, BodyDay, Currency, Day, Gender, Id
 from ingress.http.paging import Paged
 from ingress.offers import ApproximateOffer, OfferOut, PriceLineOut
 from ingress.stays import MAX_PEOPLE, MAX_ROOMS_OF_A_BOOKING, Adults, ChildAge, RoomsCount
+from pricing.codes import MAX_CODE_LENGTH
 from pricing.terms import MAX_ID_LENGTH
 from storage.reads.payments import RefundStatus
 from topics.messages.sale import Meals
@@ -21,9 +22,8 @@ Statuses = Annotated[Several[BookingStatus], Field(max_length=len(BookingStatus)
 
 #: Longer than the token of a quote with the most taxes, nights and steps, and with the longest names.
 MAX_QUOTE_LENGTH: Final = 60_000
-_MAX_CODE_LENGTH: Final = 40
 PlanId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
-PromoCode = Annotated[Line, StringConstraints(max_length=_MAX_CODE_LENGTH)]
+PromoCode = Annotated[Line, StringConstraints(max_length=MAX_CODE_LENGTH)]
 #: The version of the general terms; its characters are those that `REQUIRED_TERMS` may have.
 AcceptedTerms = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,100}$")]
 

@@ -1,12 +1,17 @@
 """Promo codes of requests: the text becomes the code that its hotel has, and the command asks for a use of it first."""
 
+from datetime import UTC, datetime
 from typing import Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ingress.bookings.models import QuoteRequest
 from ingress.bookings.representation import refusal
 from ingress.database import Database
+from pricing.codes import counts_for, discount_of
 from storage import code_names
 from topics.messages.commands import ClaimCode, ReserveStay
-from topics.messages.sale import Quoted
+from topics.messages.sale import Discount, Quoted
 from topics.messages.values import Rejection
 
 #: The id of a text that is no code of the hotel; ids are counted from 1.
@@ -37,6 +42,31 @@ def accept_code(code_id: int | None) -> None:
     """Check that the hotel has the code. Raises `Problem` 409. The code's partition decides whether it counts."""
     if code_id == UNKNOWN_CODE:
         raise refusal(Rejection.NO_SUCH_CODE)
+
+
+async def quoted_discount(connection: AsyncConnection, stay: QuoteRequest, user_id: int) -> Discount | None:
+    """Return the discount of the promo code that a request for a quote names, as the code's worker would grant it now.
+
+    A use is not counted before the stay is booked.
+
+    Raises:
+        Problem: 409, the code would be refused.
+    """
+    if stay.promo_code is None:
+        return None
+    code = await code_names.code_of(connection, stay.hotel_id, stay.promo_code)
+    if code is None or code.terms is None:
+        raise refusal(Rejection.NO_SUCH_CODE)
+    terms, nights = code.terms, {"check_in": stay.check_in_date, "check_out": stay.check_out_date}
+    if not counts_for(terms, room_id=stay.room_id, **nights, now=datetime.now(UTC)):
+        raise refusal(Rejection.CODE_NOT_VALID)
+    if terms.max_uses is not None and code.used_count >= terms.max_uses:
+        raise refusal(Rejection.CODE_USED_UP)
+    if terms.max_account_uses is not None:
+        uses = await code_names.uses_of_account(connection, code.id, user_id)
+        if uses >= terms.max_account_uses:
+            raise refusal(Rejection.CODE_USED_BY_ACCOUNT)
+    return discount_of(code.id, terms)
 
 
 def stay_command(reserve: ReserveStay, code_id: int | None) -> ReserveStay | ClaimCode:

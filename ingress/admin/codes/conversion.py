@@ -8,11 +8,11 @@ from typing import Final
 from ingress.admin.codes.models import CodeIn, CodeOut, CodeTermsOut
 from ingress.admin.money import percent_out
 from ingress.http.bodies import refused_field
-from pricing.charges import step_minor
+from ingress.http.problems import Problem
+from pricing.codes import fault_of_code
 from pricing.currencies import decimal, minor_units
 from storage.code_names import CodeRow
 from topics.messages.sale import CodeTerms
-from topics.messages.values import MAX_AMOUNT_MINOR
 
 _ONE_DAY: Final = timedelta(days=1)
 _MILLI: Final = 1000
@@ -29,12 +29,12 @@ def terms_of(body: CodeIn, *, code: str, version: int, currency: str, room_ids: 
         room_ids: the hotel's rooms.
 
     Raises:
-        Problem: 422 for an amount that cannot be taken off in the currency, and for rooms that the hotel does not have.
+        Problem: 422 for rooms that the hotel does not have, and for an amount that cannot be taken off in the currency.
     """
     unknown = sorted(set(body.room_ids).difference(room_ids))
     if unknown:
         raise refused_field("room_ids", f"the hotel has no such room: {', '.join(map(str, unknown))}")
-    return CodeTerms(
+    terms = CodeTerms(
         version=version,
         code=code,
         percent_milli=None if body.percent is None else int(body.percent * _MILLI),
@@ -49,19 +49,17 @@ def terms_of(body: CodeIn, *, code: str, version: int, currency: str, room_ids: 
         max_account_uses=body.max_account_uses,
         active=body.active,
     )
+    fault = fault_of_code(terms)
+    if fault is not None:
+        raise Problem(422, fault)
+    return terms
 
 
 def _amount_minor(amount: Decimal, currency: str) -> int:
     try:
-        exact = minor_units(amount, currency)
+        return minor_units(amount, currency)
     except ValueError as error:
         raise refused_field("amount", str(error)) from None
-    step = step_minor(currency)
-    if exact % step:
-        raise refused_field("amount", f"must be a multiple of {decimal(step, currency)} {currency}")
-    if exact > MAX_AMOUNT_MINOR:
-        raise refused_field("amount", f"must be at most {decimal(MAX_AMOUNT_MINOR, currency)} {currency}")
-    return exact
 
 
 def _in_utc(time: datetime | None) -> datetime | None:

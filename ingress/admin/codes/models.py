@@ -5,17 +5,16 @@ nights include both ends.
 """
 
 from datetime import date, datetime
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from ingress.http.models import Body, BodyDay, Id, MoneyIn, MoneyOut, OutModel, PlainDecimal
 
-_MAX_ROOMS: Final = 500
-_MAX_USES: Final = 1_000_000_000
+from pricing.codes import MAX_CODE_ROOMS, MAX_CODE_USES
 
 CodeText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
-Uses = Annotated[int, Field(ge=1, le=_MAX_USES)]
+Uses = Annotated[int, Field(ge=1, le=MAX_CODE_USES)]
 DiscountPercent = Annotated[PlainDecimal, Field(gt=0, le=100, description="Of the nights' price, such as 10 or 12.5.")]
 DiscountAmount = Annotated[MoneyIn, Field(gt=0, description="For the whole stay, up to the price of its nights.")]
 
@@ -34,7 +33,7 @@ class CodeIn(Body, title="CodeWanted"):
     valid_until: AwareDatetime | None = None
     start_date: BodyDay | None = None
     end_date: BodyDay | None = None
-    room_ids: Annotated[list[Id], Field(max_length=_MAX_ROOMS)] = Field(default_factory=list)
+    room_ids: Annotated[list[Id], Field(max_length=MAX_CODE_ROOMS)] = Field(default_factory=list)
     max_uses: Uses | None = None
     max_account_uses: Uses | None = None
     active: bool = True
