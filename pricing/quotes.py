@@ -22,6 +22,8 @@ def fault_of_quote(quoted: Quoted, check_in: date, check_out: date) -> str | Non
         amounts_minor = (now_minor + later_minor, later_minor)
     if (quoted.amount_minor, quoted.sale.at_hotel_minor) != amounts_minor:
         return "the lines of the quote sum to its amounts"
+    if quoted.sale.discount_minor < 0 or (quoted.sale.discount is None and quoted.sale.discount_minor):
+        return "only a promo code takes something off the quote's price"
     return _policy_fault(quoted.sale, quoted.amount_minor)
 
 

@@ -9,6 +9,7 @@ from weakref import ref
 from msgspec.structs import replace
 
 from pricing.charges import can_be_charged, step_minor
+from pricing.codes import discount_minor, discounted_nights
 from pricing.policy import cancellation_steps, no_show_kept_minor
 from pricing.rounding import half_up
 from pricing.shares import shares_minor
@@ -16,6 +17,7 @@ from topics.messages.sale import (
     NO_SALE_TERMS,
     CancellationStep,
     Collected,
+    Discount,
     LineKind,
     Party,
     PriceLine,
@@ -60,6 +62,8 @@ def price_stay(
     check_in_time: time,
     rooms_count: int,
     currency: str,
+    discount: Discount | None = None,
+    at_desk: bool = False,
 ) -> PricedStay:
     """Return the price of a stay and its conditions.
 
@@ -72,13 +76,19 @@ def price_stay(
         check_in_time: the hotel's, from which the hours of its policy are counted back.
         rooms_count: the number of rooms.
         currency: that of the prices.
+        discount: that of a promo code; it is taken off the nights, before taxes.
+        at_desk: a manager books, and all of the price is paid at the hotel, whatever the plan's terms of payment.
     """
     same = _Same(terms, plan)
     prices_minor = tuple(night_prices_minor)
     if check_in < _FIRST_DAY or any(tax.first_night is not None or tax.end_night is not None for tax in terms.taxes):
-        return _price(same, _Stay(party, prices_minor, check_in, check_in_time, rooms_count, currency))
+        return _price(
+            same, _Stay(party, prices_minor, check_in, check_in_time, rooms_count, currency, discount, at_desk)
+        )
     # The dates change the times of the policy's steps alone, so that stays of the same nights' prices share a price.
-    priced = _price(same, _Stay(party, prices_minor, _FIRST_DAY, check_in_time, rooms_count, currency))
+    priced = _price(
+        same, _Stay(party, prices_minor, _FIRST_DAY, check_in_time, rooms_count, currency, discount, at_desk)
+    )
     return _arriving(priced, check_in)
 
 
@@ -91,6 +101,8 @@ class _Stay(NamedTuple):
     check_in_time: time
     rooms_count: int
     currency: str
+    discount: Discount | None
+    at_desk: bool
 
 
 class _Same:
@@ -126,11 +138,14 @@ def _price(same: _Same, stay: _Stay) -> PricedStay:
     (terms, plan), step = same.objects(), step_minor(stay.currency)
     party = stay.party or default_party(terms, plan, stay.rooms_count)
     people_minor = half_up(_people_minor(plan, party, stay.rooms_count), 1, step)
-    nights_minor = [
+    nights_minor: Sequence[int] = [
         _night_minor(plan, price_minor, step) * stay.rooms_count + people_minor
         for price_minor in stay.night_prices_minor
     ]
-    prepaid = plan.terms is Terms.PREPAID
+    off_minor = 0 if stay.discount is None else discount_minor(stay.discount, nights_minor, stay.currency)
+    nights_minor = discounted_nights(nights_minor, off_minor)
+    payment = Terms.AT_HOTEL if stay.at_desk else plan.terms
+    prepaid = payment is Terms.PREPAID
     collected = Collected.NOW if prepaid else Collected.AT_HOTEL
     line = PriceLine(
         kind=LineKind.STAY, id=plan.id, name=plan.name, amount_minor=sum(nights_minor), collected=collected
@@ -160,8 +175,10 @@ def _price(same: _Same, stay: _Stay) -> PricedStay:
         no_show_kept_minor=no_show_kept_minor(plan, amount_minor, amounts_minor, stay.currency),
         early_departure_percent=plan.policy.early_departure_percent if plan.refundable else 100,
         party_binding=stay.party is not None or _depends_on_people(terms, plan, lines),
+        discount=stay.discount,
+        discount_minor=off_minor,
     )
-    return PricedStay(stay.currency, plan.terms, amount_minor, amounts_minor, sale)
+    return PricedStay(stay.currency, payment, amount_minor, amounts_minor, sale)
 
 
 def _arriving(priced: PricedStay, check_in: date) -> PricedStay:

@@ -37,6 +37,7 @@ ONE_OF_EACH: Mapping[str, int] = {
     "payments": 1,
     "expiry": 1,
     "projections": 1,
+    "coordination": 1,
     "reconciliation": 1,
 }
 

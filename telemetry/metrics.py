@@ -19,9 +19,10 @@ INGRESS: Final = ("ingress",)
 RESERVATIONS: Final = ("reservations",)
 PAYMENTS: Final = ("payments",)
 EXPIRY: Final = ("expiry",)
+COORDINATION: Final = ("coordination",)
 RECONCILIATION: Final = ("reconciliation",)
-LOG_READERS: Final = ("reservations", "payments", "projections")
-EVENT_READERS: Final = ("payments", "projections")
+LOG_READERS: Final = ("reservations", "payments", "projections", "coordination")
+EVENT_READERS: Final = ("payments", "projections", "coordination")
 WORKERS: Final = (*LOG_READERS, *EXPIRY, *RECONCILIATION)
 ALL: Final = (*INGRESS, *WORKERS)
 
@@ -487,7 +488,7 @@ WITHHELD_COMMANDS: Final = _register(
         "innkeeper_withheld_commands_total",
         "Commands that were not sent, since a worker of the release `LOG_READABLE_BY` could not decide them.",
         unit="commands",
-        services=PAYMENTS,
+        services=(*PAYMENTS, *COORDINATION),
         labels=("command",),
     )
 )

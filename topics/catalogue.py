@@ -18,6 +18,7 @@ class Service(StrEnum):
     PAYMENTS = "payments"
     EXPIRY = "expiry"
     PROJECTIONS = "projections"
+    COORDINATION = "coordination"
     RECONCILIATION = "reconciliation"
     OPERATORS = "operators"
     NOTIFICATIONS = "notifications"
@@ -49,7 +50,7 @@ class Topic:
 BOOKING_COMMANDS: Final = Topic(
     name="booking.commands",
     key="room_id, or else code_id or hotel_id",
-    written_by=(Service.INGRESS, Service.PAYMENTS, Service.EXPIRY, Service.RECONCILIATION),
+    written_by=(Service.INGRESS, Service.PAYMENTS, Service.EXPIRY, Service.COORDINATION, Service.RECONCILIATION),
     read_by=(Service.RESERVATIONS,),
     retention=timedelta(days=7),
     messages=COMMANDS,
@@ -58,7 +59,14 @@ BOOKING_EVENTS: Final = Topic(
     name="booking.events",
     key="room_id, or else code_id or hotel_id",
     written_by=(Service.RESERVATIONS,),
-    read_by=(Service.PAYMENTS, Service.PROJECTIONS, Service.NOTIFICATIONS, Service.INGRESS, Service.ANALYTICS),
+    read_by=(
+        Service.PAYMENTS,
+        Service.PROJECTIONS,
+        Service.COORDINATION,
+        Service.NOTIFICATIONS,
+        Service.INGRESS,
+        Service.ANALYTICS,
+    ),
     retention=None,
     messages=EVENTS,
 )

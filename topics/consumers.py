@@ -23,6 +23,7 @@ CONSUMERS: Final = (
     Consumer(name="room_nights", role=Service.PROJECTIONS, topics=(BOOKING_EVENTS,)),
     Consumer(name="daily_report", role=Service.PROJECTIONS, topics=(BOOKING_EVENTS,)),
     Consumer(name="money_movements", role=Service.PROJECTIONS, topics=(BOOKING_EVENTS,)),
+    Consumer(name="coordination", role=Service.COORDINATION, topics=(BOOKING_EVENTS,)),
 )
 
 #: The consumer, by the name of its cursor, of each topic that has only one.

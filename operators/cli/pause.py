@@ -18,6 +18,7 @@ _MEANWHILE: Final = {
     Role.PAYMENTS: "no Checkout Session is opened or closed, nothing is refunded, and webhooks wait on the log",
     Role.PROJECTIONS: "search, timelines and reports stay as they are",
     Role.EXPIRY: "holds whose time is over keep their rooms, and no nights go on sale",
+    Role.COORDINATION: "bookings with a promo code wait, no use of a code comes back, and no invoice is issued",
     Role.RECONCILIATION: "a lost webhook stays lost, and money at Stripe is not compared with the bookings",
 }
 

@@ -45,6 +45,10 @@ REWIND_EFFECTS: Final[Mapping[str, RewindEffect]] = {
     "money_movements": RewindEffect(
         description="rows of money_movement that exist are not changed; missing rows are written again",
     ),
+    "coordination": RewindEffect(
+        description="commands about promo codes and documents are sent again; each is answered as a repeated one, and"
+        " changes nothing",
+    ),
     "payments": RewindEffect(
         description="sessions and refunds that are recorded are not changed, and nothing is charged or refunded twice;"
         " missing ones are due again, and Stripe is called for them",

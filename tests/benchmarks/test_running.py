@@ -39,7 +39,7 @@ def test_commands_that_operators_wait_for_are_measured_with_their_targets() -> N
 def test_the_use_of_an_idle_system_is_measured_beside_how_soon_it_answers() -> None:
     printed = measured("idle")
 
-    workers = ("reservations-1", "payments-1", "expiry-1", "projections-1", "reconciliation-1")
+    workers = ("reservations-1", "payments-1", "expiry-1", "projections-1", "coordination-1", "reconciliation-1")
     parts = ("kafka", "postgres", "ingress", *workers)
     assert all(printed[f"idle.cpu.{part}"]["value"] >= 0 for part in parts)
     assert (printed["idle.all"]["target"], printed["idle.all"]["unit"]) == (5.0, "% of a core")

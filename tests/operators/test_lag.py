@@ -29,7 +29,7 @@ from topics.catalogue import BOOKING_COMMANDS, CATALOGUE
 from topics.consumers import CONSUMERS
 from topics.kafka import admin
 from topics.kafka.settings import KafkaSettings
-from workers import projections
+from workers import coordination, projections
 from workers.payments.consumer import Payments
 from workers.reservations import handler
 
@@ -178,7 +178,11 @@ def test_a_consumer_that_never_ran_is_shown(tool: Tool, kafka_settings: KafkaSet
 def test_the_house_has_the_consumers_that_its_workers_are(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    built = [handler.build(kafka_settings, database), projections.build(kafka_settings, database)]
+    built = [
+        handler.build(kafka_settings, database),
+        projections.build(kafka_settings, database),
+        coordination.build(kafka_settings, database),
+    ]
     found = {(each.name, role.name, each.topics) for role in built for each in role.consumers}
     found.add((Payments.name, "payments", Payments.topics))
 

@@ -25,7 +25,7 @@ from topics.messages.commands import OpenInventory, ReserveStay
 from workers.reservations import handler
 from workers.runtime.batch_metrics import _TYPE, requested_at_ms
 
-PARTS = ("ingress", "reservations", "payments", "projections", "expiry", "reconciliation")
+PARTS = ("ingress", "reservations", "payments", "projections", "expiry", "coordination", "reconciliation")
 ROOM = 7
 
 

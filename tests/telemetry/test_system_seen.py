@@ -17,7 +17,7 @@ from tests.telemetry.collector import Collector, ReceivedSpan, open_collector
 
 pytestmark = pytest.mark.system
 
-PARTS = {"ingress", "reservations", "payments", "projections", "expiry", "reconciliation"}
+PARTS = {"ingress", "reservations", "payments", "projections", "expiry", "coordination", "reconciliation"}
 
 
 @pytest.fixture(autouse=True)

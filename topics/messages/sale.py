@@ -221,12 +221,13 @@ class CancellationStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 
 class Discount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The discount of a promo code on the nights of a stay: a percentage, or an amount for the whole stay."""
+    """The discount of a promo code on the nights of a stay: a percentage, or an amount in `currency` for the stay."""
 
     code_id: Int64
     code: str
     percent_milli: Int32 | None = None
     amount_minor: Int64 | None = None
+    currency: str | None = None
 
 
 class CodeTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

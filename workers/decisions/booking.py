@@ -29,7 +29,7 @@ from topics.messages.values import (
     nights_of,
 )
 from workers.decisions.answers import not_theirs, refused, repeated
-from workers.decisions.sale import offer_rejection, priced, rules_forbid
+from workers.decisions.sale import code_rejection, offer_rejection, priced, rules_forbid
 from workers.decisions.state import Booking, Night, Payment, State, live
 
 #: The statuses of a stay that is bought and not over: its nights are booked.
@@ -41,7 +41,7 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
     booking = state.booking
     if booking is not None:
         return repeated(booking, command)
-    reason = rejection(state, command, now)
+    reason = code_rejection(state, command) or rejection(state, command, now)
     if reason is not None:
         return (_rejected_event(command, reason),)
     price = priced(state, command, [state.nights[day] for day in nights_of(command.check_in, command.check_out)])
@@ -128,6 +128,8 @@ def _reserved_event(command: ReserveStay, price: PricedStay, now: datetime) -> B
         night_amounts_minor=price.night_amounts_minor,
         stay_times=command.stay_times,
         sale=price.sale,
+        guest_list_id=command.guest_list_id,
+        accepted_terms=command.accepted_terms,
     )
 
 
@@ -142,6 +144,7 @@ def _rejected_event(command: ReserveStay, reason: Rejection) -> BookingRejected:
         rooms_count=command.rooms_count,
         terms=command.terms,
         reason=reason,
+        code_id=None if command.discount is None else command.discount.code_id,
     )
 
 

@@ -38,6 +38,23 @@ def _unchanged(command: SetSaleTerms, reason: InventoryRefusal | None) -> Invent
     return InventoryUnchanged(room_id=command.room_id, command=command.message_type, reason=reason)
 
 
+def code_rejection(state: State, command: ReserveStay) -> Rejection | None:
+    """Return why the stay gets no price with its promo code, if there is a reason.
+
+    The code's partition has refused its use, or granted another discount than the quote's, or an amount in a currency
+    that the hotel does not sell in.
+    """
+    if command.code_rejection is not None:
+        return command.code_rejection
+    discount, quoted = command.discount, command.quoted
+    if quoted is not None and quoted.sale.discount != discount:
+        return Rejection.CODE_NOT_VALID
+    if discount is None or discount.currency is None:
+        return None
+    night = state.nights.get(command.check_in)
+    return None if night is None or night.currency == discount.currency else Rejection.CODE_NOT_VALID
+
+
 def offer_rejection(state: State, command: ReserveStay, now: datetime) -> Rejection | None:
     """Return why nothing can be offered for the quote, the plan or the people of the command, if there is a reason."""
     if command.quoted is not None:
@@ -89,11 +106,18 @@ def priced(state: State, command: ReserveStay, nights: Sequence[Night]) -> Price
         check_in_time=(command.stay_times or DEFAULT_STAY_TIMES).check_in_time,
         rooms_count=command.rooms_count,
         currency=currency,
+        discount=command.discount,
+        at_desk=command.at_desk,
     )
 
 
 def _has_sale(state: State, command: ReserveStay) -> bool:
-    """Return whether sale terms count: they do not for a rate or for terms of payment of a trusted writer."""
+    """Return whether sale terms count: they do not for a rate or for terms of payment of a trusted writer.
+
+    A discount and a manager at the desk need them: a room whose hotel has set none is sold by the standard plan.
+    """
+    if command.discount is not None or command.at_desk:
+        return True
     if command.agreed_nightly_minor is not None or command.terms is Terms.AT_HOTEL:
         return False
     return state.sale_terms is not None or command.plan_id is not None or command.party is not None

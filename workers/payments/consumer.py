@@ -37,8 +37,8 @@ from workers.payments.webhooks import (
     objects_of,
     read_event,
 )
-from workers.payments.withholding import readable
 from workers.runtime.role import PartitionBatch, Received, Unreadable
+from workers.runtime.withholding import readable
 from workers.stripe.objects import StripeObject
 from workers.stripe.settings import STRIPE_VERSION
 

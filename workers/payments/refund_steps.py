@@ -27,7 +27,7 @@ from workers.payments.refunding import (
 )
 from workers.payments.settling import record, settle
 from workers.payments.webhooks import WebhookEffect, effect_of_refund
-from workers.payments.withholding import Commands
+from workers.runtime.withholding import Commands
 from workers.stripe.marks import Marks
 from workers.stripe.objects import Attribution, BookingRef, Refund
 

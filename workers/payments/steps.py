@@ -39,8 +39,8 @@ from workers.payments.pending_calls import renewed_session
 from workers.payments.refund_steps import LeaseLost, RefundAnswer, RefundSteps
 from workers.payments.settling import record
 from workers.payments.webhooks import NotUnderstood, effect_of_session
-from workers.payments.withholding import Commands, readable
 from workers.runtime.publisher import Publisher
+from workers.runtime.withholding import Commands, readable
 from workers.stripe.marks import Marks
 from workers.stripe.objects import BookingRef, Session, command_id
 

@@ -19,7 +19,7 @@ from storage.payments import UnattributedObject
 from workers.payments.attributions import Attributions
 from workers.payments.settling import record
 from workers.payments.webhooks import effect_of_payments_object
-from workers.payments.withholding import Commands
+from workers.runtime.withholding import Commands
 from workers.stripe.objects import Dispute, Refund, StripeObject
 
 log = logging.getLogger(__name__)

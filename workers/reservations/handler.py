@@ -116,8 +116,9 @@ class Reservations:
         if not can_decide(self._readable_by, command):
             reason = f"release {self._readable_by}, which may read the log, does not know {command.message_type}"
             raise Unreadable(received.record, reason)
-        if isinstance(command, ReserveStay) and command.quoted is not None:
-            fault = fault_of_quote(command.quoted, command.check_in, command.check_out)
+        reserve = command.reserve if isinstance(command, ClaimCode) else command
+        if isinstance(reserve, ReserveStay) and reserve.quoted is not None:
+            fault = fault_of_quote(reserve.quoted, reserve.check_in, reserve.check_out)
             if fault is not None:
                 raise Unreadable(received.record, fault)
         return command

@@ -6,7 +6,6 @@ A reservations worker uses it for the events that it decides, a restore for the 
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from functools import lru_cache
 from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -27,18 +26,14 @@ from topics.messages.events import (
     InventoryOpened,
     StayChanged,
 )
-from topics.messages.sale import AppliedPolicy, CodeTerms, Sale, SaleTerms
+from topics.messages.sale import CodeTerms, SaleTerms
 from topics.messages.values import (
     BlockReason,
-    BookingStatus,
-    CancelReason,
     DocumentKind,
-    Rejection,
-    StayTimes,
-    Terms,
 )
-from workers.decisions import Block, Booking, Night, Payment, State, evolve, with_sums
-from workers.decisions.state import Code, CodeUse, Document, EarlierStay, PendingChange
+from workers.booking_rows import booking_of, row_of
+from workers.decisions import Block, Booking, Night, State, evolve
+from workers.decisions.state import Code, CodeUse, Document
 
 #: The events that change a stay, or a change of it that is not paid.
 _CHANGING_STAYS: Final = (ChangeHeld, ChangeEnded, StayChanged)
@@ -94,7 +89,7 @@ class WriteBatch:
     async def load_bookings(self, connection: AsyncConnection, ids: Iterable[UUID]) -> None:
         """Read the bookings that exist among `ids`."""
         for row in await bookings.load_bookings(connection, ids):
-            booking = _booking_of(row)
+            booking = booking_of(row)
             self._bookings[booking.id] = booking
 
     async def load_nights(self, connection: AsyncConnection, keys: Iterable[NightKey]) -> None:
@@ -339,7 +334,7 @@ class WriteBatch:
             self._guests[id] = event.guest_ids
 
     def _booking_rows(self, ids: Iterable[UUID]) -> list[bookings.BookingRow]:
-        return [_row_of(self._bookings[id]) for id in ids]
+        return [row_of(self._bookings[id]) for id in ids]
 
     def _night_rows(self, keys: Iterable[NightKey]) -> list[inventory.NightRow]:
         rows = []
@@ -348,75 +343,3 @@ class WriteBatch:
             assert night is not None
             rows.append((room_id, day, *msgspec.structs.astuple(night)))
         return rows
-
-
-def _row_of(booking: Booking) -> bookings.BookingRow:
-    return (
-        booking.id,
-        booking.user_id,
-        booking.hotel_id,
-        booking.room_id,
-        booking.check_in,
-        booking.check_out,
-        booking.rooms_count,
-        booking.status.value,
-        booking.terms.value,
-        booking.amount_minor,
-        booking.currency,
-        None if booking.rejection is None else booking.rejection.value,
-        booking.hold_expires_at,
-        booking.payment_attempt,
-        booking.session_id,
-        bookings.as_json(msgspec.to_builtins(booking.payments)),
-        booking.failure,
-        None if booking.cancel_reason is None else booking.cancel_reason.value,
-        booking.guest_list_id,
-        bookings.as_json([str(each) for each in booking.earlier_guest_list_ids]),
-        list(booking.night_amounts_minor) or None,
-        None if booking.stay_times is None else _stay_times_json(booking.stay_times),
-        booking.freed_from,
-        None if booking.sale is None else Jsonb(booking.sale, dumps=_encode),
-        None if booking.policy is None else Jsonb(booking.policy, dumps=_encode),
-        None if booking.pending_change is None else Jsonb(booking.pending_change, dumps=_encode),
-        Jsonb(booking.earlier_stays, dumps=_encode) if booking.earlier_stays else None,
-        booking.accepted_terms,
-        booking.version,
-    )
-
-
-@lru_cache(maxsize=10_000)
-def _stay_times_json(times: StayTimes) -> Jsonb:
-    """Return the times for a jsonb column, encoded once for all bookings of a hotel."""
-    encoded = msgspec.json.encode(times)
-    return Jsonb(times, dumps=lambda _: encoded)
-
-
-def _booking_of(row: bookings.BookingRow) -> Booking:
-    fields = dict(zip((*bookings.BOOKING_COLUMNS, "guest_ids"), row, strict=True))
-    return Booking(
-        **{
-            **fields,
-            "status": BookingStatus(fields["status"]),
-            "terms": Terms(fields["terms"]),
-            "rejection": None if fields["rejection"] is None else Rejection(fields["rejection"]),
-            "cancel_reason": None if fields["cancel_reason"] is None else CancelReason(fields["cancel_reason"]),
-            "payments": _payments_of(fields["payments"]),
-            "earlier_guest_list_ids": tuple(map(UUID, fields["earlier_guest_list_ids"] or ())),
-            "night_amounts_minor": tuple(fields["night_amounts_minor"] or ()),
-            "stay_times": _converted(fields["stay_times"], StayTimes),
-            "sale": _converted(fields["sale"], Sale),
-            "policy": _converted(fields["policy"], AppliedPolicy),
-            "pending_change": _converted(fields["pending_change"], PendingChange),
-            "earlier_stays": msgspec.convert(fields["earlier_stays"] or (), tuple[EarlierStay, ...]),
-            "guest_ids": tuple(fields["guest_ids"]),
-        }
-    )
-
-
-def _converted(value: Any, kind: type[T]) -> T | None:
-    """Return a column's JSON as the value that was written; None: there is none."""
-    return None if value is None else msgspec.convert(value, kind)
-
-
-def _payments_of(rows: list[dict[str, Any]] | None) -> tuple[Payment, ...]:
-    return tuple(with_sums(payment) for payment in msgspec.convert(rows or (), tuple[Payment, ...]))

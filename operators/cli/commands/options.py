@@ -30,6 +30,7 @@ class Role(StrEnum):
     PAYMENTS = "payments"
     PROJECTIONS = "projections"
     EXPIRY = "expiry"
+    COORDINATION = "coordination"
     RECONCILIATION = "reconciliation"
 
 

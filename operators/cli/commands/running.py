@@ -47,10 +47,11 @@ def worker_command(
 ) -> None:
     """Run one worker of a role. Several of a role may run at once, anywhere; they share its partitions.
 
-    - **reservations** decides every command about a room and keeps bookings and inventory.
+    - **reservations** decides every command and keeps bookings, inventory, promo codes and documents.
     - **payments** opens and closes Checkout Sessions, turns Stripe's webhooks into commands, and refunds.
     - **projections** keeps the read models.
     - **expiry** ends holds whose time is over and keeps a year of nights on sale; one of several does it.
+    - **coordination** asks the room for bookings whose promo code was granted, gives uses back, and asks for invoices.
     - **reconciliation** makes lost webhooks good, compares the money at Stripe with the bookings and mends what is
       certain; one of several does it.
 

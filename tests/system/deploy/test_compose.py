@@ -68,6 +68,7 @@ def test_every_process_of_ours_runs_and_has_company_where_it_should() -> None:
         "worker expiry",
         "worker payments",
         "worker projections",
+        "worker coordination",
         "worker reconciliation",
         *["worker reservations"] * 2,
     ]

@@ -80,7 +80,10 @@ def test_every_role_runs_as_compose_runs_it() -> None:
     words = {name: " ".join(container(workload)["args"][:2]) for name, workload in workloads().items()}
     assert words == {
         "ingress": "ingress --host",
-        **{role: f"worker {role}" for role in ("reservations", "payments", "projections", "expiry", "reconciliation")},
+        **{
+            role: f"worker {role}"
+            for role in ("reservations", "payments", "projections", "coordination", "expiry", "reconciliation")
+        },
     }
     services = COMPOSE["services"]
     assert {container(each)["image"] for each in everything()} == {services["payments"]["image"]}
@@ -172,6 +175,7 @@ def test_secrets_go_to_those_who_need_them_and_the_page_shows_how_they_are_made(
         "migrate": ["innkeeper"],
         "reservations": ["innkeeper"],
         "projections": ["innkeeper"],
+        "coordination": ["innkeeper"],
         "expiry": ["innkeeper"],
         "payments": ["innkeeper", "innkeeper-payments"],
         "reconciliation": ["innkeeper", "innkeeper-payments"],

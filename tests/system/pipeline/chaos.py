@@ -42,6 +42,7 @@ WORKERS: Final = {
     "expiry": 1,
     "reconciliation": 1,
     "projections": 1,
+    "coordination": 1,
 }
 GUESTS_A_SECOND: Final = 10.0
 HOLD_SECONDS: Final = 15
@@ -59,6 +60,7 @@ READERS: Final = {
     "payments": ["booking.events", "stripe.webhooks"],
     "booking_timeline": ["booking.events"],
     "room_nights": ["booking.events"],
+    "coordination": ["booking.events"],
 }
 
 

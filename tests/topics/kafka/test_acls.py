@@ -12,7 +12,7 @@ from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_EVENTS, CATALOGUE, DEAD_LETTERS, STRIPE_WEBHOOKS, Service
 from topics.kafka.acls import grants
 from topics.kafka.settings import KafkaSettings
-from workers import payments, projections
+from workers import coordination, payments, projections
 from workers.reservations import handler
 from workers.runtime.role import Role
 
@@ -52,7 +52,7 @@ def test_the_ingress_reads_what_it_shows_operators() -> None:
 
 
 def test_operators_make_and_read_every_topic_see_who_reads_and_write_what_is_played_again_alone() -> None:
-    groups = ("reservations", "payments", "projections")
+    groups = ("reservations", "payments", "projections", "coordination")
     everywhere = {"Create", "Read", "DescribeConfigs"}
     again = {"booking.commands", "stripe.webhooks"}
     assert rights("operators") == {
@@ -72,7 +72,7 @@ def test_systems_that_share_a_broker_do_not_share_their_rights() -> None:
     assert all(name.startswith("blue.") for role in OURS for _, name in rights(role, blue))
 
 
-@pytest.mark.parametrize("build", [handler.build, payments.build, projections.build])
+@pytest.mark.parametrize("build", [handler.build, payments.build, projections.build, coordination.build])
 def test_a_worker_reads_the_topics_of_the_catalogue(build: Callable[[KafkaSettings, DatabaseSettings], Role]) -> None:
     role = build(KafkaSettings(_env_file=None), DatabaseSettings(_env_file=None))
 

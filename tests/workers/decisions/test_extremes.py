@@ -24,7 +24,7 @@ from topics.messages.sale import (
     Tax,
 )
 from topics.messages.values import MAX_PRICE_MINOR, MAX_ROOMS, MAX_SURGE_MILLI, Terms
-from workers.reservations.write_batch import _row_of
+from workers.booking_rows import row_of
 
 INT32, INT64 = 2**31 - 1, 2**63 - 1
 #: Values at the limits of what a hotel may set, and beyond them.
@@ -93,7 +93,7 @@ def check_events(scenario: Scenario) -> None:
     for event in scenario.answer:
         assert decode_value(event.message_type, encode_value(event)) == event
     for booking in scenario.bookings.values():
-        assert fits([value for value in _row_of(booking) if isinstance(value, int | list)])
+        assert fits([value for value in row_of(booking) if isinstance(value, int | list)])
         assert booking.sale is None or all(fits(line.amount_minor) for line in booking.sale.lines)
 
 

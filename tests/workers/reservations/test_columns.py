@@ -16,10 +16,10 @@ from tests.support.filled import filled
 from tests.support.scenario import NOON
 from tests.workers.decisions import words, words_at_hotel
 from topics.messages.events import BookingEvent, InventoryChanged
+from workers.booking_rows import booking_of, payments_of, row_of
 from workers.decisions import Block, Booking, Night, Payment, PaymentState, RefundMade
 from workers.decisions.evolve import _CHANGES
 from workers.decisions.state import Dispute
-from workers.reservations.write_batch import _booking_of, _payments_of, _row_of
 
 
 class Statements:
@@ -102,7 +102,7 @@ def _about(event: BookingEvent, payment_intent: str) -> BookingEvent:
 
 def test_a_row_of_bookings_has_each_field_in_the_position_of_its_column() -> None:
     booking = filled(Booking)
-    row = dict(zip(BOOKING_COLUMNS, _row_of(booking), strict=True))
+    row = dict(zip(BOOKING_COLUMNS, row_of(booking), strict=True))
 
     assert row.keys() | {"guest_ids"} == {*Booking.__struct_fields__}
     assert isinstance(row["payments"], Jsonb)
@@ -123,9 +123,9 @@ def _plain(value: object) -> object:
 
 def test_a_row_of_bookings_read_again_is_the_same_booking() -> None:
     booking = filled(Booking)
-    columns = [value.obj if isinstance(value, Jsonb) else value for value in _row_of(booking)]
+    columns = [value.obj if isinstance(value, Jsonb) else value for value in row_of(booking)]
 
-    assert _booking_of((*columns, list(booking.guest_ids))) == booking
+    assert booking_of((*columns, list(booking.guest_ids))) == booking
 
 
 def _payments_of_release_0_1_0(state: str) -> list[dict[str, Any]]:
@@ -142,7 +142,7 @@ def _payments_of_release_0_1_0(state: str) -> list[dict[str, Any]]:
     ],
 )
 def test_a_payment_that_release_0_1_0_wrote_gets_its_sums(state: str, payment: Payment) -> None:
-    assert _payments_of(_payments_of_release_0_1_0(state)) == (payment,)
+    assert payments_of(_payments_of_release_0_1_0(state)) == (payment,)
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_a_payment_that_release_0_1_0_wrote_gets_its_sums(state: str, payment: P
     ],
 )
 def test_a_payment_is_read_as_it_was_written(payment: Payment) -> None:
-    assert _payments_of(msgspec.to_builtins([payment])) == (payment,)
+    assert payments_of(msgspec.to_builtins([payment])) == (payment,)

@@ -2,23 +2,26 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from telemetry import metrics
-from topics.messages.commands import BookingCommand
+from topics.messages.commands import BookingCommand, Command
 from topics.messages.releases import Release, can_decide
 
 Commands = Sequence[tuple[str, BookingCommand]]
+"""Commands about bookings, each after its id."""
+
+C = TypeVar("C", bound=Command)
 
 _logged: Final[set[str]] = set()
 
 log = logging.getLogger(__name__)
 
 
-def readable(release: Release, commands: Commands) -> Iterator[tuple[str, BookingCommand]]:
+def readable(release: Release, commands: Sequence[tuple[str, C]]) -> Iterator[tuple[str, C]]:
     """Yield the commands that every worker from `release` on can decide; the others are counted.
 
-    `innkeeper reconcile` finds after the rollout what they would have recorded.
+    `innkeeper reconcile` finds after the rollout what those about money would have recorded.
     """
     for command_id, command in commands:
         if can_decide(release, command):

@@ -1,0 +1,1 @@
+"""Tests of coordination: events become commands to other keys."""
