@@ -83,7 +83,7 @@ class Quotes:
         async with self._database.reading() as connection, snapshot(connection):
             room = await room_for_sale(connection, stay.room_id, stay.check_in_date, stay.check_out_date)
             discount = await quoted_discount(connection, stay, user_id)
-        found = _StayPrices(stay, people, facts, room, today, discount).offers()
+        found = _StayPrices(stay, people, facts, room, today=today, discount=discount).offers()
         return json_response(200, await self._quote_out(stay, found, facts, user_id))
 
     async def _quote_out(
@@ -140,6 +140,7 @@ class _StayPrices:
         people: Party | None,
         facts: RoomFacts,
         room: RoomForSale,
+        *,
         today: date,
         discount: Discount | None,
     ) -> None:

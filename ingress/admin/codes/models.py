@@ -10,7 +10,6 @@ from typing import Annotated, Self
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from ingress.http.models import Body, BodyDay, Id, MoneyIn, MoneyOut, OutModel, PlainDecimal
-
 from pricing.codes import MAX_CODE_ROOMS, MAX_CODE_USES
 
 CodeText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from storage.settings import DatabaseSettings
 from tests.ingress.house import STAY, STAY_TIMES, TODAY, WAIT, House, StandInWorker
 from tests.ingress.managers import Worker, open_worker
 from tests.support.client import Answer
+from tests.support.hotels import HotelsInTables
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ClaimCode, ReserveStay
 from topics.messages.events import BookingRejected
@@ -63,7 +65,9 @@ async def book(house: House, *, headers: Mapping[str, str] = WAIT, manager: int 
 
 
 async def test_a_booking_at_the_desk_is_a_command_without_names(house: House, desk: StandInWorker) -> None:
-    accepted = await book(house, headers={"Idempotency-Key": "once"}, plan_id="flex", children=[4], accepted_terms="v1")
+    accepted = await book(
+        house, headers={"Idempotency-Key": "once"}, plan_id="flex", adults=1, children=[4], accepted_terms="v1"
+    )
 
     booking_id = accepted.body["id"]
     assert (accepted.status, accepted.body) == (202, {"id": booking_id, "booking_status": "PENDING"})
@@ -80,7 +84,7 @@ async def test_a_booking_at_the_desk_is_a_command_without_names(house: House, de
         check_out=reserve.check_out,
         rooms_count=1,
         plan_id="flex",
-        party=Party(adults=2, child_ages=(4,)),
+        party=Party(adults=1, child_ages=(4,)),
         stay_times=STAY_TIMES,
         at_desk=True,
         guest_list_id=reserve.guest_list_id,
@@ -232,15 +236,10 @@ async def test_a_walk_in_is_confirmed_at_once_and_seen_with_names_and_contact_un
 
 
 async def test_a_walk_in_arrives_and_leaves_and_another_is_cancelled(house: House, worker: Worker) -> None:
+    leaving = TODAY + timedelta(days=2)
     for number in range(2):
-        night = TODAY.fromordinal(TODAY.toordinal() + number)
-        await worker.rows(
-            "insert into inventory (hotel_id, room_id, night, total_count, booked_count, reserved_count, price_minor,"
-            " surge_milli, currency, closed, version) values (1, 1, %s, 10, 0, 0, 12000, 1000, 'EUR', false, 1)"
-            " returning room_id",
-            night,
-        )
-    days = {"check_in_date": str(TODAY), "check_out_date": str(TODAY.fromordinal(TODAY.toordinal() + 2))}
+        await HotelsInTables(worker.connection).night(1, 1, TODAY + timedelta(days=number))
+    days: dict[str, Any] = {"check_in_date": str(TODAY), "check_out_date": str(leaving)}
     stays = [(await book(house, **days)).body["id"] for _ in range(2)]
 
     arrived = await ask(house, path=f"/{stays[0]}/check-in", headers=WAIT)
