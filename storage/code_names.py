@@ -64,7 +64,7 @@ async def code_of(connection: AsyncConnection, hotel_id: int, text: str, *, lock
 
 
 async def add_code(connection: AsyncConnection, hotel_id: int, text: str) -> bool:
-    """Insert a code of version 1; return whether it is new: the hotel has each text once, whatever its case."""
+    """Insert a code of version 1; return whether it is new: a hotel has each text once, in capital or small letters."""
     rows = await connection.execute(
         insert(PromoCodeName).values(hotel_id=hotel_id, code=text).on_conflict_do_nothing().returning(PromoCodeName.id)
     )

@@ -68,7 +68,7 @@ async def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens) -> 
         ("rooms_count", stay.rooms_count, quote.rooms_count),
         ("plan_id", stay.plan_id or sale.plan_id, sale.plan_id),
         ("adults", sale.party if people is None else people, sale.party),
-        ("promo_code", _folded(stay.promo_code or code), _folded(code)),
+        ("promo_code", _lowercased(stay.promo_code or code), _lowercased(code)),
     )
     for field, given, quoted in agreements:
         if given != quoted:
@@ -76,7 +76,7 @@ async def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens) -> 
     return {"quoted": quote.quoted, "stay_times": quote.stay_times}
 
 
-def _folded(code: str | None) -> str | None:
+def _lowercased(code: str | None) -> str | None:
     """Return a promo code without the difference of capital and small letters."""
     return None if code is None else code.lower()
 

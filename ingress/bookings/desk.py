@@ -1,4 +1,4 @@
-"""The front desk of a hotel: a manager books for guests without an account, and reads and erases who they are.
+"""The front desk of a hotel: a manager books for guests without an account, and reads and erases their names.
 
 The names and the contact are stored before the command is sent, and the log has their id alone. Such a booking is
 confirmed at once, and ends like every other one that is paid at the hotel (`ingress.bookings.at_hotel`).

@@ -166,7 +166,7 @@ def reserved_booking(event: BookingReserved, user_id: int, merchant_name: str = 
 
 
 def _agreed_fields(accepted_terms: str | None, terms: Terms, merchant_name: str) -> dict[str, Any]:
-    """Return the terms that the guest accepted, and who gets the money that is charged with the booking."""
+    """Return the terms that the guest accepted, and the recipient of the money that is charged with the booking."""
     fields = {} if accepted_terms is None else {"accepted_terms": accepted_terms}
     return fields | {"paid_to": merchant_name} if merchant_name and terms is Terms.PREPAID else fields
 

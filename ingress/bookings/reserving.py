@@ -142,7 +142,7 @@ class NewBookings:
             rooms_count=stay.rooms_count,
             hold_seconds=self._hold_seconds,
             account_share_percent=self._account_share_percent,
-            # What a quickly decoded request leaves out is no None.
+            # A quickly decoded request has UNSET for a field that is left out.
             accepted_terms=stay.accepted_terms or None,
             **agreed,
         )

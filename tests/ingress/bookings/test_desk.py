@@ -108,7 +108,7 @@ async def test_a_repeated_request_is_one_booking_with_the_people_of_the_first(
     first, second = [await desk.next_command() for _ in range(2)]
     assert (first.envelope.id, first.message) == (second.envelope.id, second.message)
 
-    # What was erased does not come back with the request.
+    # The request does not bring back the people that were erased.
     erased = await ask(house, "DELETE", f"/{answers[0].body['id']}/contact")
     assert (erased.status, erased.body) == (204, None)
     await book(house, headers=key)
