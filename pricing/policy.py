@@ -52,6 +52,17 @@ def cancellation_steps(
     return tuple(steps)
 
 
+def step_in_force(
+    steps: Sequence[CancellationStep], ends: Sequence[datetime | None], now: datetime
+) -> tuple[CancellationStep, datetime | None]:
+    """Return the step of a policy that counts at `now`, and the instant (UTC) at which it ends; None: it has no end.
+
+    `ends` are the instants at which the steps end, in their order; the last step has none.
+    """
+    in_force = ((step, end) for step, end in zip(steps, ends, strict=True) if end is None or now < end)
+    return next(in_force, (steps[-1], None))
+
+
 def _before(arrival: WallTime, hours: int) -> WallTime:
     """Return the wall time so many hours before the arrival, at the earliest the first that there is."""
     try:

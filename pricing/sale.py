@@ -175,6 +175,7 @@ def _price(same: _Same, stay: _Stay) -> PricedStay:
         no_show_kept_minor=no_show_kept_minor(plan, amount_minor, amounts_minor, stay.currency),
         early_departure_percent=plan.policy.early_departure_percent if plan.refundable else 100,
         party_binding=stay.party is not None or _depends_on_people(terms, plan, lines),
+        night_prices_minor=stay.night_prices_minor,
         discount=stay.discount,
         discount_minor=off_minor,
     )

@@ -12,6 +12,7 @@ from topics.messages.sale import (
     AgeBand,
     CancellationPolicy,
     Collected,
+    Discount,
     Kept,
     LineKind,
     Party,
@@ -116,6 +117,8 @@ class Stay(NamedTuple):
     rooms_count: int
     currency: str
     check_in_time: time = time(15)
+    discount: Discount | None = None
+    at_desk: bool = False
 
     @property
     def plan(self) -> RatePlan:
@@ -138,7 +141,23 @@ class Stay(NamedTuple):
             check_in_time=self.check_in_time,
             rooms_count=self.rooms_count,
             currency=self.currency,
+            discount=self.discount,
+            at_desk=self.at_desk,
         )
+
+
+def discounts(currency: str) -> st.SearchStrategy[Discount]:
+    """Return discounts of a promo code: percentages, and amounts that may be more than a stay costs."""
+    return st.one_of(
+        st.builds(Discount, code_id=st.just(1), code=st.just("CODE"), percent_milli=st.integers(1, 100_000)),
+        st.builds(
+            Discount,
+            code_id=st.just(1),
+            code=st.just("CODE"),
+            amount_minor=amounts(currency, 20_000).filter(bool),
+            currency=st.just(currency),
+        ),
+    )
 
 
 @st.composite
@@ -159,4 +178,6 @@ def stays(draw: st.DrawFn) -> Stay:
         rooms_count=draw(st.integers(1, 3)),
         currency=currency,
         check_in_time=draw(st.times()),
+        discount=draw(st.none() | discounts(currency)),
+        at_desk=draw(st.booleans()),
     )

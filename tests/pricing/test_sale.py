@@ -28,6 +28,7 @@ from topics.messages.sale import (
     AgeBand,
     ArrivalRule,
     Collected,
+    Discount,
     LineKind,
     Meals,
     Party,
@@ -65,6 +66,68 @@ def stay_minor(case: Stay) -> int:
     sale = case.price().sale
     assert sale is not None
     return sale.lines[0].amount_minor
+
+
+# The discount of a promo code.
+
+TENTH = Discount(code_id=1, code="TENTH", percent_milli=10_000)
+TWENTY_OFF = Discount(code_id=1, code="TWENTY", amount_minor=20_00, currency="EUR")
+
+
+@pytest.mark.parametrize(
+    ("discount", "prices_minor", "currency", "off_minor", "amounts_minor"),
+    [
+        (TENTH, (100_00, 50_00), "EUR", 15_00, (90_00, 45_00)),
+        # A tenth of 100.05 is 10.005, rounded once for the stay, half up.
+        (TENTH, (100_05,), "EUR", 10_01, (90_04,)),
+        (TENTH, (33_33, 33_33, 33_33), "EUR", 10_00, (30_00, 30_00, 29_99)),
+        # KWD is charged in steps of ten fils: a tenth of 12.350 is 1.235, rounded to 1.240.
+        (TENTH, (12_350,), "KWD", 1_240, (11_110,)),
+        (TENTH, (1_005,), "JPY", 101, (904,)),
+        (TWENTY_OFF, (100_00, 50_00), "EUR", 20_00, (86_67, 43_33)),
+        (TWENTY_OFF, (20_00,), "EUR", 20_00, (0,)),
+        (TWENTY_OFF, (15_00, 0), "EUR", 15_00, (0, 0)),
+        (replace(TENTH, percent_milli=100_000), (100_00, 50_00), "EUR", 150_00, (0, 0)),
+    ],
+)
+def test_a_discount_is_taken_off_the_nights(
+    discount: Discount,
+    prices_minor: tuple[int, ...],
+    currency: str,
+    off_minor: int,
+    amounts_minor: tuple[int, ...],
+) -> None:
+    price = stay(*prices_minor, currency=currency)._replace(discount=discount).price()
+    assert price.sale is not None
+
+    assert (price.sale.discount_minor, price.night_amounts_minor) == (off_minor, amounts_minor)
+    assert price.amount_minor == sum(prices_minor) - off_minor
+
+
+def test_taxes_by_percent_follow_the_discount_and_those_by_person_do_not() -> None:
+    fee = replace(VAT, id="fee", name="Fee", included=False, percent_milli=10_000)
+    price = stay(100_00, 100_00, taxes=(VAT, fee, CITY))._replace(discount=TENTH).price()
+    assert price.sale is not None
+
+    assert [line.amount_minor for line in price.sale.lines] == [180_00, 11_78, 18_00, 10_00]
+
+
+def test_a_tax_for_some_nights_counts_their_price_after_the_discount() -> None:
+    first_night = replace(VAT, included=False, percent_milli=10_000, end_night=FIRST + timedelta(days=1))
+    price = stay(200_00, 100_00, taxes=(first_night,))._replace(discount=TENTH).price()
+    assert price.sale is not None
+
+    assert [line.amount_minor for line in price.sale.lines] == [270_00, 18_00]
+
+
+def test_at_the_desk_all_of_a_prepaid_price_is_paid_at_the_hotel() -> None:
+    prepaid = stay(100_00, taxes=(VAT, CITY))
+    price = prepaid._replace(at_desk=True).price()
+    assert price.sale is not None
+
+    assert (prepaid.price().terms, price.terms) == (Terms.PREPAID, Terms.AT_HOTEL)
+    assert (price.amount_minor, price.sale.at_hotel_minor) == (105_00, 105_00)
+    assert all(line.collected is Collected.AT_HOTEL for line in price.sale.lines)
 
 
 # The price by a rate plan.
@@ -199,6 +262,7 @@ def test_every_price_adds_up_and_can_be_quoted_charged_and_refunded(case: Stay, 
     the_lines_sum_to_what_is_paid_now_and_later(price, price.sale)
     every_amount_is_a_multiple_of_the_step(price, price.sale)
     the_nights_sum_to_the_amount(price, len(case.night_prices_minor))
+    the_discount_is_the_difference_to_the_price_without_it(case, price.sale)
     an_early_departure_keeps_from_what_was_used_to_all(price, price.sale, used)
     assert fault_of_quote(quote_of(price, price.sale), FIRST, case.check_out) is None
 
@@ -214,6 +278,15 @@ def the_lines_sum_to_what_is_paid_now_and_later(price: PricedStay, sale: Sale) -
         assert (price.amount_minor, sale.at_hotel_minor) == (all_minor, all_minor)
         assert all(line.collected is Collected.AT_HOTEL for line in sale.lines)
     assert all(line.amount_minor <= sale.lines[0].amount_minor for line in sale.lines if line.included)
+
+
+def the_discount_is_the_difference_to_the_price_without_it(case: Stay, sale: Sale) -> None:
+    """It is taken off the line of the stay, and that is never below zero."""
+    assert sale.discount == case.discount
+    assert sale.discount_minor == stay_minor(case._replace(discount=None)) - sale.lines[0].amount_minor
+    assert sale.discount_minor >= 0
+    if sale.discount is None:
+        assert sale.discount_minor == 0
 
 
 def every_amount_is_a_multiple_of_the_step(price: PricedStay, sale: Sale) -> None:
@@ -272,7 +345,8 @@ def test_a_price_is_remembered_by_the_terms_themselves() -> None:
     assert case.price() is case.price()
     assert case._replace(terms=replace(case.terms)).price() == case.price()
     assert stay_minor(stay(100_00, plan=dearer)) == 105_00
-    for other in (stay(100_00, rooms_count=2), stay(100_00, party=Party(adults=1)), stay(100_00, 100_00)):
+    others = (stay(100_00, rooms_count=2), stay(100_00, party=Party(adults=1)), stay(100_00, 100_00))
+    for other in (*others, case._replace(discount=TENTH), case._replace(at_desk=True)):
         assert other.price() != case.price()
 
 

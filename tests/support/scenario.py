@@ -13,11 +13,29 @@ from datetime import UTC, date, datetime
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from topics.messages.commands import BlockNights, BookingCommand, Command, ReleaseBlock, ReserveStay
-from topics.messages.events import BlockReleased, BookingEvent, Event, NightsBlocked
+from topics.messages.commands import (
+    BlockNights,
+    BookingCommand,
+    ClaimCode,
+    CodeCommand,
+    Command,
+    ReleaseBlock,
+    ReserveStay,
+    ReturnCode,
+)
+from topics.messages.events import (
+    BlockReleased,
+    BookingEvent,
+    CodeClaimed,
+    CodeEvent,
+    CodeReturned,
+    Event,
+    NightsBlocked,
+)
 from topics.messages.sale import SaleTerms
 from topics.messages.values import BookingStatus
 from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve, unpaid
+from workers.decisions.state import Code, CodeUse
 from workers.reservations.stay_clock import arrival_clock, stay_clock
 
 #: The log's time at which a scenario begins, unless another is given.
@@ -55,6 +73,8 @@ class Scenario:
         self.nights: dict[int, dict[date, Night]] = {}
         self.sale_terms: dict[int, SaleTerms] = {}
         self.blocks: dict[tuple[int, UUID], Block] = {}
+        self.codes: dict[int, Code] = {}
+        self.code_uses: dict[tuple[int, UUID], CodeUse] = {}
         self.now = NOON
         self.answer: tuple[Event, ...] = ()
 
@@ -88,6 +108,8 @@ class Scenario:
 
     def state(self, command: Command) -> State:
         """Return the state for a command: its booking, the nights of its room, and the rest that it depends on."""
+        if isinstance(command, CodeCommand):
+            return self._code_state(command)
         booking = self.bookings.get(command.booking_id) if isinstance(command, BookingCommand) else None
         return State(
             booking,
@@ -96,6 +118,22 @@ class Scenario:
             self._account_rooms(command) if isinstance(command, ReserveStay) else {},
             sale_terms=self.sale_terms.get(command.key),
             block=self._block(command),
+        )
+
+    def _code_state(self, message: CodeCommand | CodeEvent) -> State:
+        """Return the code of a command or an event, its use by the booking, and the uses by the command's account."""
+        booking_id = user_id = None
+        if isinstance(message, ClaimCode):
+            booking_id, user_id = message.reserve.booking_id, message.reserve.user_id
+        elif isinstance(message, ReturnCode | CodeClaimed | CodeReturned):
+            booking_id = message.booking_id
+        uses = [use for use in self.code_uses.values() if use.code_id == message.code_id and not use.returned]
+        return State(
+            None,
+            {},
+            code=self.codes.get(message.code_id),
+            code_use=None if booking_id is None else self.code_uses.get((message.code_id, booking_id)),
+            account_uses=0 if user_id is None else sum(use.user_id == user_id for use in uses),
         )
 
     def _clock(self, booking: Booking | None, command: Command) -> StayClock | None:
@@ -118,6 +156,13 @@ class Scenario:
 
     def happen(self, event: Event) -> None:
         """Apply one event."""
+        if isinstance(event, CodeEvent):
+            after = evolve(self._code_state(event), event)
+            if after.code is not None:
+                self.codes[after.code.id] = after.code
+            if after.code_use is not None:
+                self.code_uses[after.code_use.code_id, after.code_use.booking_id] = after.code_use
+            return
         nights = self.nights.setdefault(event.key, {})
         booking = self.bookings.get(event.booking_id) if isinstance(event, BookingEvent) else None
         after = evolve(State(booking, dict(nights), block=self._block(event)), event)

@@ -3,13 +3,15 @@
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from pricing.changes import costs_of_changes
 from pricing.policy import early_departure_kept_minor
+from pricing.shares import shares_minor
 from topics.messages.commands import CheckIn, CheckOut, MarkNoShow
 from topics.messages.events import Event, GuestsCheckedIn, GuestsCheckedOut, GuestsDidNotArrive
 from topics.messages.sale import AppliedPolicy
-from topics.messages.values import BookingStatus, RefundReason, Refusal
+from topics.messages.values import BookingStatus, ChangeEnd, RefundReason, Refusal
 from workers.decisions.answers import refused, repeated
-from workers.decisions.booking import refund_but
+from workers.decisions.booking import end_of_change, refund_but
 from workers.decisions.state import Booking, State
 
 #: A no-show is recorded until so long after check-out. Hotels record it the next day, or when they close their month. A
@@ -32,7 +34,8 @@ def check_in(state: State, command: CheckIn, now: datetime) -> tuple[Event, ...]
         return refused(booking, command, Refusal.STAY_OVER)
     if clock.today < booking.check_in:
         return refused(booking, command, Refusal.BEFORE_ARRIVAL)
-    return (GuestsCheckedIn(room_id=booking.room_id, booking_id=booking.id),)
+    arrived = GuestsCheckedIn(room_id=booking.room_id, booking_id=booking.id)
+    return (*end_of_change(booking, ChangeEnd.STAY_BEGAN), arrived)
 
 
 def check_out(state: State, command: CheckOut, now: datetime) -> tuple[Event, ...]:
@@ -54,15 +57,21 @@ def check_out(state: State, command: CheckOut, now: datetime) -> tuple[Event, ..
 
 
 def _early_departure(booking: Booking, freed_from: date) -> AppliedPolicy:
-    """Return what an early departure costs; without sale terms, all of the amount, as no policy was agreed."""
+    """Return what an early departure costs; without sale terms, all of the amount, as no policy was agreed.
+
+    The costs of changes are no part of the nights' price.
+    """
     percent = 100 if booking.sale is None else booking.sale.early_departure_percent
+    costs_minor = costs_of_changes(booking.sale)
+    price_minor = booking.amount_minor - costs_minor
+    nights_minor = booking.night_amounts_minor
+    if costs_minor:
+        nights_minor = shares_minor(price_minor, nights_minor)
     unused_minor = sum(
-        amount_minor
-        for day, amount_minor in zip(booking.nights(), booking.night_amounts_minor, strict=False)
-        if day >= freed_from
+        amount_minor for day, amount_minor in zip(booking.nights(), nights_minor, strict=False) if day >= freed_from
     )
-    kept = early_departure_kept_minor(booking.amount_minor, unused_minor, percent, booking.currency)
-    return AppliedPolicy(kept_minor=kept, percent=percent)
+    kept = early_departure_kept_minor(price_minor, unused_minor, percent, booking.currency)
+    return AppliedPolicy(kept_minor=costs_minor + kept, percent=percent)
 
 
 def mark_no_show(state: State, command: MarkNoShow, now: datetime) -> tuple[Event, ...]:
@@ -91,4 +100,5 @@ def mark_no_show(state: State, command: MarkNoShow, now: datetime) -> tuple[Even
         freed_from=min(max(clock.today, booking.check_in), booking.check_out),
         policy=policy,
     )
-    return (missed, *refund_but(booking, kept_minor, RefundReason.NO_SHOW))
+    refunds = refund_but(booking, kept_minor, RefundReason.NO_SHOW)
+    return (*end_of_change(booking, ChangeEnd.STAY_BEGAN), missed, *refunds)

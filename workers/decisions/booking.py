@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from pricing.policy import step_in_force
 from pricing.sale import PricedStay, can_be_paid
 from topics.messages.commands import AddGuests, CancelBooking, ChangeGuests, ExpireHold, ReserveStay
 from topics.messages.events import (
@@ -12,6 +13,7 @@ from topics.messages.events import (
     BookingExpired,
     BookingRejected,
     BookingReserved,
+    ChangeEnded,
     Event,
     GuestsAdded,
     GuestsChanged,
@@ -22,6 +24,7 @@ from topics.messages.values import (
     MAX_NIGHTS,
     ROOMS_ALWAYS_ALLOWED,
     BookingStatus,
+    ChangeEnd,
     RefundReason,
     Refusal,
     Rejection,
@@ -30,7 +33,7 @@ from topics.messages.values import (
 )
 from workers.decisions.answers import not_theirs, refused, repeated
 from workers.decisions.sale import code_rejection, offer_rejection, priced, rules_forbid
-from workers.decisions.state import Booking, Night, Payment, State, live
+from workers.decisions.state import Booking, Night, Payment, PaymentState, State, live
 
 #: The statuses of a stay that is bought and not over: its nights are booked.
 _UNDER_WAY: Final = (BookingStatus.CONFIRMED, BookingStatus.CHECKED_IN)
@@ -191,9 +194,9 @@ def change_guests(state: State, command: ChangeGuests, now: datetime) -> tuple[E
         return refused(booking, command, Refusal.WRONG_STATUS)
     if command.guest_list_id in (booking.guest_list_id, *booking.earlier_guest_list_ids):
         return repeated(booking, command)
-    too_late = _too_late(state, now, by_guest=True)
-    if too_late is not None:
-        return refused(booking, command, too_late)
+    late = too_late(state, now, by_guest=True)
+    if late is not None:
+        return refused(booking, command, late)
     guest_ids = tuple(sorted(set(command.guest_ids)))
     if not guest_ids:
         return refused(booking, command, Refusal.NO_GUESTS)
@@ -207,7 +210,7 @@ def change_guests(state: State, command: ChangeGuests, now: datetime) -> tuple[E
     )
 
 
-def _too_late(state: State, now: datetime, *, by_guest: bool) -> Refusal | None:
+def too_late(state: State, now: datetime, *, by_guest: bool) -> Refusal | None:
     """Return the reason why the stay's time forbids a change, if it does: nobody changes a stay that is over."""
     clock = state.clock
     if clock is None:
@@ -237,9 +240,9 @@ def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, 
     ):
         return refused(booking, command, Refusal.WRONG_STATUS)
     if not live(booking):
-        too_late = _too_late(state, now, by_guest=by_guest)
-        if too_late is not None:
-            return refused(booking, command, too_late)
+        late = too_late(state, now, by_guest=by_guest)
+        if late is not None:
+            return refused(booking, command, late)
     policy = _cancellation_policy(state, booking, command, now)
     cancelled = BookingCancelled(
         room_id=booking.room_id,
@@ -250,18 +253,39 @@ def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, 
         policy=policy,
     )
     kept_minor = 0 if policy is None else policy.kept_minor
-    return (cancelled, *refund_but(booking, kept_minor, RefundReason.BOOKING_CANCELLED))
+    return (
+        *end_of_change(booking, ChangeEnd.BOOKING_CANCELLED),
+        cancelled,
+        *refund_but(booking, kept_minor, RefundReason.BOOKING_CANCELLED),
+    )
 
 
 def _cancellation_policy(state: State, booking: Booking, command: CancelBooking, now: datetime) -> AppliedPolicy | None:
     """Return what the cancellation costs: nothing by the hotel, or before the stay is bought, or without sale terms."""
-    sale, clock = booking.sale, state.clock
-    if sale is None or clock is None or command.user_id is None or booking.status is not BookingStatus.CONFIRMED:
+    if command.user_id is None or booking.status is not BookingStatus.CONFIRMED:
         return None
-    for step, end in zip(sale.steps, clock.step_ends, strict=True):
-        if end is None or now < end:
-            return AppliedPolicy(kept_minor=step.kept_minor, percent=step.percent, until=end, zone_data=clock.zone_data)
-    return None
+    return cost_of_cancelling(state, booking, now)
+
+
+def cost_of_cancelling(state: State, booking: Booking, now: datetime) -> AppliedPolicy | None:
+    """Return the costs of a cancellation of a bought stay by its guest; None: it was sold without sale terms."""
+    sale, clock = booking.sale, state.clock
+    if sale is None or clock is None:
+        return None
+    step, end = step_in_force(sale.steps, clock.step_ends, now)
+    return AppliedPolicy(kept_minor=step.kept_minor, percent=step.percent, until=end, zone_data=clock.zone_data)
+
+
+def end_of_change(booking: Booking, reason: ChangeEnd) -> tuple[Event, ...]:
+    """Return the event that ends the booking's change, if one is held and not paid."""
+    change = booking.pending_change
+    if change is None:
+        return ()
+    return (
+        ChangeEnded(
+            room_id=booking.room_id, booking_id=booking.id, change_id=change.id, reason=reason, held=change.held
+        ),
+    )
 
 
 def first_night_freed(state: State, booking: Booking) -> date | None:
@@ -274,14 +298,40 @@ def first_night_freed(state: State, booking: Booking) -> date | None:
 def refund_but(booking: Booking, kept_minor: int, reason: RefundReason) -> tuple[Event, ...]:
     """Return the events that refund the booking's payments but for an amount that the hotel keeps; none for nothing.
 
-    The hotel keeps the oldest payments first.
+    The hotel keeps the oldest payments first. Of payments that pay the booking no more, it keeps a part already.
     """
+    ended = (paid for paid in booking.payments if paid.state is not PaymentState.KEPT)
+    kept_minor = max(0, kept_minor - sum(paid.policy_minor for paid in ended))
     requested: list[Event] = []
     for payment in booking.paying_payments():
-        retained_minor = min(payment.left_minor, kept_minor)
+        retained_minor = min(payment.kept_minor, kept_minor)
         kept_minor -= retained_minor
-        if payment.left_minor > retained_minor:
+        if payment.kept_minor > retained_minor:
             requested.append(rest_requested(booking, payment, reason, retained_minor))
+    return tuple(requested)
+
+
+def part_refunded(booking: Booking, amount_minor: int) -> tuple[Event, ...]:
+    """Return the events that refund a part of the money of a stay that became cheaper: the newest payments first."""
+    requested: list[Event] = []
+    amount_minor = max(0, amount_minor)
+    for payment in reversed(booking.paying_payments()):
+        part_minor = min(payment.kept_minor, amount_minor)
+        amount_minor -= part_minor
+        if part_minor:
+            total_minor = payment.amount_minor - payment.closed_minor - payment.kept_minor + part_minor
+            requested.append(
+                RefundRequested(
+                    room_id=booking.room_id,
+                    booking_id=booking.id,
+                    session_id=payment.session_id,
+                    payment_intent=payment.payment_intent,
+                    amount_minor=part_minor,
+                    currency=payment.currency or booking.currency,
+                    reason=RefundReason.STAY_CHANGED,
+                    total_minor=None if total_minor == part_minor else total_minor,
+                )
+            )
     return tuple(requested)
 
 
@@ -306,12 +356,19 @@ def rest_requested(
 
 
 def expire(state: State, command: ExpireHold, now: datetime) -> tuple[Event, ...]:
-    """End a hold whose deadline the log's time has passed; a command that came too early has no event."""
+    """End a hold, of a stay or of a change, whose deadline the log's time has passed; too early, there is no event."""
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
-    if not live(booking):
+    if not live(booking) and booking.pending_change is None:
         return repeated(booking, command)
+    return due_expiry(booking, now)
+
+
+def due_expiry(booking: Booking, now: datetime) -> tuple[Event, ...]:
+    """Return the event that ends the booking's hold, or that of its change, if the deadline has passed."""
     if booking.hold_expires_at is None or booking.hold_expires_at > now:
         return ()
-    return (BookingExpired(room_id=booking.room_id, booking_id=booking.id),)
+    if live(booking):
+        return (BookingExpired(room_id=booking.room_id, booking_id=booking.id),)
+    return end_of_change(booking, ChangeEnd.EXPIRED)

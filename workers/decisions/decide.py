@@ -42,16 +42,16 @@ from topics.messages.commands import (
     SetSaleTerms,
     WithdrawChange,
 )
-from topics.messages.events import BookingExpired, Event
+from topics.messages.events import Event
 from topics.messages.values import Refusal
 from workers.decisions.answers import refused
 from workers.decisions.at_hotel import check_in, check_out, mark_no_show
 from workers.decisions.blocks import block_nights, release_block
-from workers.decisions.booking import add_guests, cancel, change_guests, expire, reserve
+from workers.decisions.booking import add_guests, cancel, change_guests, due_expiry, expire, reserve
 from workers.decisions.changes import change_stay, withdraw_change
 from workers.decisions.codes import claim_code, return_code, set_code
 from workers.decisions.documents import issue_document
-from workers.decisions.evolve import evolve
+from workers.decisions.evolve import after
 from workers.decisions.inventory import change_inventory, open_inventory
 from workers.decisions.payment import (
     close,
@@ -65,39 +65,34 @@ from workers.decisions.payment import (
     request_payment,
 )
 from workers.decisions.sale import set_sale_terms
-from workers.decisions.state import State, live
+from workers.decisions.state import State
 
 
 def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
     """Return the events that follow from the command, in order; `now` is the log's time (UTC).
 
     A command that names a booking whose hold is over expires it first, and is then decided as one about an expired
-    booking. A booking of another room counts as unknown here: that room's commands decide it.
+    booking; a change whose hold is over ends first. A booking of another room counts as unknown here: that room's
+    commands decide it.
     """
     if _is_of_another_room(state, command):
         if isinstance(command, ReserveStay):
             return refused(None, command, Refusal.BOOKING_NOT_FOUND)
         state = msgspec.structs.replace(state, booking=None)
     expired = _due_expiry(state, command, now)
-    if expired is None:
+    if not expired:
         return _RULES[type(command)](state, command, now)
-    changed = evolve(state, expired)
-    after = msgspec.structs.replace(state, booking=changed.booking, nights={**state.nights, **changed.nights})
-    return (expired, *_RULES[type(command)](after, command, now))
+    return (*expired, *_RULES[type(command)](after(state, *expired), command, now))
 
 
 def _is_of_another_room(state: State, command: Command) -> bool:
     return state.booking is not None and isinstance(command, RoomCommand) and state.booking.room_id != command.room_id
 
 
-def _due_expiry(state: State, command: Command, now: datetime) -> BookingExpired | None:
-    """Return the event that ends the booking's hold, if its deadline has passed."""
+def _due_expiry(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
+    """Return the event that ends a hold whose deadline has passed, if the command does not ask for that itself."""
     booking = state.booking
-    if booking is None or booking.hold_expires_at is None or isinstance(command, ExpireHold):
-        return None
-    if not live(booking) or booking.hold_expires_at > now:
-        return None
-    return BookingExpired(room_id=booking.room_id, booking_id=booking.id)
+    return () if booking is None or isinstance(command, ExpireHold) else due_expiry(booking, now)
 
 
 _RULES: Final[dict[type[Command], Callable[[State, Any, datetime], tuple[Event, ...]]]] = {

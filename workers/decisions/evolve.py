@@ -49,7 +49,7 @@ from topics.messages.events import (
     StayBefore,
     StayChanged,
 )
-from topics.messages.values import BookingStatus, nights_of
+from topics.messages.values import BookingStatus, RefundReason, nights_of
 from workers.decisions.state import (
     MAX_EARLIER_GUEST_LISTS,
     UNKNOWN_REFUND,
@@ -95,6 +95,14 @@ def evolve(state: State, event: Event) -> State:
     if _is_of_another_room(state.booking, event):
         return State(state.booking, {})
     return State(_booking_after(state.booking, event), _nights_after(state, event))
+
+
+def after(state: State, *events: Event) -> State:
+    """Return the state of a decision after events about its booking."""
+    for event in events:
+        changed = evolve(state, event)
+        state = replace(state, booking=changed.booking, nights={**state.nights, **changed.nights})
+    return state
 
 
 def _with_block(state: State, event: NightsBlocked | BlockReleased) -> State:
@@ -260,21 +268,33 @@ def _changed_stay_changes(booking: Booking, event: StayChanged) -> dict[str, Any
 
 
 def _cancellation_changes(booking: Booking, event: BookingCancelled) -> dict[str, Any]:
-    # A payment of which nothing is left gets no refund: all of it went back, or a lost dispute took it.
-    policy_minor = 0 if event.policy is None else event.policy.kept_minor
-    payments = tuple(
-        replace(paid, state=PaymentState.REFUNDED, policy_minor=policy_minor)
-        if paid.state is PaymentState.KEPT and paid.left_minor == 0
-        else paid
-        for paid in booking.payments
-    )
     return {
         "hold_expires_at": None,
         "cancel_reason": event.reason,
         "freed_from": event.freed_from,
         "policy": event.policy,
-        "payments": payments,
+        "payments": tuple(_ended_payments(booking, 0 if event.policy is None else event.policy.kept_minor)),
     }
+
+
+def _ended_payments(booking: Booking, kept_minor: int) -> Iterable[Payment]:
+    """Yield the payments of a cancelled booking: those of which nothing is kept get no refund and pay it no more.
+
+    All of such a payment went back, is due already, or was taken by a lost dispute. It gets the part of the policy that
+    the others have too little for, as far as its own money left without being due: a refund by hand may still fail.
+    """
+    kept_minor = max(0, kept_minor - sum(paid.kept_minor for paid in booking.paying_payments()))
+    for paid in booking.payments:
+        if paid.state is not PaymentState.KEPT:
+            yield paid
+            continue
+        went_minor = paid.amount_minor - paid.left_minor - paid.sent_minor
+        policy_minor = min(kept_minor, max(0, went_minor))
+        kept_minor -= policy_minor
+        if paid.kept_minor:
+            yield paid
+        else:
+            yield _balanced(replace(paid, state=PaymentState.REFUNDED, policy_minor=policy_minor))
 
 
 def _departure_changes(booking: Booking, event: GuestsCheckedOut | GuestsDidNotArrive) -> dict[str, Any]:
@@ -289,6 +309,9 @@ def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[st
             event.payment_intent, event.session_id, event.amount_minor, PaymentState.KEPT, currency=currency
         )
     due_minor = known.due_minor + event.amount_minor
+    if event.reason is RefundReason.STAY_CHANGED:
+        # The rest of the payment pays the cheaper stay.
+        return {"payments": _with_payment(booking, replace(known, due_minor=due_minor))}
     payment = _balanced(
         replace(
             known,
@@ -297,8 +320,8 @@ def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[st
             policy_minor=event.retained_minor,
         )
     )
-    changes: dict[str, Any] = {"payments": (*_other_payments(booking, event.payment_intent), payment)}
-    if live(booking) and booking.session_id == event.session_id:
+    changes: dict[str, Any] = {"payments": _with_payment(booking, payment)}
+    if (live(booking) or booking.pending_change is not None) and booking.session_id == event.session_id:
         # Its payment is refunded, so the session has ended: the guest may open another one.
         changes |= {"session_id": None, "failure": event.reason.value}
     return changes
@@ -340,13 +363,15 @@ def _disputed(payment: Payment, event: DisputeOpened) -> Payment:
 
 def _with_closed_dispute(payment: Payment, event: DisputeClosed) -> Payment:
     """Return the payment after the dispute; nothing that a lost one took is due to the guest any more."""
+    before_minor = payment.lost_minor
     disputes = tuple(
         replace(dispute, amount_minor=event.amount_minor, state=event.result.value)
         if dispute.dispute_id == event.dispute_id
         else dispute
         for dispute in payment.disputes
     )
-    return replace(payment, disputes=disputes)
+    after = replace(payment, disputes=disputes)
+    return replace(after, due_minor=max(0, payment.due_minor - (after.lost_minor - before_minor)))
 
 
 def _of_payment(change: Callable[[Payment, Any], Payment]) -> Callable[[Booking, Any], dict[str, Any]]:
@@ -355,8 +380,8 @@ def _of_payment(change: Callable[[Payment, Any], Payment]) -> Callable[[Booking,
     def changes(booking: Booking, event: Any) -> dict[str, Any]:
         payment = booking.payment(event.payment_intent)
         assert payment is not None
-        after = _balanced(change(payment, event))
-        return {"payments": (*_other_payments(booking, event.payment_intent), after)}
+        changed = _balanced(change(payment, event))
+        return {"payments": _with_payment(booking, changed)}
 
     return changes
 
@@ -376,8 +401,11 @@ def _balanced(payment: Payment) -> Payment:
     return replace(payment, state=state, due_minor=due_minor, closed_minor=closed_minor, retained_minor=retained_minor)
 
 
-def _other_payments(booking: Booking, payment_intent: str) -> Iterable[Payment]:
-    return (paid for paid in booking.payments if paid.payment_intent != payment_intent)
+def _with_payment(booking: Booking, payment: Payment) -> tuple[Payment, ...]:
+    """Return the payments, in the order in which they arrived, with one of them changed, or a new one."""
+    if booking.payment(payment.payment_intent) is None:
+        return (*booking.payments, payment)
+    return tuple(payment if paid.payment_intent == payment.payment_intent else paid for paid in booking.payments)
 
 
 _CHANGES: Final[dict[type[BookingEvent], Callable[[Booking, Any], dict[str, Any]]]] = {

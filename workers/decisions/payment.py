@@ -1,6 +1,7 @@
 """The saga of a payment on one page: requested, opened, paid in time, paid too late, paid twice, refunded."""
 
-from datetime import datetime
+from datetime import date, datetime
+from itertools import pairwise
 
 from topics.messages.commands import (
     ClosePayment,
@@ -26,12 +27,13 @@ from topics.messages.events import (
     RefundClosed,
     RefundFailed,
     RefundRequested,
+    StayChanged,
 )
-from topics.messages.values import SOLD, BookingStatus, CancelReason, RefundReason, Refusal
+from topics.messages.values import SOLD, BookingStatus, CancelReason, ChangeEnd, RefundReason, Refusal
 from workers.decisions.answers import not_theirs, refused, repeated
-from workers.decisions.booking import first_night_freed, refund_but, rest_requested
+from workers.decisions.booking import end_of_change, first_night_freed, part_refunded, refund_but, rest_requested
 from workers.decisions.evolve import evolve
-from workers.decisions.state import UNKNOWN_REFUND, Booking, Payment, PaymentState, State, live
+from workers.decisions.state import UNKNOWN_REFUND, Booking, Payment, PaymentState, PendingChange, State, live
 
 
 def request_payment(state: State, command: RequestPayment, now: datetime) -> tuple[Event, ...]:
@@ -42,6 +44,8 @@ def request_payment(state: State, command: RequestPayment, now: datetime) -> tup
         return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
     if booking.status is BookingStatus.EXPIRED:
         return refused(booking, command, Refusal.HOLD_EXPIRED)
+    if booking.pending_change is not None:
+        return _payment_of_change(booking, booking.pending_change, command)
     if booking.status in SOLD:
         return repeated(booking, command)
     if booking.status is BookingStatus.RESERVED:
@@ -52,15 +56,29 @@ def request_payment(state: State, command: RequestPayment, now: datetime) -> tup
         return (_confirmed_event(booking),)
     if booking.status is BookingStatus.PAYMENTS_PENDING and not _has_attempt_ended(booking):
         return repeated(booking, command)
-    return (
-        PaymentRequested(
-            room_id=booking.room_id,
-            booking_id=booking.id,
-            attempt=booking.payment_attempt + 1,
-            amount_minor=booking.amount_minor,
-            currency=booking.currency,
-        ),
+    return (payment_requested(booking, booking.amount_minor),)
+
+
+def _payment_of_change(booking: Booking, change: PendingChange, command: RequestPayment) -> tuple[Event, ...]:
+    if not _has_attempt_ended(booking):
+        return repeated(booking, command)
+    return (payment_requested(booking, change.extra_minor),)
+
+
+def payment_requested(booking: Booking, amount_minor: int) -> PaymentRequested:
+    """Return the event that asks for the next Checkout Session of a booking."""
+    return PaymentRequested(
+        room_id=booking.room_id,
+        booking_id=booking.id,
+        attempt=booking.payment_attempt + 1,
+        amount_minor=amount_minor,
+        currency=booking.currency,
     )
+
+
+def _is_being_paid(booking: Booking) -> bool:
+    """Return whether a payment is asked for: of the stay, or of a change that makes it dearer."""
+    return booking.status is BookingStatus.PAYMENTS_PENDING or booking.pending_change is not None
 
 
 def _has_attempt_ended(booking: Booking) -> bool:
@@ -75,7 +93,7 @@ def record_session(state: State, command: RecordSession, now: datetime) -> tuple
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
     if booking.session_id == command.session_id:
         return repeated(booking, command)
-    if booking.status is not BookingStatus.PAYMENTS_PENDING:
+    if not _is_being_paid(booking):
         return refused(booking, command, Refusal.WRONG_STATUS)
     if booking.payment_attempt != command.attempt:
         return refused(booking, command, Refusal.STALE_SESSION)
@@ -90,39 +108,112 @@ def record_session(state: State, command: RecordSession, now: datetime) -> tuple
 
 
 def confirm(state: State, command: ConfirmPayment, now: datetime) -> tuple[Event, ...]:
-    """Let a payment buy the stay, also after the hold ended if the nights are free, or refund it in full."""
+    """Let a payment buy the stay, also after the hold ended if the nights are free, or a change; or refund it."""
     booking = state.booking
     if booking is None:
         return (_refund_event(command, RefundReason.UNKNOWN_BOOKING),)
     if booking.payment(command.payment_intent) is not None:
         return repeated(booking, command)
+    if booking.pending_change is not None and _is_of_present_attempt(booking, command):
+        return _change_paid(state, booking, booking.pending_change, command)
     if (command.amount_minor, command.currency) == (booking.amount_minor, booking.currency):
         if live(booking):
             return (_confirmed_event(booking, command),)
         if _is_open_to_late_payment(state, booking):
             return (_confirmed_event(booking, command, late=True),)
+    if _is_of_ended_change(booking, command):
+        return (_refund_event(command, RefundReason.CHANGE_ENDED),)
     return (_refund_event(command, _refund_reason(booking, command.amount_minor, command.currency)),)
+
+
+def _is_of_present_attempt(booking: Booking, command: ConfirmPayment) -> bool:
+    """Return whether the payment came through the session of the present attempt."""
+    if command.attempt is None:
+        return command.session_id == booking.session_id
+    return command.attempt == booking.payment_attempt
+
+
+def _change_paid(state: State, booking: Booking, change: PendingChange, command: ConfirmPayment) -> tuple[Event, ...]:
+    """Return the change of the stay that its payment buys, or the refund of a payment that does not."""
+    if (command.amount_minor, command.currency) != (change.extra_minor, booking.currency):
+        return (_refund_event(command, RefundReason.WRONG_AMOUNT),)
+    if _has_begun(state, min(booking.check_in, change.stay.check_in)):
+        # Its nights cannot be given back or sold any more.
+        return (
+            *end_of_change(booking, ChangeEnd.STAY_BEGAN),
+            _refund_event(command, RefundReason.CHANGE_ENDED),
+        )
+    stay = change.stay
+    return (
+        StayChanged(
+            room_id=booking.room_id,
+            booking_id=booking.id,
+            change_id=change.id,
+            check_in=stay.check_in,
+            check_out=stay.check_out,
+            rooms_count=stay.rooms_count,
+            amount_minor=stay.amount_minor,
+            currency=booking.currency,
+            night_amounts_minor=stay.night_amounts_minor,
+            before=booking.present_stay(),
+            sale=stay.sale,
+            held=change.held,
+            extra_minor=change.extra_minor,
+            session_id=command.session_id,
+            payment_intent=command.payment_intent,
+        ),
+    )
+
+
+def _is_of_ended_change(booking: Booking, command: ConfirmPayment) -> bool:
+    """Return whether the payment is for a change that did not take place.
+
+    It came through a session of ours that bought nothing, for another amount than the stay and its changes cost. One
+    of the same amount as the stay counts as a second payment: the booking does not remember the sessions of changes.
+    """
+    if not _was_sold(booking) or command.currency != booking.currency:
+        return False
+    if command.amount_minor in _charged_minor(booking):
+        return False
+    is_ours = command.attempt is not None or command.session_id == booking.session_id
+    return is_ours and all(paid.session_id != command.session_id for paid in booking.payments)
+
+
+def _was_sold(booking: Booking) -> bool:
+    """Return whether the booking was bought, also if it is cancelled by now."""
+    if booking.status is not BookingStatus.CANCELLED:
+        return booking.status in SOLD
+    charged_minor = _charged_minor(booking)
+    return booking.earlier_stays != () or any(paid.amount_minor in charged_minor for paid in booking.payments)
 
 
 def _is_open_to_late_payment(state: State, booking: Booking) -> bool:
     """Return whether the stay can still be bought after its hold ended, at the price agreed at the reservation."""
     return (
-        booking.status is BookingStatus.EXPIRED and not _has_begun(state, booking) and _nights_are_free(state, booking)
+        booking.status is BookingStatus.EXPIRED
+        and not _has_begun(state, booking.check_in)
+        and _nights_are_free(state, booking)
     )
 
 
 def _refund_reason(booking: Booking, amount_minor: int, currency: str) -> RefundReason:
     """Return why a payment of this amount does not pay the booking."""
-    if (amount_minor, currency) != (booking.amount_minor, booking.currency):
+    if currency != booking.currency or amount_minor not in _charged_minor(booking):
         return RefundReason.WRONG_AMOUNT
     if booking.status in SOLD:
         return RefundReason.SECOND_PAYMENT
     return RefundReason.NIGHTS_GONE if booking.status is BookingStatus.EXPIRED else RefundReason.BOOKING_CANCELLED
 
 
-def _has_begun(state: State, booking: Booking) -> bool:
-    """Return whether the first night of the stay is past at the hotel, so that it cannot be sold any more."""
-    return state.clock is not None and state.clock.today > booking.check_in
+def _charged_minor(booking: Booking) -> frozenset[int]:
+    """Return the amounts that the booking's guest was asked to pay: the first stay's, and what changes cost."""
+    amounts = [*(earlier.stay.amount_minor for earlier in booking.earlier_stays), booking.amount_minor]
+    return frozenset((amounts[0], *(after - before for before, after in pairwise(amounts) if after > before)))
+
+
+def _has_begun(state: State, check_in: date) -> bool:
+    """Return whether the first night of a stay is past at the hotel, so that it cannot be sold any more."""
+    return state.clock is not None and state.clock.today > check_in
 
 
 def _nights_are_free(state: State, booking: Booking) -> bool:
@@ -161,7 +252,7 @@ def decline(state: State, command: DeclinePayment, now: datetime) -> tuple[Event
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
-    if booking.status is not BookingStatus.PAYMENTS_PENDING:
+    if not _is_being_paid(booking):
         return refused(booking, command, Refusal.WRONG_STATUS)
     if booking.failure == command.failure:
         return repeated(booking, command)
@@ -169,14 +260,16 @@ def decline(state: State, command: DeclinePayment, now: datetime) -> tuple[Event
 
 
 def close(state: State, command: ClosePayment, now: datetime) -> tuple[Event, ...]:
-    """End the booking whose session was closed without a payment; a session of an older attempt changes nothing."""
+    """End the booking, or the change, whose session was closed unpaid; an older session changes nothing."""
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
-    if booking.status is not BookingStatus.PAYMENTS_PENDING:
+    if not _is_being_paid(booking):
         return repeated(booking, command)
     if booking.session_id != command.session_id:
         return refused(booking, command, Refusal.STALE_SESSION)
+    if booking.pending_change is not None:
+        return end_of_change(booking, ChangeEnd.PAYMENT_CLOSED)
     return (BookingCancelled(room_id=booking.room_id, booking_id=booking.id, reason=CancelReason.PAYMENT_CLOSED),)
 
 
@@ -186,7 +279,7 @@ def record_refund(state: State, command: RecordRefund, now: datetime) -> tuple[E
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
     payment = booking.payment(command.payment_intent)
-    if payment is None or (payment.state is PaymentState.KEPT and not command.by_hand):
+    if payment is None or not (command.by_hand or _was_asked_for(payment)):
         return refused(booking, command, Refusal.UNKNOWN_PAYMENT)
     if _is_known(payment, command):
         return repeated(booking, command)
@@ -198,7 +291,7 @@ def record_refund(state: State, command: RecordRefund, now: datetime) -> tuple[E
         amount_minor=command.amount_minor,
         by_hand=command.by_hand,
     )
-    is_rest = payment.state is PaymentState.KEPT and payment.left_minor <= command.amount_minor
+    is_rest = _is_rest(booking, payment, command.amount_minor)
     if not (is_rest and command.cancel_if_full and booking.status is BookingStatus.CONFIRMED):
         return (refunded,)
     if state.clock is not None and now >= state.clock.check_out_at:
@@ -209,7 +302,21 @@ def record_refund(state: State, command: RecordRefund, now: datetime) -> tuple[E
         reason=CancelReason.REFUNDED_BY_HAND,
         freed_from=first_night_freed(state, booking),
     )
-    return (refunded, cancelled)
+    return (refunded, *end_of_change(booking, ChangeEnd.BOOKING_CANCELLED), cancelled)
+
+
+def _was_asked_for(payment: Payment) -> bool:
+    """Return whether this product asked for a refund of the payment, or of a part of it."""
+    return payment.state is not PaymentState.KEPT or bool(
+        payment.due_minor or payment.closed_minor or payment.sent_minor
+    )
+
+
+def _is_rest(booking: Booking, payment: Payment, amount_minor: int) -> bool:
+    """Return whether a refund takes all that is left of the payments that pay the booking."""
+    if payment.state is not PaymentState.KEPT or payment.left_minor > amount_minor:
+        return False
+    return all(paid is payment or paid.kept_minor == 0 for paid in booking.paying_payments())
 
 
 def _is_known(payment: Payment, command: RecordRefund) -> bool:
@@ -254,9 +361,12 @@ def fail_refund(state: State, command: FailRefund, now: datetime) -> tuple[Event
     if left is None or left.kept_minor == 0:
         return (failed,)
     if left.state is PaymentState.KEPT:
-        # A stay that was not ended is still paid by it.
         policy = booking.policy
-        return (failed,) if policy is None else (failed, *refund_but(after, policy.kept_minor, _end_reason(booking)))
+        if policy is not None:
+            return (failed, *refund_but(after, policy.kept_minor, _end_reason(booking)))
+        # A stay that was not ended is still paid by it, but for what became cheaper: the guest is due that again.
+        kept_minor = sum(paid.kept_minor for paid in after.paying_payments())
+        return (failed, *part_refunded(after, kept_minor - booking.amount_minor))
     if left.policy_minor:
         return (failed, rest_requested(after, left, _end_reason(booking)))
     reason = _refund_reason(booking, left.amount_minor, left.currency or booking.currency)

@@ -102,7 +102,10 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentState(StrEnum):
-    """The state of a payment that arrived: it pays the booking, a refund of it is due, or all that was due is back."""
+    """The state of a payment that arrived: it pays the booking, a refund of it is due, or all that was due is back.
+
+    One that pays the booking has money due too, if the stay became cheaper.
+    """
 
     KEPT = "kept"
     REFUND_REQUESTED = "refund_requested"
@@ -157,6 +160,11 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     def refunded_minor(self) -> int:
         """The sum of the refunds that were carried out."""
         return sum(refund.amount_minor for refund in self.refunds)
+
+    @property
+    def sent_minor(self) -> int:
+        """The sum of the refunds that this product asked for."""
+        return sum(refund.amount_minor for refund in self.refunds if not refund.by_hand)
 
     @property
     def lost_minor(self) -> int:

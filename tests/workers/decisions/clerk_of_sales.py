@@ -173,7 +173,7 @@ def offer(terms: Fact, plan: Fact, command: Any, prices: list[int]) -> Fact:
         else:
             lines.append(line)
             now += amount
-    return _offered(terms, plan, command, lines, nights, now=now, later=later, people=(adults, ages))
+    return _offered(terms, plan, command, lines, nights, now=now, later=later, people=(adults, ages), prices=prices)
 
 
 def _tax(tax: Fact, nights: dict[date, int], adults: int, ages: tuple[int, ...], rooms: int) -> int:
@@ -204,6 +204,7 @@ def _offered(
     now: int,
     later: int,
     people: tuple[int, tuple[int, ...]],
+    prices: list[int],
 ) -> Fact:
     prepaid = plan.get("terms", "prepaid") == "prepaid"
     amount = sum(nights) + now + (0 if prepaid else later)
@@ -226,6 +227,7 @@ def _offered(
     }
     if command.party is not None or _heads_cost(terms, plan, lines):
         sale["party_binding"] = True
+    sale["night_prices_minor"] = tuple(prices)
     return {"terms": "prepaid" if prepaid else "at_hotel", "cost": amount, "shares": shares, "sale": sale}
 
 

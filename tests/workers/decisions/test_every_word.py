@@ -22,6 +22,7 @@ from topics.messages.values import (
     BlockReason,
     BookingStatus,
     CancelReason,
+    CodeRefusal,
     DisputeResult,
     HotelReason,
     InventoryRefusal,
@@ -38,6 +39,7 @@ VALUES = (
     *Rejection,
     *Refusal,
     *InventoryRefusal,
+    *CodeRefusal,
     *NightRefusal,
     *RefundReason,
     *RefundClosing,
@@ -113,6 +115,7 @@ def test_the_scenarios_of_every_module_are_played() -> None:
         "test_blocks",
         "test_selling",
         "test_policies",
+        "test_codes",
     }
 
 

@@ -50,6 +50,7 @@ from tests.workers.decisions.words import (
     repeated,
 )
 from tests.workers.decisions.words_at_hotel import ARRIVE, LEAVE, NO_SHOW
+from tests.workers.decisions.words_of_changes import LONGER, WITHDRAW
 from topics.messages.commands import BookingCommand
 from topics.messages.events import Event
 from topics.messages.values import BookingStatus, Refusal, Rejection, Terms
@@ -140,6 +141,8 @@ AFTER_THE_DEADLINE: list[tuple[BookingCommand, Event]] = [
     (CLOSE_REFUND, refused(CLOSE_REFUND, Refusal.UNKNOWN_PAYMENT, BookingStatus.EXPIRED)),
     (DISPUTE, refused(DISPUTE, Refusal.UNKNOWN_PAYMENT, BookingStatus.EXPIRED)),
     *((late, refused(late, Refusal.WRONG_STATUS, BookingStatus.EXPIRED)) for late in (ARRIVE, LEAVE, NO_SHOW)),
+    (LONGER, refused(LONGER, Refusal.WRONG_STATUS, BookingStatus.EXPIRED)),
+    (WITHDRAW, refused(WITHDRAW, Refusal.NO_SUCH_CHANGE, BookingStatus.EXPIRED)),
 ]
 
 

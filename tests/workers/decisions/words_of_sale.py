@@ -111,6 +111,7 @@ SALE = Sale(
     early_departure_percent=50,
     # The city tax is paid by each person.
     party_binding=True,
+    night_prices_minor=(100_00, 100_00),
 )
 ON_TERMS = but(RESERVED, sale=SALE)
 SAVED = but(

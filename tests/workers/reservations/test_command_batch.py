@@ -30,6 +30,18 @@ from tests.workers.decisions.words import (
     repeated,
 )
 from tests.workers.decisions.words_at_hotel import BLOCK, BLOCKED, RELEASE, RELEASED, unchanged
+from tests.workers.decisions.words_of_codes import (
+    BEN_CLAIMS,
+    CARLA_CLAIMS,
+    CLAIM,
+    CODE_SET,
+    GIVE_BACK,
+    GIVEN_BACK,
+    SET_CODE,
+    claimed,
+    code_rejected,
+    code_unchanged,
+)
 from tests.workers.decisions.words_of_sale import TERMS
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import Command, ReserveStay
@@ -105,6 +117,47 @@ async def test_a_command_about_another_rooms_block_reads_no_nights(connection: A
     elsewhere = but(RELEASE, room_id=ANOTHER_ROOM)
 
     assert await decide_all(connection, elsewhere) == [unchanged(elsewhere, InventoryRefusal.NO_SUCH_BLOCK)]
+
+
+# Promo codes, within one batch and in several
+
+
+async def test_the_uses_of_a_code_are_counted_within_a_batch_and_read_by_the_next_one(
+    connection: AsyncConnection,
+) -> None:
+    first = await decide_all(connection, SET_CODE, CLAIM, CLAIM, BEN_CLAIMS, CARLA_CLAIMS, GIVE_BACK)
+    assert first == [
+        CODE_SET,
+        claimed(CLAIM),
+        code_unchanged(CLAIM),
+        claimed(BEN_CLAIMS),
+        code_rejected(CARLA_CLAIMS, Rejection.CODE_USED_UP),
+        GIVEN_BACK,
+    ]
+
+    second = await decide_all(connection, GIVE_BACK, CLAIM, BEN_CLAIMS, CARLA_CLAIMS, SET_CODE)
+    assert second == [
+        code_unchanged(GIVE_BACK),
+        code_unchanged(CLAIM),
+        code_unchanged(BEN_CLAIMS),
+        claimed(CARLA_CLAIMS),
+        code_unchanged(SET_CODE),
+    ]
+    found = await connection.execute("select used_count from promo_code")
+    assert await found.fetchone() == (2,)
+
+
+async def test_the_uses_of_an_account_are_those_that_stand_in_the_ledger_and_in_the_batch(
+    connection: AsyncConnection,
+) -> None:
+    another = but(CLAIM, reserve=but(RESERVE, booking_id=UUID(int=4)))
+    third = but(CLAIM, reserve=but(RESERVE, booking_id=UUID(int=5)))
+    await decide_all(connection, SET_CODE, CLAIM)
+
+    events = await decide_all(connection, another, GIVE_BACK, another, third)
+
+    refused = [code_rejected(each, Rejection.CODE_USED_BY_ACCOUNT) for each in (another, third)]
+    assert events == [refused[0], GIVEN_BACK, claimed(another), refused[1]]
 
 
 @pytest.mark.parametrize("first_night", [date.min, march(10), date.max])

@@ -8,11 +8,12 @@ from msgspec.structs import replace
 
 from tests.support.scenario import NOON
 from tests.workers.decisions.words import RESERVE, ROOM, but
+from tests.workers.decisions.words_of_codes import CLAIM
 from tests.workers.decisions.words_of_sale import QUOTED, RESERVE_QUOTED, SALE
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.partitions import partition_of
 from topics.kafka.settings import KafkaSettings
-from topics.messages.commands import ReserveStay
+from topics.messages.commands import Command
 from topics.messages.sale import Quoted
 from workers.reservations.handler import Reservations
 from workers.runtime.role import PartitionBatch, Received, Unreadable
@@ -22,7 +23,7 @@ SETTINGS = KafkaSettings(_env_file=None)
 PARTITION = partition_of(KEY, SETTINGS.topic_partitions)
 
 
-def received(command: ReserveStay, key: bytes = KEY) -> Received:
+def received(command: Command, key: bytes = KEY) -> Received:
     """Return the command as it is read from the log."""
     record: Any = ConsumerRecord(
         topic="booking.commands",
@@ -40,14 +41,14 @@ def received(command: ReserveStay, key: bytes = KEY) -> Received:
     return Received(None, command, record, NOON)
 
 
-def read(command: ReserveStay, key: bytes = KEY) -> object:
+def read(command: Command, key: bytes = KEY) -> object:
     """Let the worker look at a command before it decides."""
     batch = PartitionBatch(BOOKING_COMMANDS, PARTITION, cast("Any", None))
     return Reservations(SETTINGS)._command(batch, received(command, key))
 
 
-@pytest.mark.parametrize("command", [RESERVE, RESERVE_QUOTED])
-def test_a_command_that_can_be_decided_is_read(command: ReserveStay) -> None:
+@pytest.mark.parametrize("command", [RESERVE, RESERVE_QUOTED, but(CLAIM, code_id=ROOM, reserve=RESERVE_QUOTED)])
+def test_a_command_that_can_be_decided_is_read(command: Command) -> None:
     assert read(command) is command
 
 
@@ -61,8 +62,15 @@ def test_a_command_that_can_be_decided_is_read(command: ReserveStay) -> None:
     ],
 )
 def test_a_quote_that_is_no_price_of_the_stay_is_a_dead_letter(quoted: Quoted, reason: str) -> None:
-    with pytest.raises(Unreadable, match=reason):
-        read(but(RESERVE, quoted=quoted))
+    reserve = but(RESERVE, quoted=quoted)
+    for command in (reserve, but(CLAIM, code_id=ROOM, reserve=reserve)):
+        with pytest.raises(Unreadable, match=reason):
+            read(command)
+
+
+def test_a_command_about_a_code_has_the_key_of_the_code() -> None:
+    with pytest.raises(Unreadable, match="code/31 is not decided in this partition"):
+        read(CLAIM)
 
 
 def test_a_command_of_another_room_than_its_key_is_a_dead_letter() -> None:

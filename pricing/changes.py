@@ -1,0 +1,217 @@
+"""The price of a changed stay: nights that stay in the booking keep their price, and what is given up costs by policy.
+
+A decision, a preview and the page of a booking compute it with the same function.
+"""
+
+from collections.abc import Sequence
+from datetime import date, time
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from pricing.charges import step_minor
+from pricing.rounding import half_up
+from pricing.sale import PricedStay, price_stay
+from pricing.shares import shares_minor
+from topics.messages.events import StayBefore
+from topics.messages.sale import (
+    NO_SALE_TERMS,
+    CancellationStep,
+    Collected,
+    LineKind,
+    Party,
+    PriceLine,
+    RatePlan,
+    Sale,
+    SaleTerms,
+)
+from topics.messages.values import Terms, nights_of
+
+#: The id and the name of the line of a price that has the costs of changes.
+CHANGE_LINE_ID: Final = "change"
+CHANGE_LINE_NAME: Final = "Costs of changes"
+
+
+class WantedStay(NamedTuple):
+    """The stay that a change asks for; `party` None: the people of the booking."""
+
+    check_in: date
+    check_out: date
+    rooms_count: int
+    party: Party | None = None
+
+
+class PricedChange(NamedTuple):
+    """The price of a stay after a change, and what the change costs or gives back, in minor units.
+
+    `extra_minor` is what the stay becomes dearer by. `back_minor` is what it becomes cheaper by after the policy kept
+    `kept_minor` of that. One of the first two is 0. A stay that is paid at the hotel has them too, but nothing is paid
+    or sent back for them.
+    """
+
+    price: PricedStay
+    extra_minor: int
+    back_minor: int
+    kept_minor: int
+
+
+def plan_of(before: StayBefore, terms: SaleTerms | None) -> RatePlan | None:
+    """Return the plan of a booking in the present terms of its room; None: it is not sold any more, or there is none.
+
+    `terms` None: the hotel has set none.
+    """
+    return None if before.sale is None else (terms or NO_SALE_TERMS).plan(before.sale.plan_id)
+
+
+def party_of(before: StayBefore, wanted: WantedStay) -> Party | None:
+    """Return the people of the stay after a change; None: nobody named them, and they are the default party.
+
+    A party that the guest named, or that the price depends on, stays the same in another number of rooms.
+    """
+    if wanted.party is not None or before.sale is None:
+        return wanted.party
+    return before.sale.party if before.sale.party_binding else None
+
+
+def price_change(
+    before: StayBefore,
+    wanted: WantedStay,
+    night_prices_minor: Sequence[int],
+    *,
+    currency: str,
+    payment: Terms,
+    terms: SaleTerms | None,
+    check_in_time: time,
+    kept_now_minor: int,
+    by_guest: bool,
+) -> PricedChange:
+    """Return the price of a changed stay, and what the change costs.
+
+    A night that was in the stay keeps the price that was agreed; another one costs today's. The booking keeps its plan,
+    as the room's present terms have it, and the discount of its promo code.
+
+    A guest whose stay becomes cheaper gives up the difference like a part of the stay: the policy keeps the same share
+    of it as a cancellation at the moment would keep of the whole. That is added to the costs of earlier changes, which
+    every later end of the booking keeps in full. A later cancellation costs no less than one at the moment of the
+    change, so that nobody moves a stay away from its policy. A change by the hotel costs nothing.
+
+    Args:
+        before: the booking's present stay.
+        wanted: the stay that is asked for.
+        night_prices_minor: today's price, in minor units, of each night of the wanted stay in one room, with its surge
+            (`pricing.stays.night_price_minor`); those of nights that keep their price do not count.
+        currency: that of the booking and of the prices.
+        payment: how the booking is paid.
+        terms: those of the room at present; None: its hotel has set none. They have the booking's plan (`plan_of`).
+        check_in_time: that of the booking, from which the hours of its policy are counted back.
+        kept_now_minor: the costs, in minor units, of a cancellation by the guest at the moment: the `kept_minor` of the
+            step in force (`pricing.policy.step_in_force`), costs of earlier changes included.
+        by_guest: the guest asks for the change, not the hotel.
+    """
+    step = step_minor(currency)
+    if before.sale is None:
+        return _by_nights_alone(before, wanted, night_prices_minor, currency, payment)
+    plan = plan_of(before, terms)
+    assert plan is not None
+    price = price_stay(
+        terms or NO_SALE_TERMS,
+        plan if plan.terms is payment else replace(plan, terms=payment),
+        party_of(before, wanted),
+        _agreed_prices(before, wanted, night_prices_minor),
+        check_in=wanted.check_in,
+        check_in_time=check_in_time,
+        rooms_count=wanted.rooms_count,
+        currency=currency,
+        discount=before.sale.discount,
+    )
+    earlier_minor = before.sale.change_costs_minor
+    present_minor = before.amount_minor - earlier_minor
+    less_minor = present_minor - price.amount_minor
+    if less_minor <= 0:
+        costs_minor, floor_minor = earlier_minor, kept_now_minor if by_guest else 0
+        return PricedChange(_with_costs(price, costs_minor, floor_minor), -less_minor, 0, 0)
+    kept_minor = 0
+    if by_guest:
+        kept_minor = min(less_minor, half_up(less_minor * (kept_now_minor - earlier_minor), present_minor, step))
+    floor_minor = kept_now_minor if by_guest else 0
+    changed = _with_costs(price, earlier_minor + kept_minor, floor_minor)
+    return PricedChange(changed, 0, less_minor - kept_minor, kept_minor)
+
+
+def _by_nights_alone(
+    before: StayBefore, wanted: WantedStay, night_prices_minor: Sequence[int], currency: str, payment: Terms
+) -> PricedChange:
+    """Return the price of a stay that was sold without plan and policy: all that it becomes cheaper by goes back."""
+    step, days = step_minor(currency), nights_of(before.check_in, before.check_out)
+    amounts_minor = before.night_amounts_minor or shares_minor(before.amount_minor, [1] * len(days))
+    agreed = dict(zip(days, amounts_minor, strict=False))
+    new_minor = tuple(
+        price_minor * wanted.rooms_count
+        if (amount_minor := agreed.get(day)) is None
+        else half_up(amount_minor * wanted.rooms_count, before.rooms_count, step)
+        for day, price_minor in zip(nights_of(wanted.check_in, wanted.check_out), night_prices_minor, strict=True)
+    )
+    price = PricedStay(currency, payment, sum(new_minor), new_minor, None)
+    dearer_minor = price.amount_minor - before.amount_minor
+    return PricedChange(price, max(0, dearer_minor), max(0, -dearer_minor), 0)
+
+
+def _agreed_prices(before: StayBefore, wanted: WantedStay, night_prices_minor: Sequence[int]) -> list[int]:
+    """Return the price of each night of the wanted stay in one room: as agreed, or today's."""
+    assert before.sale is not None
+    days = nights_of(before.check_in, before.check_out)
+    agreed = dict(zip(days, before.sale.night_prices_minor, strict=False))
+    wanted_days = nights_of(wanted.check_in, wanted.check_out)
+    return [agreed.get(day, price) for day, price in zip(wanted_days, night_prices_minor, strict=True)]
+
+
+def _with_costs(price: PricedStay, costs_minor: int, floor_minor: int) -> PricedStay:
+    """Return the price with the costs of changes, and no cancellation cheaper than `floor_minor`."""
+    sale = price.sale
+    assert sale is not None
+    amount_minor = price.amount_minor + costs_minor
+    steps = _steps(sale.steps, costs_minor, min(floor_minor, amount_minor))
+    if not costs_minor:
+        return price if steps == sale.steps else price._replace(sale=replace(sale, steps=steps))
+    prepaid = price.terms is Terms.PREPAID
+    line = PriceLine(
+        kind=LineKind.CHANGE,
+        id=CHANGE_LINE_ID,
+        name=CHANGE_LINE_NAME,
+        amount_minor=costs_minor,
+        collected=Collected.NOW if prepaid else Collected.AT_HOTEL,
+    )
+    nights_minor = price.night_amounts_minor
+    changed = replace(
+        sale,
+        lines=(*sale.lines, line),
+        at_hotel_minor=sale.at_hotel_minor if prepaid else sale.at_hotel_minor + costs_minor,
+        steps=steps,
+        no_show_kept_minor=sale.no_show_kept_minor + costs_minor,
+        change_costs_minor=costs_minor,
+    )
+    weights = nights_minor if any(nights_minor) else [1] * len(nights_minor)
+    return price._replace(
+        amount_minor=amount_minor, night_amounts_minor=shares_minor(amount_minor, weights), sale=changed
+    )
+
+
+def _steps(steps: Sequence[CancellationStep], costs_minor: int, floor_minor: int) -> tuple[CancellationStep, ...]:
+    """Return the steps of a policy with the costs of changes in each, none cheaper than `floor_minor`.
+
+    Neighbouring steps of the same cost are one. A step whose cost is the floor has no percentage.
+    """
+    raised: list[CancellationStep] = []
+    for step in steps:
+        kept_minor, percent = step.kept_minor + costs_minor, step.percent
+        if kept_minor < floor_minor:
+            kept_minor, percent = floor_minor, None
+        if raised and (raised[-1].kept_minor, raised[-1].percent) == (kept_minor, percent):
+            raised.pop()
+        raised.append(CancellationStep(until=step.until, kept_minor=kept_minor, percent=percent))
+    return tuple(raised)
+
+
+def costs_of_changes(sale: Sale | None) -> int:
+    """Return the costs of changes in the amount of a stay, in minor units."""
+    return 0 if sale is None else sale.change_costs_minor

@@ -1,0 +1,99 @@
+"""The consumer on a real ledger: events become commands, keyed by the object that they are about."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from aiokafka.structs import ConsumerRecord
+from psycopg import AsyncConnection
+
+from storage.database import connect
+from storage.settings import DatabaseSettings
+from telemetry import metrics
+from tests.support.scenario import NOON
+from tests.workers.decisions.words import EXPIRED, OPENED, RESERVE, ROOM, but
+from tests.workers.decisions.words_of_codes import CLAIM, DISCOUNT, DISCOUNTED, GIVE_BACK, SPRING, claimed
+from tests.workers.decisions.words_of_sale import FOR_SALE
+from topics.catalogue import BOOKING_EVENTS
+from topics.envelope import Envelope, Outgoing, decode_envelope, decode_value
+from topics.kafka.settings import KafkaSettings
+from topics.messages.events import Event
+from topics.messages.releases import Release
+from workers.coordination.consumer import Coordination
+from workers.reservations.write_batch import WriteBatch
+from workers.runtime.role import PartitionBatch, Received
+
+CLAIMED = claimed(CLAIM)
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def batch(*events: Event) -> PartitionBatch:
+    """Return the events as they are read from one partition."""
+    received = []
+    for offset, event in enumerate(events):
+        record: Any = ConsumerRecord(
+            topic="booking.events",
+            partition=2,
+            offset=offset,
+            timestamp=0,
+            timestamp_type=0,
+            key=b"",
+            value=b"",
+            checksum=None,
+            serialized_key_size=0,
+            serialized_value_size=0,
+            headers=(),
+        )
+        envelope = Envelope(
+            id=f"e-{offset}:0",
+            type=event.message_type,
+            source="test",
+            subject=event.subject,
+            time=NOON,
+            correlation="asked",
+            traceparent=TRACE,
+            actor="user/11",
+            request_id="r-1",
+        )
+        received.append(Received(envelope, event, record, NOON))
+    return PartitionBatch(BOOKING_EVENTS, 2, cast("Any", None), received)
+
+
+async def handled(connection: AsyncConnection, *events: Event, release: Release | None = None) -> Sequence[Outgoing]:
+    """Return the commands that follow from events."""
+    settings = KafkaSettings(_env_file=None, **({} if release is None else {"log_readable_by": release}))
+    [records] = await Coordination(settings).handle(connection, [batch(*events)])
+    return records
+
+
+async def test_commands_have_the_key_of_their_object_and_the_thread_of_their_event(database: DatabaseSettings) -> None:
+    async with await connect(database, "test") as connection:
+        [reserve] = await handled(connection, CLAIMED)
+
+    assert reserve.key == b"%d" % ROOM
+    assert decode_value(RESERVE.message_type, reserve.value) == but(RESERVE, discount=DISCOUNT)
+    envelope = decode_envelope(reserve.headers)
+    assert (envelope.id, envelope.causation, envelope.correlation) == ("e-0:0:reserve", "e-0:0", "asked")
+    assert (envelope.actor, envelope.request_id, envelope.traceparent) == ("user/11", "r-1", TRACE)
+    assert envelope.causation_position == "booking.events[2]@0"
+
+
+async def test_the_ledger_has_the_code_of_a_booking_that_expired(database: DatabaseSettings) -> None:
+    async with await connect(database, "test") as connection:
+        assert await handled(connection, EXPIRED) == []
+        rows = WriteBatch({})
+        state = rows.state(RESERVE.booking_id, [])
+        for event in (*FOR_SALE, DISCOUNTED, EXPIRED):
+            state = rows.apply(state, event, NOON)
+        await rows.write(connection)
+        [returned] = await handled(connection, OPENED, EXPIRED)
+
+    assert (returned.key, decode_value(GIVE_BACK.message_type, returned.value)) == (b"%d" % SPRING, GIVE_BACK)
+    assert decode_envelope(returned.headers).id == "e-1:0:return"
+
+
+async def test_a_command_that_the_older_release_cannot_decide_is_not_sent(database: DatabaseSettings) -> None:
+    before = sum(metrics.WITHHELD_COMMANDS.values.values())
+    async with await connect(database, "test") as connection:
+        assert await handled(connection, CLAIMED, release=Release.V0_1_0) == []
+
+    assert sum(metrics.WITHHELD_COMMANDS.values.values()) == before + 1
