@@ -21,6 +21,7 @@ from ingress.admin.sale_terms.handlers import AdminSaleTerms
 from ingress.admin.sale_terms.sending import SaleTermsSender
 from ingress.admin.statements.handlers import Statements
 from ingress.bookings.at_hotel import StaysAtHotel
+from ingress.bookings.changes import StayChanges
 from ingress.bookings.desk import FrontDesk
 from ingress.bookings.handlers import Bookings
 from ingress.bookings.ids import BookingIds
@@ -204,7 +205,7 @@ def _bookings(
     commands: Commands,
     rollout: Rollout,
     quote_tokens: QuoteTokens,
-) -> tuple[NewBookings, Bookings, FrontDesk]:
+) -> tuple[NewBookings, Bookings, StayChanges, FrontDesk]:
     percent = settings.max_account_share_percent
     account_share_percent = percent if percent < _WHOLE_PERCENT else None
     rejections = Rejections(app[DATABASE], rooms, account_share_percent=account_share_percent)
@@ -238,8 +239,19 @@ def _bookings(
         rejections=rejections,
         merchant_name=settings.merchant_name,
     )
+    changes = StayChanges(
+        database=app[DATABASE],
+        rooms=rooms,
+        booking_ids=app[BOOKING_IDS],
+        keys=keys,
+        commands=commands,
+        rejections=rejections,
+        hold_seconds=settings.hold_seconds,
+        account_share_percent=account_share_percent,
+        merchant_name=settings.merchant_name,
+    )
     desk = FrontDesk(app[DATABASE], rooms=rooms, keys=keys, commands=commands, rollout=rollout, rejections=rejections)
-    return new, existing, desk
+    return new, existing, changes, desk
 
 
 def _redis(settings: IngressSettings) -> "RedisLink | None":

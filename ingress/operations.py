@@ -39,11 +39,12 @@ _PLACEHOLDER_PATTERNS: Final = {
     "room_id": "[0-9]{1,19}",
     "guest_id": "[0-9]{1,19}",
     "block_id": "[0-9a-fA-F-]{36}",
+    "change_id": "[0-9a-fA-F-]{36}",
     "plan_id": "[a-z0-9][a-z0-9_-]{0,39}",
     "code": "[A-Za-z0-9][A-Za-z0-9_-]{0,39}",
 }
 #: Ids that are UUIDs, with the kinds of the things that they name, and ids that are texts; all others are numbers.
-_UUIDS: Final = {"booking_id": "booking", "block_id": "block"}
+_UUIDS: Final = {"booking_id": "booking", "block_id": "block", "change_id": "change"}
 _TEXTS: Final = frozenset({"plan_id", "code"})
 
 

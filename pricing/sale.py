@@ -77,7 +77,7 @@ def price_stay(
         rooms_count: the number of rooms.
         currency: that of the prices.
         discount: that of a promo code; it is taken off the nights, before taxes.
-        at_desk: a manager books, and all of the price is paid at the hotel, whatever the plan's terms of payment.
+        at_desk: a manager books: all of the price is paid at the hotel, also that of a prepaid plan.
     """
     same = _Same(terms, plan)
     prices_minor = tuple(night_prices_minor)

@@ -47,6 +47,9 @@ BOOKING_COLUMNS = {
     "pending_change": "jsonb",
     "earlier_stays": "jsonb",
     "accepted_terms": "text",
+    "legs": "jsonb",
+    "trip_id": "uuid",
+    "trip_room_id": "int8",
     "version": "int4",
 }
 #: The columns that a change of the stay changes; they are written apart, as few bookings are changed.
@@ -59,6 +62,9 @@ STAY_COLUMNS = (
     "sale",
     "pending_change",
     "earlier_stays",
+    "currency",
+    "rejection",
+    "legs",
 )
 #: Every other column that an event can change after the booking was made.
 CHANGING_COLUMNS = (
@@ -88,7 +94,7 @@ async def load_bookings(connection: AsyncConnection, ids: Iterable[UUID]) -> lis
 
 
 class UnpaidSearch(NamedTuple):
-    """The unpaid bookings of one user in one room that have a night of [first, end)."""
+    """The unpaid bookings and changes of one user in one room that have a night of [first, end)."""
 
     user_id: int
     room_id: int
@@ -96,17 +102,28 @@ class UnpaidSearch(NamedTuple):
     end: date
 
 
-# The predicate is that of the index `booking_unpaid`, word for word, so that the index serves it.
+# The first predicate is that of the index `booking_unpaid`, word for word, so that the index serves it. Of the bookings
+# that are paid, those with a change that is not have a deadline.
 _LOAD_UNPAID = f"""
+    with n as (
+        select * from unnest(%b::int8[], %b::int8[], %b::date[], %b::date[])
+        as n (user_id, room_id, first_night, end_night)
+    )
     select b.user_id, b.room_id, b.id, b.check_in, b.check_out, b.rooms_count
-    from unnest(%b::int8[], %b::int8[], %b::date[], %b::date[]) as n (user_id, room_id, first_night, end_night)
-    join booking b on b.user_id = n.user_id and b.room_id = n.room_id
+    from n join booking b on b.user_id = n.user_id and b.room_id = n.room_id
     where ({UNPAID}) and b.check_in < n.end_night and b.check_out > n.first_night
+    union all
+    select b.user_id, b.room_id, b.id, held.first_night, held.end_night, held.rooms_count
+    from n join booking b on b.user_id = n.user_id and b.room_id = n.room_id
+    cross join jsonb_to_recordset(b.pending_change -> 'held')
+        as held (first_night date, end_night date, rooms_count int)
+    where b.status = 'CONFIRMED' and b.hold_expires_at is not null
+    and held.first_night < n.end_night and held.end_night > n.first_night
 """
 
 
 async def load_unpaid(connection: AsyncConnection, searches: Iterable[UnpaidSearch]) -> list[BookingRow]:
-    """Return the bookings found, each as (user id, room id, booking id, check-in, check-out, number of rooms)."""
+    """Return the rooms found, each as (user id, room id, booking id, first night, end of the nights, number)."""
     columns = [list(column) for column in zip(*searches, strict=True)]
     return await (await connection.execute(_LOAD_UNPAID.encode(), columns)).fetchall()
 

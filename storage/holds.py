@@ -24,7 +24,7 @@ FIRST: Final = DueHold(datetime.min.replace(tzinfo=UTC), UUID(int=0), 0)
 # The index `booking_hold` is on (status, hold_expires_at), of the rows that have a deadline.
 _DUE_HOLDS: Final = """
     select hold_expires_at, id, room_id from booking
-    where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED')
+    where status in ('RESERVING', 'RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED')
     and hold_expires_at between %s and now() - make_interval(secs => %s)
     and (hold_expires_at, id) > (%s, %s)
     order by hold_expires_at, id limit %s
@@ -34,7 +34,7 @@ _DUE_HOLDS: Final = """
 _COUNTED: Final = """
     select count(*), count(*) filter (where over_seconds > %s), greatest(coalesce(max(over_seconds), 0), 0)
     from (select extract(epoch from now() - hold_expires_at) as over_seconds from booking
-          where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED')
+          where status in ('RESERVING', 'RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED')
           and hold_expires_at is not null) as hold
 """
 

@@ -207,7 +207,7 @@ class RatePlan(Table):
 
 
 class PromoCodeName(Table):
-    """The id of each hotel's promo code; a hotel has each text once, whatever its case."""
+    """The id of each hotel's promo code; two codes of a hotel differ by more than case."""
 
     __tablename__ = "promo_code_name"
     __table_args__ = (Index("promo_code_name_code", "hotel_id", text("lower(code)"), unique=True),)
@@ -361,6 +361,9 @@ class Booking(Table):
     pending_change: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     earlier_stays: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
     accepted_terms: Mapped[str | None]
+    legs: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+    trip_id: Mapped[UUID | None]
+    trip_room_id: Mapped[int | None]
     version: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

@@ -126,7 +126,11 @@ def _trait(headers: _Json) -> _Json:
         "correlationId": {"location": "$message.header#/ce_correlationid", "description": "The first request."},
         "bindings": {
             "kafka": {
-                "key": {"type": "string", "pattern": "^-?[0-9]+$", "description": "The room's id, as text."},
+                "key": {
+                    "type": "string",
+                    "pattern": "^-?[0-9]+$",
+                    "description": "The id of the room, of the promo code or of the hotel, as text.",
+                },
                 "bindingVersion": "0.5.0",
             }
         },

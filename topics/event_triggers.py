@@ -19,6 +19,7 @@ from topics.messages.commands import (
     ClosePayment,
     CloseRefund,
     Command,
+    ConfirmLeg,
     ConfirmPayment,
     DeclinePayment,
     FailRefund,
@@ -26,11 +27,15 @@ from topics.messages.commands import (
     MarkNoShow,
     OpenInventory,
     RecordDispute,
+    RecordLeg,
+    RecordLegEnd,
     RecordRefund,
     RecordSession,
     ReleaseBlock,
+    ReleaseLeg,
     RequestPayment,
     ReserveStay,
+    ReserveTrip,
     ReturnCode,
     SetCode,
     SetSaleTerms,
@@ -67,6 +72,8 @@ from topics.messages.events import (
     InventoryChanged,
     InventoryOpened,
     InventoryUnchanged,
+    LegEnded,
+    LegHeld,
     NightsBlocked,
     PaymentDeclined,
     PaymentRequested,
@@ -75,6 +82,10 @@ from topics.messages.events import (
     RefundRequested,
     SaleTermsChanged,
     StayChanged,
+    TripCancelRequested,
+    TripOpened,
+    TripRejected,
+    TripReserved,
 )
 
 
@@ -120,7 +131,9 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=(ReserveStay,),
     ),
     GuestsAdded: EventTrigger(
-        when="The guests are named, or others in their place, before payment is asked for.", after=(AddGuests,)
+        when="The guests are named, or others in their place, before payment is asked for; or a leg gets the guests of "
+        "its trip.",
+        after=(AddGuests, ConfirmLeg),
     ),
     PaymentRequested: EventTrigger(
         when="The guest wants to pay, or a change that is held makes the stay dearer, and no Checkout Session is open "
@@ -130,7 +143,7 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
     CheckoutOpened: EventTrigger(when="Payments opened the Checkout Session at Stripe.", after=(RecordSession,)),
     BookingConfirmed: EventTrigger(
         when="The money arrived; or nothing is due before arrival, because the stay is free or paid at the hotel.",
-        after=(ReserveStay, RequestPayment, ConfirmPayment),
+        after=(ReserveStay, RequestPayment, ConfirmPayment, ConfirmLeg),
     ),
     PaymentDeclined: EventTrigger(
         when="A payment failed at Stripe, or no Checkout Session can be opened.", after=(DeclinePayment,)
@@ -138,7 +151,7 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
     BookingCancelled: EventTrigger(
         when="Guest or hotel cancels, the Checkout Session was closed without a payment, or the whole payment was "
         "refunded by hand at a hotel that cancels then.",
-        after=(ClosePayment, CancelBooking, RecordRefund),
+        after=(ClosePayment, CancelBooking, RecordRefund, ReleaseLeg, RecordLegEnd),
     ),
     BookingExpired: EventTrigger(
         when="The hold's deadline has passed and a command about the booking is decided: the timer's `ExpireHold`, or "
@@ -149,7 +162,7 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         when="A paid booking is cancelled or becomes cheaper, its guests leave early or do not arrive and the policy "
         "keeps less than all, money arrives too late, twice, or in the wrong amount, or a refund by hand of money that "
         "must go back fails.",
-        after=(ConfirmPayment, CancelBooking, FailRefund, CheckOut, MarkNoShow, ChangeStay),
+        after=(ConfirmPayment, CancelBooking, FailRefund, CheckOut, MarkNoShow, ChangeStay, RecordLegEnd),
     ),
     BookingRefunded: EventTrigger(
         when="Stripe carried out a refund, which this product asked for or a person made at Stripe.",
@@ -198,12 +211,28 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=(SetCode, ClaimCode, ReturnCode),
     ),
     DocumentIssued: EventTrigger(
-        when="A stay is paid, changed, ended with costs, or refunded: the hotel owes the guest a document.",
+        when="A stay is paid, changed, ended with costs, or refunded: the guest gets a document of the hotel.",
         after=(IssueDocument,),
     ),
     DocumentNotIssued: EventTrigger(
         when="The document was issued before, or nothing is left of the invoice to be credited.",
         after=(IssueDocument,),
+    ),
+    TripOpened: EventTrigger(
+        when="A guest asks for a stay of several room types, all or nothing; its legs are reserved next.",
+        after=(ReserveTrip,),
+    ),
+    LegHeld: EventTrigger(when="The room of a leg holds it.", after=(RecordLeg,)),
+    TripReserved: EventTrigger(when="The rooms of all legs hold them.", after=(RecordLeg,)),
+    TripRejected: EventTrigger(
+        when="The room of a leg refuses it, or the trip makes no sense; the legs that are held are released next.",
+        after=(ReserveTrip, RecordLeg),
+    ),
+    TripCancelRequested: EventTrigger(
+        when="The guest or the hotel cancels a paid trip; its legs are cancelled next.", after=(CancelBooking,)
+    ),
+    LegEnded: EventTrigger(
+        when="A leg of a paid trip was cancelled, its guests left early, or nobody arrived.", after=(RecordLegEnd,)
     ),
     CommandRefused: EventTrigger(
         when="The rules refuse a command about a booking, or there is no such booking.", after=_ABOUT_BOOKINGS

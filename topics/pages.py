@@ -14,7 +14,7 @@ from topics.messages.commands import COMMANDS
 from topics.messages.events import EVENTS, Event
 from topics.messages.message import Message
 from topics.messages.upcasting import OLDER, Older
-from topics.schemas import field_type, schema_of
+from topics.schemas import field_type, schema_of, values
 
 ROOT: Final = Path(__file__).parents[1]
 CONTRACTS: Final = ROOT / "tests" / "contracts"
@@ -32,11 +32,14 @@ def messages_page() -> str:
         "## Topics",
         _topics_table(),
         "## Commands",
-        "Requests about a room, decided by the worker that its partition is assigned to.",
+        "Requests about a room, a promo code or a hotel's documents, decided by the worker of the key's partition.",
         *(_message_section(kind) for kind in COMMANDS),
         "## Events",
         "The decisions on commands: the public record.",
         *(_message_section(kind) for kind in EVENTS),
+        "## Values",
+        "The objects and words in the fields of messages.",
+        *(_value_section(name, schema) for name, schema in values().items()),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -71,12 +74,24 @@ def _message_section(kind: type[Message]) -> str:
     parts = [
         f"### {kind.message_type}",
         inspect.cleandoc(kind.__doc__ or ""),
-        f"`{kind.__name__}` on `{topic.name}`; the key is the {topic.key}, here `{example_of(kind)['key']}`.",
+        f"`{kind.__name__}` on `{topic.name}`; the key is the {_key_field(kind)}, here `{example_of(kind)['key']}`.",
         *([_trigger(kind, topic)] if issubclass(kind, Event) else []),
         *_version(kind),
         *(part for older in OLDER if older.now is kind for part in _older_version(older)),
     ]
     return "\n\n".join(parts)
+
+
+def _key_field(kind: type[Message]) -> str:
+    """Return the field of a message that its record has as the key."""
+    return next(name for name in ("room_id", "code_id", "hotel_id") if name in kind.__struct_fields__)
+
+
+def _value_section(name: str, schema: Mapping[str, Any]) -> str:
+    about = f"### {name}\n\n{schema.get('description', '')}".strip()
+    if "enum" in schema:
+        return f"{about}\n\n{', '.join(f'`{word}`' for word in schema['enum'])}"
+    return f"{about}\n\n{_table_of_fields(schema)}"
 
 
 def _trigger(kind: type[Event], topic: Topic) -> str:
@@ -98,7 +113,7 @@ def _trigger(kind: type[Event], topic: Topic) -> str:
 def _version(kind: type[Message]) -> list[str]:
     example = example_of(kind)
     return [
-        _fields_table(kind),
+        _table_of_fields(schema_of(kind)),
         f"Headers of an example:\n\n{_fenced(example['headers'])}",
         f"Its value:\n\n{_fenced(example['value'])}",
     ]
@@ -112,13 +127,13 @@ def _older_version(older: Older) -> list[str]:
     ]
 
 
-def _fields_table(kind: type[Message]) -> str:
-    schema = schema_of(kind)
+def _table_of_fields(schema: Mapping[str, Any]) -> str:
+    required = schema.get("required", ())
     rows = (
         (
             f"`{name}`",
-            field_type(field, schema.get("$defs", {})),
-            "required" if name in schema["required"] else f"`{json.dumps(field['default'])}`",
+            field_type(field, lambda value: f"[{value}](#{value.lower()})"),
+            "required" if name in required else f"`{json.dumps(field['default'])}`",
         )
         for name, field in schema["properties"].items()
     )

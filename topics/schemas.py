@@ -1,7 +1,7 @@
 """The JSON Schema of every message, for readers of the topics without our code."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +17,14 @@ def schemas() -> dict[str, dict[str, Any]]:
     return {message_type: schema_of(kind) for message_type, kind in EVERY_VERSION.items()}
 
 
+def values() -> dict[str, dict[str, Any]]:
+    """Return the schema of every value that fields of messages have, by its name: objects and lists of words."""
+    found = {
+        name: schema for kind in EVERY_VERSION.values() for name, schema in schema_of(kind).get("$defs", {}).items()
+    }
+    return dict(sorted(found.items()))
+
+
 def schema_of(kind: type[Message]) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a message's data.
 
@@ -30,23 +38,15 @@ def schema_of(kind: type[Message]) -> dict[str, Any]:
     )
 
 
-def field_type(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """Return the type of a field in words; `definitions` are the schema's own."""
+def field_type(field: Mapping[str, Any], named: Callable[[str], str]) -> str:
+    """Return the type of a field in words; `named` writes the name of a value that is described on its own."""
     if "$ref" in field:
-        return _named_type(field["$ref"].rpartition("/")[2], definitions)
+        return named(field["$ref"].rpartition("/")[2])
     if "anyOf" in field:
-        return " or ".join(field_type(choice, definitions) for choice in field["anyOf"])
+        return " or ".join(field_type(choice, named) for choice in field["anyOf"])
     if field.get("type") == "array":
-        return f"array of {field_type(field['items'], definitions)}"
+        return f"array of {field_type(field['items'], named)}"
     return str(field.get("format") or field["type"])
-
-
-def _named_type(name: str, definitions: Mapping[str, Any]) -> str:
-    definition = definitions[name]
-    if "enum" in definition:
-        return f"one of {', '.join(f'`{word}`' for word in definition['enum'])}"
-    fields = definition["properties"].items()
-    return f"object of {', '.join(f'`{inner}`: {field_type(schema, definitions)}' for inner, schema in fields)}"
 
 
 def _described(schema: Mapping[str, Any]) -> dict[str, Any]:

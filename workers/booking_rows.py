@@ -11,7 +11,7 @@ from storage import bookings
 from topics.messages.sale import AppliedPolicy, Sale
 from topics.messages.values import BookingStatus, CancelReason, Rejection, StayTimes, Terms
 from workers.decisions import Booking, Payment, with_sums
-from workers.decisions.state import EarlierStay, PendingChange
+from workers.decisions.state import EarlierStay, Leg, PendingChange
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -49,6 +49,9 @@ def row_of(booking: Booking) -> bookings.BookingRow:
         None if booking.pending_change is None else Jsonb(booking.pending_change, dumps=_encode),
         Jsonb(booking.earlier_stays, dumps=_encode) if booking.earlier_stays else None,
         booking.accepted_terms,
+        Jsonb(booking.legs, dumps=_encode) if booking.legs else None,
+        booking.trip_id,
+        booking.trip_room_id,
         booking.version,
     )
 
@@ -78,6 +81,7 @@ def booking_of(row: bookings.BookingRow) -> Booking:
             "policy": _converted(fields["policy"], AppliedPolicy),
             "pending_change": _converted(fields["pending_change"], PendingChange),
             "earlier_stays": msgspec.convert(fields["earlier_stays"] or (), tuple[EarlierStay, ...]),
+            "legs": msgspec.convert(fields["legs"] or (), tuple[Leg, ...]),
             "guest_ids": tuple(fields["guest_ids"]),
         }
     )

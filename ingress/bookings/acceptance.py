@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ingress.bookings.models import InitBooking, StayRequest
+from ingress.bookings.models import ChangeRequest, InitBooking, StayRequest
 from ingress.bookings.representation import refusal
 from ingress.http.bodies import refused_field
 from ingress.http.problems import Problem
-from ingress.stays import accept_people
+from ingress.stays import accept_people, accept_stay, today_at
 from ingress.tokens import QuoteTokens
+from pricing.changes import WantedStay
 from pricing.sale import party_rejection, standard_terms
-from storage.reads.bookings import BookingRow, RoomFacts
+from storage.reads.bookings import AgreedBooking, BookingRow, RoomFacts
 from topics.messages.sale import Party
 
 
@@ -22,9 +23,14 @@ def accept_room(stay: StayRequest, facts: RoomFacts | None) -> RoomFacts:
     """
     if facts is None or facts.hotel_id != stay.hotel_id:
         raise Problem(404, "the hotel has no such room")
+    accept_hotel(facts)
+    return facts
+
+
+def accept_hotel(facts: RoomFacts) -> None:
+    """Check that the room's hotel takes bookings. Raises `Problem` 409."""
     if not facts.hotel_active:
         raise Problem(409, "the hotel takes no bookings", more={"reason": "hotel_not_active"})
-    return facts
 
 
 def accept_party(party: Party | None, rooms_count: int, facts: RoomFacts) -> None:
@@ -112,3 +118,47 @@ def accept_guests(guest_ids: Sequence[int], booking: BookingRow, facts: RoomFact
     beds = facts.capacity * booking.rooms_count
     if len(guest_ids) > beds:
         raise Problem(422, f"{len(guest_ids)} guests do not fit: there is place for {beds}")
+
+
+def wanted_stay(change: ChangeRequest, booking: AgreedBooking) -> WantedStay:
+    """Return the stay that a change asks for: the booking's own, with the fields that are named.
+
+    Raises:
+        Problem: 422 for people who cannot book.
+    """
+    party = None
+    if change.adults is not None or change.children is not None:
+        known = None if booking.sale is None else booking.sale.party
+        known_adults, known_ages = (None, ()) if known is None else (known.adults, known.child_ages)
+        party = accept_people(
+            known_adults if change.adults is None else change.adults,
+            known_ages if change.children is None else change.children,
+        )
+    return WantedStay(
+        change.check_in_date or booking.check_in,
+        change.check_out_date or booking.check_out,
+        change.rooms_count or booking.rooms_count,
+        party,
+    )
+
+
+def accept_change(stay: WantedStay, booking: AgreedBooking, facts: RoomFacts, named_count: int) -> None:
+    """Check the dates of a change, and that the rooms have a place for its people and for the guests named before.
+
+    A stay that has begun is left to the log, which refuses every change of it.
+
+    Raises:
+        Problem: 422 for dates that make no sense; 409 for too many people, and for more named guests than places.
+    """
+    accept_stay(stay.check_in, stay.check_out, min(today_at(facts.time_zone), booking.check_in))
+    accept_party(stay.party, stay.rooms_count, facts)
+    people = stay.party
+    if people is None and booking.sale is not None and booking.sale.party_binding:
+        people = booking.sale.party
+    places = facts.capacity * stay.rooms_count if people is None else people.people_count
+    if named_count > places:
+        raise Problem(
+            409,
+            f"{named_count} guests are named, and the stay would have place for {places}: name fewer of them first",
+            more={"reason": "too_many_guests", "id": booking.id, "booking_status": booking.status},
+        )

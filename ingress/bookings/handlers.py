@@ -4,9 +4,8 @@ A command is answered 202 as soon as the broker has it. A request that waits is 
 in time.
 """
 
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,6 +20,7 @@ from ingress.bookings.models import (
     GuestIds,
     TimelineEntry,
 )
+from ingress.bookings.own_commands import OwnCommands
 from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import (
     PAID_AT_HOTEL,
@@ -38,8 +38,6 @@ from ingress.bookings.sending import (
     ACCEPTED_HEADERS,
     STEERING,
     WAITED_HEADERS,
-    BookingCommands,
-    Context,
     accepted_response,
     waited_headers,
 )
@@ -56,20 +54,16 @@ from storage.reads import bookings
 from storage.reads.bookings import BookingRow
 from topics.messages.commands import (
     AddGuests,
-    BookingCommand,
     CancelBooking,
     ChangeGuests,
     RequestPayment,
 )
-from topics.messages.message import Message
 from topics.messages.values import SOLD, BookingStatus, Refusal, StayTimes, Terms
 
 _BOOKING: Final = {"booking_id": "01980000-0000-8000-8000-000000000000"}
 _SAME_BOOKING: Final = {"booking_id": "$request.path.booking_id"}
 #: The states in which guests can be named; a booking that has left them never returns to them.
 _OPEN_TO_NAMES: Final = (BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED)
-
-BodyType = TypeVar("BodyType")
 
 
 class Bookings:
@@ -85,15 +79,14 @@ class Bookings:
         commands: Commands,
         rollout: Rollout,
         rejections: Rejections,
-        merchant_name: str = "",
+        merchant_name: str,
     ) -> None:
         self._database = database
         self._rooms = rooms
-        self._booking_ids = booking_ids
         self._rollout = rollout
         self._responses = BookingResponses(database, rejections, merchant_name)
         self._merchant_name = merchant_name
-        self._sending = BookingCommands(database, keys, commands)
+        self._own = OwnCommands(database, booking_ids=booking_ids, keys=keys, commands=commands)
 
     # Requests that become commands.
 
@@ -127,9 +120,9 @@ class Bookings:
                 await self._keep_guest_list(booking, message)
             return message
 
-        booking, event = await self._command_about(context, command, partial(self._accept_guests, guest_ids))
+        booking, event = await self._own.send(context, command, partial(self._accept_guests, guest_ids))
         if event is None:
-            return await self._accepted(context, booking)
+            return await self._own.accepted(context, booking)
         return await self._responses.booking(booking.id, 200, context)
 
     @operation(
@@ -161,9 +154,9 @@ class Bookings:
             await self._keep_guest_list(booking, message)
             return message
 
-        booking, event = await self._command_about(context, command, partial(self._accept_other_guests, guest_ids))
+        booking, event = await self._own.send(context, command, partial(self._accept_other_guests, guest_ids))
         if event is None:
-            return await self._accepted(context, booking)
+            return await self._own.accepted(context, booking)
         return await self._responses.booking(booking.id, 200, context)
 
     @operation(
@@ -180,7 +173,10 @@ class Bookings:
         links=dict.fromkeys(("cancel", "status"), _SAME_BOOKING),
     )
     async def pay(self, context: RequestContext[NoBody, NoQuery]) -> Response:
-        """Ask for a page to pay at; a declined card leaves the booking payable until its hold ends."""
+        """Ask for a page to pay at; a declined card leaves the booking payable until its hold ends.
+
+        Of a confirmed booking with a `pending_change` it is the page for what the change costs more.
+        """
         user_id = context.caller.user_id
 
         async def command(booking: BookingRow, _: str) -> RequestPayment:
@@ -189,13 +185,13 @@ class Bookings:
             self._rollout.must_be_charged_right(booking.currency)
             return RequestPayment(room_id=booking.room_id, booking_id=booking.id, user_id=user_id)
 
-        booking, event = await self._command_about(context, command)
+        booking, event = await self._own.send(context, command)
         if event is None:
-            return await self._accepted(context, booking)
+            return await self._own.accepted(context, booking)
         async with self._database.reading() as connection, snapshot(connection):
             now = await bookings.own_booking(connection, booking.id, user_id) or booking
             url = await bookings.open_session_url(connection, booking.id)
-        if url is None and now.status == BookingStatus.PAYMENTS_PENDING:
+        if url is None and (now.status == BookingStatus.PAYMENTS_PENDING or now.pending_change is not None):
             # The command repeats one whose page is not opened yet.
             return accepted_response(context, BookingState(**state_of(now)))
         return json_response(200, Checkout(**state_of(now), session_url=url), waited_headers(context))
@@ -225,9 +221,9 @@ class Bookings:
                 stay_times=await self._stay_times(booking),
             )
 
-        booking, event = await self._command_about(context, command)
+        booking, event = await self._own.send(context, command)
         if event is None:
-            return await self._accepted(context, booking)
+            return await self._own.accepted(context, booking)
         return no_content(waited_headers(context))
 
     # Requests that read.
@@ -244,7 +240,7 @@ class Bookings:
         booking_id, user_id = context.path["booking_id"], context.caller.user_id
         row = await self._database.read(lambda connection: bookings.booking_status(connection, booking_id, user_id))
         if row is None:
-            self._must_be_pending(context)
+            self._own.must_be_pending(context)
             return json_response(200, pending_state(booking_id))
         status, rejection, failure, cancel_reason = row
         return json_response(200, BookingState(**state_fields(booking_id, status, rejection, failure, cancel_reason)))
@@ -275,7 +271,7 @@ class Bookings:
 
         booking = await self._database.read(found)
         if booking is None:
-            self._must_be_pending(context)
+            self._own.must_be_pending(context)
             return json_response(200, pending_state(booking_id))
         return json_response(200, booking)
 
@@ -316,43 +312,6 @@ class Bookings:
         """Return the hotel's times now, which count for a booking that has none of its own."""
         facts = await self._rooms.facts(booking.room_id)
         return None if facts is None else facts.stay_times
-
-    async def _command_about(
-        self,
-        context: RequestContext[BodyType, NoQuery],
-        command: Callable[[BookingRow, str], Awaitable[BookingCommand]],
-        accept: Callable[[BookingRow], Awaitable[None]] | None = None,
-    ) -> tuple[BookingRow, Message | None]:
-        """Send a command about the caller's booking; return the booking and, if the request waited for it, the event.
-
-        Args:
-            context: the request.
-            command: makes the command of this id.
-            accept: raises a problem for a new request that makes no sense.
-
-        Raises:
-            Problem: 404 for no booking of the caller's, 409 for one that is not decided yet; as `BookingCommands.send`.
-        """
-        async with self._database.reading() as connection:
-            booking = await self._find(context, connection)
-        if booking is None:
-            self._must_be_pending(context)
-            raise Problem(409, "not decided yet, retry", headers={"Retry-After": "1"}, more={"reason": "pending"})
-        event = await self._sending.send(
-            context, booking, partial(command, booking), None if accept is None else partial(accept, booking)
-        )
-        return booking, event
-
-    async def _find(self, context: Context, connection: AsyncConnection) -> BookingRow | None:
-        return await bookings.own_booking(connection, context.path["booking_id"], context.caller.user_id)
-
-    async def _accepted(self, context: Context, booking: BookingRow) -> Response:
-        state = await self._sending.state_after_wait(context, booking, partial(self._find, context))
-        return accepted_response(context, state)
-
-    def _must_be_pending(self, context: RequestContext[BodyType, NoQuery]) -> None:
-        if not self._booking_ids.was_issued_to(context.caller.user_id, context.path["booking_id"]):
-            raise no_such("booking")
 
 
 def _guest_list_id(command_id: str) -> UUID:

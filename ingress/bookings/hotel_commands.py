@@ -1,9 +1,11 @@
 """Commands of a hotel's managers about its bookings: the booking is found, and the command has the hotel's times."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ingress.bookings.models import BookingState
 from ingress.bookings.rooms import Rooms
 from ingress.bookings.sending import BookingCommands, Context, accepted_response
 from ingress.database import Database
@@ -12,8 +14,9 @@ from ingress.http.responses import Response
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IdempotencyKeys
 from storage.reads import bookings
-from storage.reads.bookings import BookingFacts
+from storage.reads.bookings import AgreedBooking
 from topics.messages.commands import BookingCommand
+from topics.messages.message import Message
 
 
 class HotelCommands:
@@ -24,7 +27,7 @@ class HotelCommands:
         self._rooms = rooms
         self._sending = BookingCommands(database, keys, commands)
 
-    async def find(self, connection: AsyncConnection, context: Context) -> BookingFacts:
+    async def find(self, connection: AsyncConnection, context: Context) -> AgreedBooking:
         """Return the booking. Raises `Problem` 404 if the caller's hotel has no such one."""
         return existing(await self._found(connection, context), "booking")
 
@@ -39,21 +42,52 @@ class HotelCommands:
         Raises:
             Problem: as `find` and `BookingCommands.send`.
         """
-        async with self._database.reading() as connection:
-            booking = await self.find(connection, context)
 
-        async def command(_: str) -> BookingCommand:
+        async def command(booking: AgreedBooking, _: str) -> BookingCommand:
             facts = await self._rooms.facts(booking.room_id)
             stay_times = None if facts is None else facts.stay_times
             return make(room_id=booking.room_id, booking_id=booking.id, stay_times=stay_times, **fields)
 
-        if await self._sending.send(context, booking, command) is not None:
+        booking, event = await self.send_made(context, command)
+        if event is not None:
             return None
-        state = await self._sending.state_after_wait(
+        state = await self.state_after_wait(context, booking)
+        return accepted_response(context, state, bookings_path(context))
+
+    async def send_made(
+        self,
+        context: Context,
+        command: Callable[[AgreedBooking, str], Awaitable[BookingCommand]],
+        accept: Callable[[AgreedBooking], Awaitable[None]] | None = None,
+    ) -> tuple[AgreedBooking, Message | None]:
+        """Send a command about the booking; return the booking and, if the request waited for it, the event.
+
+        Args:
+            context: the request.
+            command: makes the command of this id.
+            accept: raises a problem for a new request that makes no sense.
+
+        Raises:
+            Problem: as `find` and `BookingCommands.send`.
+        """
+        async with self._database.reading() as connection:
+            booking = await self.find(connection, context)
+        event = await self._sending.send(
+            context, booking, partial(command, booking), None if accept is None else partial(accept, booking)
+        )
+        return booking, event
+
+    async def state_after_wait(self, context: Context, booking: AgreedBooking) -> BookingState:
+        """Return the booking's state after a command that was not answered in time."""
+        return await self._sending.state_after_wait(
             context, booking, lambda connection: self._found(connection, context)
         )
-        return accepted_response(context, state, f"/admin/hotels/{context.path['hotel_id']}/bookings")
 
-    async def _found(self, connection: AsyncConnection, context: Context) -> BookingFacts | None:
+    async def _found(self, connection: AsyncConnection, context: Context) -> AgreedBooking | None:
         path = context.path
         return await bookings.booking_of_hotel(connection, path["booking_id"], path["hotel_id"], context.caller.user_id)
+
+
+def bookings_path(context: Context) -> str:
+    """Return the path of the bookings of the hotel that a request's path names."""
+    return f"/admin/hotels/{context.path['hotel_id']}/bookings"

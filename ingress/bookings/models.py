@@ -142,6 +142,18 @@ class HotelCancellation(Body):
     reason: Annotated[HotelReason, Field(strict=False)]
 
 
+class ChangeRequest(Body):
+    """Another stay in the place of the booking's, in the same room type. Fields that are left out stay as they are."""
+
+    check_in_date: BodyDay | None = None
+    check_out_date: BodyDay | None = None
+    rooms_count: RoomsCount | None = None
+    adults: Adults | None = None
+    children: Annotated[list[ChildAge], Field(max_length=MAX_PEOPLE)] | None = _optional(
+        "The ages of the children in all rooms; an empty list: nobody but adults."
+    )
+
+
 class OwnBookings(Paged):
     """A part of one's bookings; all of them without a status."""
 
@@ -193,6 +205,12 @@ class BookingState(OutModel):
     booking_status: BookingStatus
     reason: str | None = None
     detail: str | None = None
+
+
+class ChangeAccepted(BookingState):
+    """A booking whose change is not decided yet; `change_id` is the change's id in the booking and its timeline."""
+
+    change_id: UUID
 
 
 class Checkout(BookingState):
@@ -252,6 +270,39 @@ class RefundOut(OutModel):
     )
 
 
+class PendingChangeOut(OutModel, title="PendingChange"):
+    """A dearer change of the stay that takes place once `extra` is paid. The booking stays as it is until then.
+
+    `reason` is there if the payment failed, or its page could not be opened; `detail` is the reason in words.
+    """
+
+    id: UUID
+    check_in_date: date
+    check_out_date: date
+    rooms_count: int
+    amount: MoneyOut = Field(description="The booking's amount after the change, in major units.")
+    extra: MoneyOut = Field(description="The part of it that is still to be paid.")
+    expires_at: datetime | None = Field(description="When the change ends if it is not paid.")
+    sale: OfferOut | None = Field(
+        default=None, description="The sale after the change; left out in lists, and of a booking without sale terms."
+    )
+    reason: str | None = None
+    detail: str | None = None
+
+
+class EarlierStayOut(OutModel, title="EarlierStay"):
+    """A stay as it was until a change replaced it."""
+
+    change_id: UUID
+    changed_at: datetime | None = Field(
+        default=None, description="When the change took place; left out in lists, and until the history has it."
+    )
+    check_in_date: date
+    check_out_date: date
+    rooms_count: int
+    amount: MoneyOut
+
+
 class StayAtHotel(BookingState):
     """A booking after an arrival, a departure or a no-show that its hotel recorded.
 
@@ -296,7 +347,48 @@ class BookingOut(BookingState, title="BookingShown"):
     )
     session_url: str | None = None
     sale: OfferOut | None = None
+    pending_change: PendingChangeOut | None = None
+    earlier_stays: list[EarlierStayOut] = Field(
+        default_factory=list, description="The stays that changes replaced, oldest first; left out if there are none."
+    )
     policy: AppliedPolicyOut | None = None
+    refunds: list[RefundOut] = Field(default_factory=list)
+
+
+class ChangeQuoteOut(OutModel, title="ChangeQuote"):
+    """The price of a change that is not asked for yet: the stay after it, and the money that it moves.
+
+    `sale` is left out of a booking without sale terms.
+    """
+
+    id: UUID
+    check_in_date: date
+    check_out_date: date
+    rooms_count: int
+    currency: str
+    amount_before: MoneyOut
+    amount: MoneyOut = Field(description="The booking's amount after the change, in major units.")
+    extra: MoneyOut = Field(description="The sum to be paid before the change takes place.")
+    goes_back: MoneyOut = Field(description="The sum that is refunded.")
+    kept: MoneyOut = Field(
+        description="The part of the nights given up that the hotel keeps by its policy; it is a line of the price."
+    )
+    sale: OfferOut | None = None
+
+
+class ChangedByHotel(BookingState):
+    """A booking after a change by its hotel: the stay now, a change that waits for its payment, and refunds.
+
+    `session_url` is the address at which the guest pays for `pending_change`.
+    """
+
+    check_in_date: date
+    check_out_date: date
+    rooms_count: int
+    amount: MoneyOut
+    currency: str
+    pending_change: PendingChangeOut | None = None
+    session_url: str | None = None
     refunds: list[RefundOut] = Field(default_factory=list)
 
 
@@ -329,6 +421,7 @@ class BookingListed(BookingState):
     currency: str
     created_at: datetime
     updated_at: datetime
+    pending_change: PendingChangeOut | None = None
 
 
 class OwnBooking(BookingListed):
@@ -385,6 +478,7 @@ class HotelBooking(BookingListed):
     accepted_terms: str | None = Field(
         default=None, description="The version of the general terms that the guest accepted, if any."
     )
+    earlier_stays: list[EarlierStayOut] = Field(default_factory=list)
     sale: HotelSaleOut | None = None
     policy: AppliedPolicyOut | None = None
     freed_from: date | None = Field(default=None, description="The first night that is on sale again.")

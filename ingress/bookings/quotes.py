@@ -39,7 +39,7 @@ class Quotes:
         tokens: QuoteTokens,
         rollout: Rollout,
         exchange_rates: ExchangeRates,
-        merchant_name: str = "",
+        merchant_name: str,
     ) -> None:
         self._database = database
         self._exchange_rates = exchange_rates

@@ -1,4 +1,4 @@
-"""Stays that were not reserved, as problems: the reason, and the facts with which a guest can mend it."""
+"""Stays that were not reserved and changes that were rejected, as problems: the reason, and facts to mend it with."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -38,7 +38,7 @@ class Stay(Protocol):
 
 
 class Rejections:
-    """Makes the problems of stays that were not reserved."""
+    """Makes the problems of stays that were not reserved, and of changes that were rejected."""
 
     def __init__(self, database: Database, rooms: Rooms, *, account_share_percent: int | None) -> None:
         """Make it; `account_share_percent` is the percentage of a night's rooms that an account may hold unpaid."""
@@ -47,15 +47,22 @@ class Rejections:
         self._account_share_percent = account_share_percent
 
     async def problem(
-        self, reason: str, booking_id: UUID, user_id: int | None, stay: Stay, plan_id: str | None = None
+        self,
+        reason: str,
+        booking_id: UUID,
+        user_id: int | None,
+        stay: Stay,
+        plan_id: str | None = None,
+        *,
+        booking_status: str = BookingStatus.REJECTED,
     ) -> Problem:
-        """Return the problem of a rejected stay of this account (None: guests without one): 409 with the reason.
+        """Return the problem of a rejected stay of this account (None: a manager asked): 409 with the reason.
 
         A stay that a rule of the rate plan `plan_id` (None: the standard plan) excludes gets the rule. One whose amount
         cannot be charged gets the limits of its currency. One for which too few rooms are free to the account gets the
         account's own unpaid bookings of these nights, which may be forgotten in a closed tab of a browser.
         """
-        problem = refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
+        problem = refusal(reason, id=booking_id, booking_status=booking_status)
         if reason == Rejection.NOT_CHARGEABLE:
             await self._explain_charge(problem, stay)
         elif user_id is not None and reason in (Rejection.ACCOUNT_SHARE, Rejection.SOLD_OUT):
@@ -88,12 +95,15 @@ class Rejections:
             problem.more = {**problem.more, "unpaid_bookings": held.bookings}
 
 
-def rule_refusal(reason: Rejection, plan: RatePlan, check_in: date, currency: str) -> Problem:
-    """Return the problem of a stay that a rate plan cannot be sold for: 409 with the reason, and the rule in words."""
+def rule_refusal(reason: Rejection, plan: RatePlan | None, check_in: date, currency: str) -> Problem:
+    """Return the problem of a stay that a rate plan cannot be sold for: 409 with the reason, and the rule in words.
+
+    `plan` is None for a booking without sale terms.
+    """
     problem = refusal(reason)
     if reason is Rejection.NOT_CHARGEABLE:
         _explain_limits(problem, currency)
-    elif reason in _RULES:
+    elif reason in _RULES and plan is not None:
         _explain_rule(problem, reason, plan, check_in)
     return problem
 

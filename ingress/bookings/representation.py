@@ -13,10 +13,13 @@ from ingress.bookings.models import (
     AppliedPolicyOut,
     BookingOut,
     BookingState,
+    ChangedByHotel,
     ContactOut,
+    EarlierStayOut,
     HotelBooking,
     HotelSaleOut,
     NamedGuest,
+    PendingChangeOut,
     RefundOut,
     StayingGuest,
 )
@@ -28,7 +31,8 @@ from pricing.currencies import decimal, minor_units
 from pricing.sale import PricedStay
 from storage.desk_bookings import Contact
 from storage.reads import bookings, payments, reports
-from storage.reads.bookings import BookingFacts, BookingRow
+from storage.reads.bookings import AgreedBooking, BookingFacts, BookingRow
+from storage.reads.changes import ReplacedStay, changed_at
 from storage.reads.payments import ReturnedPayment
 from storage.reads.reports import HotelListedBooking, ListedBooking
 from topics.messages.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
@@ -62,6 +66,8 @@ _WORDS: Final = {
     Rejection.CODE_NOT_VALID: "the promo code does not count for this stay now",
     Rejection.CODE_USED_UP: "the promo code has been used as often as it may be",
     Rejection.CODE_USED_BY_ACCOUNT: "this account has used the promo code as often as it may",
+    Refusal.TOO_MANY_CHANGES: "the stay was changed too often: cancel it and book again, or ask the hotel",
+    Refusal.NO_SUCH_CHANGE: "no such change waits for a payment: it was paid, withdrawn or replaced, or it has ended",
     Rejection.QUOTE_EXPIRED: "the quote has expired: ask for a new one",
     Rejection.NO_SUCH_PLAN: "the room has no such rate plan",
     Rejection.NO_ADULT: "a party needs an adult",
@@ -83,15 +89,20 @@ _WORDS: Final = {
 }
 
 
-def raise_if_refused(event: Message | None) -> None:
-    """Raise the problem of an event that refuses a command; other events pass. Raises `Problem` 409."""
+def raise_if_refused(event: Message | None, status: str = BookingStatus.PENDING) -> None:
+    """Raise the problem of an event that refuses a command; other events pass. Raises `Problem` 409.
+
+    `status` is the booking's before the command: only a change of a confirmed one is paid.
+    """
     match event:
         case BookingRejected(booking_id=booking_id, reason=reason):
             raise refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
-        case CommandRefused(booking_id=booking_id, reason=reason, booking_status=status):
-            raise refusal(reason, id=booking_id, booking_status=status)
+        case CommandRefused(booking_id=booking_id, reason=reason, booking_status=refused_status):
+            raise refusal(reason, id=booking_id, booking_status=refused_status)
         case PaymentDeclined(booking_id=booking_id, failure=failure):
-            raise refusal(failure, id=booking_id, booking_status=BookingStatus.PAYMENTS_PENDING)
+            pays_change = status == BookingStatus.CONFIRMED
+            shown = BookingStatus.CONFIRMED if pays_change else BookingStatus.PAYMENTS_PENDING
+            raise refusal(failure, id=booking_id, booking_status=shown)
 
 
 def refusal(reason: str, **more: object) -> Problem:
@@ -131,8 +142,13 @@ def state_fields(
     fields: dict[str, Any] = {"id": booking_id, "booking_status": shown_status(status)}
     if reason is None:
         return fields
-    fields["reason"] = _reason_of(reason)
-    return fields | {"detail": _in_words(reason)} if _reason_of(reason) in _WORDS else fields
+    return fields | _reason_fields(reason)
+
+
+def _reason_fields(text: str) -> dict[str, str]:
+    """Return the fields `reason` and, for a reason that needs more words, `detail`."""
+    reason = _reason_of(text)
+    return {"reason": reason, "detail": _in_words(text)} if reason in _WORDS else {"reason": reason}
 
 
 def pending_state(booking_id: UUID) -> BookingState:
@@ -140,7 +156,7 @@ def pending_state(booking_id: UUID) -> BookingState:
     return BookingState(id=booking_id, booking_status=BookingStatus.PENDING)
 
 
-def reserved_booking(event: BookingReserved, user_id: int, merchant_name: str = "") -> BookingOut:
+def reserved_booking(event: BookingReserved, user_id: int, merchant_name: str) -> BookingOut:
     """Return a booking as it is right after this event, which has its times if it has a sale."""
     at_once = event.terms is Terms.AT_HOTEL
     fields: dict[str, Any] = {
@@ -171,25 +187,92 @@ def _agreed_fields(accepted_terms: str | None, terms: Terms, merchant_name: str)
     return fields | {"paid_to": merchant_name} if merchant_name and terms is Terms.PREPAID else fields
 
 
-async def booking_fields(connection: AsyncConnection, booking: BookingRow, merchant_name: str = "") -> dict[str, Any]:
+async def booking_fields(connection: AsyncConnection, booking: BookingRow, merchant_name: str) -> dict[str, Any]:
     """Return the fields of a booking as its guest sees it, without its history."""
-    fields = (
-        _fields(booking)
-        | _agreed_fields(booking.accepted_terms, booking.terms, merchant_name)
-        | {
-            "hold_expires_at": booking.hold_expires_at,
-            "guests": out(StayingGuest, await bookings.guests_of(connection, booking.id)),
-        }
-    )
+    fields = _fields(booking) | _agreed_fields(booking.accepted_terms, booking.terms, merchant_name)
+    fields |= {
+        "hold_expires_at": _hold_expires_at(booking),
+        "guests": out(StayingGuest, await bookings.guests_of(connection, booking.id)),
+    }
     url = await bookings.open_session_url(connection, booking.id)
     if url is not None:
         fields["session_url"] = url
-    if booking.sale is not None and (stay_times := await _stay_times(connection, booking)) is not None:
+    stay_times = None if booking.sale is None else await _stay_times(connection, booking)
+    if stay_times is not None:
         fields["sale"] = _sale_out(booking, stay_times)
+    if booking.pending_change is not None:
+        fields["pending_change"] = pending_change_out(booking, stay_times)
+    if booking.earlier_stays:
+        times = await changed_at(connection, booking.id)
+        fields["earlier_stays"] = earlier_stays_out(booking.earlier_stays, booking.currency, times)
     if booking.policy is not None:
         fields["policy"] = _policy_out(booking.policy, booking.currency)
     returned = await payments.returned_payments(connection, booking.id, booking.payments or (), booking.currency)
     return fields | {"refunds": refunds_out(returned)} if returned else fields
+
+
+def pending_change_out(booking: BookingFacts, stay_times: StayTimes | None = None) -> PendingChangeOut:
+    """Return the change of a booking that waits for its payment; `stay_times` adds what is sold then."""
+    change = booking.held_change
+    assert change is not None
+    stay = change.stay
+    fields: dict[str, Any] = {
+        "id": change.id,
+        "check_in_date": stay.check_in,
+        "check_out_date": stay.check_out,
+        "rooms_count": stay.rooms_count,
+        "amount": decimal(stay.amount_minor, booking.currency),
+        "extra": decimal(change.extra_minor, booking.currency),
+        "expires_at": booking.hold_expires_at,
+    }
+    if stay.sale is not None and stay_times is not None:
+        # Only a booking that was paid in advance waits for a payment.
+        priced = PricedStay(booking.currency, Terms.PREPAID, stay.amount_minor, stay.night_amounts_minor, stay.sale)
+        fields["sale"] = offer_out(priced, check_in=stay.check_in, stay_times=stay_times, now=datetime.now(UTC))
+    if booking.failure is not None:
+        fields |= _reason_fields(booking.failure)
+    return PendingChangeOut(**fields)
+
+
+async def changed_by_hotel(connection: AsyncConnection, booking: AgreedBooking) -> ChangedByHotel:
+    """Return a booking after a change by its hotel."""
+    fields = state_of(booking) | {
+        "check_in_date": booking.check_in,
+        "check_out_date": booking.check_out,
+        "rooms_count": booking.rooms_count,
+        "amount": decimal(booking.amount_minor, booking.currency),
+        "currency": booking.currency,
+    }
+    if booking.pending_change is not None:
+        fields["pending_change"] = pending_change_out(booking, await _stay_times(connection, booking))
+        url = await bookings.open_session_url(connection, booking.id)
+        fields |= {} if url is None else {"session_url": url}
+    returned = await payments.returned_payments(connection, booking.id, booking.payments or (), booking.currency)
+    return ChangedByHotel(**fields, refunds=refunds_out(returned))
+
+
+def earlier_stays_out(
+    stays: Iterable[ReplacedStay], currency: str, times: Mapping[UUID, datetime] = {}
+) -> list[EarlierStayOut]:
+    """Return the stays that changes replaced; `times` are those of the changes, as far as they are known."""
+    shown = []
+    for each in stays:
+        fields: dict[str, Any] = {
+            "change_id": each.change_id,
+            "check_in_date": each.stay.check_in,
+            "check_out_date": each.stay.check_out,
+            "rooms_count": each.stay.rooms_count,
+            "amount": decimal(each.stay.amount_minor, currency),
+        }
+        if each.change_id in times:
+            fields["changed_at"] = times[each.change_id]
+        shown.append(EarlierStayOut(**fields))
+    return shown
+
+
+def _hold_expires_at(booking: BookingFacts) -> datetime | None:
+    """Return the end of the hold of an unpaid booking; the row of a confirmed one has that of its change."""
+    return None if booking.pending_change is not None else booking.hold_expires_at
 
 
 def refunds_out(returned: Sequence[ReturnedPayment]) -> list[RefundOut]:
@@ -213,7 +296,7 @@ def _refund_out(payment: ReturnedPayment) -> RefundOut:
     return RefundOut(**fields)
 
 
-async def _stay_times(connection: AsyncConnection, booking: BookingRow) -> StayTimes | None:
+async def _stay_times(connection: AsyncConnection, booking: AgreedBooking) -> StayTimes | None:
     """Return the times that the booking keeps, or else those of its hotel now; None if neither is there."""
     if booking.stay_times is not None:
         return booking.stay_times
@@ -285,7 +368,7 @@ def hotel_bookings_out(
             **_sale_and_end(booking),
             **_flags(booking),
             **_desk_fields(booking, contacts),
-            hold_expires_at=booking.hold_expires_at,
+            hold_expires_at=_hold_expires_at(booking),
             guests=staying[booking.id],
         )
         for booking in page
@@ -303,8 +386,10 @@ def _desk_fields(booking: HotelListedBooking, contacts: Mapping[UUID, Contact]) 
 
 
 def _sale_and_end(booking: HotelListedBooking) -> dict[str, Any]:
-    """Return the fields that only bookings have with sale terms, or which ended before their last night."""
+    """Return the fields that only bookings have with sale terms, or which were changed or ended early."""
     fields: dict[str, Any] = {}
+    if booking.earlier_stays:
+        fields["earlier_stays"] = earlier_stays_out(booking.earlier_stays, booking.currency)
     if booking.sale is not None:
         fields["sale"] = _hotel_sale_out(booking.sale, booking.terms, booking.currency)
     if booking.policy is not None:
@@ -335,4 +420,5 @@ def _flags(booking: ListedBooking) -> dict[str, Any]:
 
 def listed_fields(booking: ListedBooking) -> dict[str, Any]:
     """Return the fields of a booking that every list has."""
-    return _fields(booking) | {"room_type": booking.room_type}
+    fields = _fields(booking) | {"room_type": booking.room_type}
+    return fields if booking.pending_change is None else fields | {"pending_change": pending_change_out(booking)}

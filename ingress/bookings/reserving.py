@@ -65,8 +65,8 @@ class NewBookings:
         rejections: Rejections,
         hold_seconds: int,
         account_share_percent: int | None,
-        required_terms: str = "",
-        merchant_name: str = "",
+        required_terms: str,
+        merchant_name: str,
     ) -> None:
         self._database = database
         self._rooms = rooms

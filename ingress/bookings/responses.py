@@ -15,7 +15,7 @@ from topics.messages.values import BookingStatus
 class BookingResponses:
     """Makes responses from the ledger."""
 
-    def __init__(self, database: Database, rejections: Rejections, merchant_name: str = "") -> None:
+    def __init__(self, database: Database, rejections: Rejections, merchant_name: str) -> None:
         self._database = database
         self._rejections = rejections
         self._merchant_name = merchant_name

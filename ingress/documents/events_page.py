@@ -27,7 +27,21 @@ def events_page(document: _Json, style: str) -> str:
         contents="".join(_contents(name, found) for name, found in groups),
         topics=_topics(document),
         messages="".join(_group(name, found, words) for name, found in groups),
+        values="".join(_value(name, words[name]) for name in _named_in_fields(words)),
     )
+
+
+def _named_in_fields(words: _Json) -> Sequence[str]:
+    """Return the names of the objects and words that fields have, which are described once, after the messages."""
+    found = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(words))
+    return sorted(set(found))
+
+
+def _value(name: str, schema: _Json) -> str:
+    about = "".join(f"<p>{_prose(part)}</p>" for part in schema.get("description", "").split("\n\n"))
+    listed = "enum" in schema
+    body = f"<p>{', '.join(f'<code>{word}</code>' for word in schema['enum'])}</p>" if listed else _fields(schema)
+    return f'<section id="{name}"><h3><a href="#{name}">{name}</a></h3>{about}{body}</section>'
 
 
 def _public_first(channel: tuple[str, _Json]) -> bool:
@@ -66,7 +80,7 @@ def _message(message: _Json, words: _Json) -> str:
         answers = " or ".join(f"<code>{message_type}</code>" for message_type in message["x-answers"])
         parts.append(f"<p><b>When:</b> {_prose(message['x-when'])}</p><p><b>Answers</b> {answers}.</p>")
     parts += [
-        _fields(words[message["payload"]["$ref"].rpartition("/")[2]], words),
+        _fields(words[message["payload"]["$ref"].rpartition("/")[2]]),
         f"<details><summary>Example</summary>{_code(example['headers'])}{_code(example['payload'])}</details>",
     ]
     name = message["name"]
@@ -74,14 +88,14 @@ def _message(message: _Json, words: _Json) -> str:
     return f'<section id="{name}"{kind}><h3><a href="#{name}">{name}</a></h3>{"".join(parts)}</section>'
 
 
-def _fields(schema: _Json, words: _Json) -> str:
+def _fields(schema: _Json) -> str:
     required = set(schema.get("required", ()))
     return _table(
         ("field", "type", "default"),
         [
             (
                 f"<code>{name}</code>",
-                _prose(field_type(field, words)),
+                field_type(field, lambda value: f'<a href="#{value}">{value}</a>'),
                 "required" if name in required else f"<code>{escape(json.dumps(field['default']))}</code>",
             )
             for name, field in schema["properties"].items()
@@ -123,6 +137,8 @@ _EVENTS_PAGE = """\
       <p>The same for programs: <a href="asyncapi.json">asyncapi.json</a> (AsyncAPI 3.0).</p>
       {topics}
       {messages}
+      <h2 id="values">Values</h2>
+      {values}
     </main>
   </body>
 </html>

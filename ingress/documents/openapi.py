@@ -25,7 +25,7 @@ status, as soon as the log has it. With `Prefer: wait=5` it is answered with the
 With an `Idempotency-Key` the same request may be sent again and is done once.
 
 **Unpaid bookings** of one account are limited: a request for one more is answered 429 with their ids. Pay for one of
-them, cancel it, or wait until its hold ends.
+them, cancel it, or wait until its hold ends. A change of a stay that is held until it is paid is not one of them.
 
 **Money** is a decimal string in major units, with its `currency` beside it.
 
@@ -60,6 +60,7 @@ _BEARER_SCHEME: Final[Json] = {
 _PLACEHOLDER_SCHEMAS: Final[Mapping[str, Json]] = {
     "booking_id": {"type": "string", "format": "uuid"},
     "block_id": {"type": "string", "format": "uuid"},
+    "change_id": {"type": "string", "format": "uuid"},
     "plan_id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,39}$"},
     "code": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"},
 }

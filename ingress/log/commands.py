@@ -22,6 +22,7 @@ from topics.messages.commands import (
     CancelBooking,
     ChangeGuests,
     ChangeInventory,
+    ChangeStay,
     CheckIn,
     CheckOut,
     ClaimCode,
@@ -33,6 +34,7 @@ from topics.messages.commands import (
     ReserveStay,
     SetCode,
     SetSaleTerms,
+    WithdrawChange,
 )
 from topics.messages.events import (
     BlockReleased,
@@ -40,6 +42,8 @@ from topics.messages.events import (
     BookingConfirmed,
     BookingRejected,
     BookingReserved,
+    ChangeEnded,
+    ChangeRejected,
     CheckoutOpened,
     CodeChanged,
     CodeUnchanged,
@@ -56,6 +60,7 @@ from topics.messages.events import (
     NightsBlocked,
     PaymentDeclined,
     SaleTermsChanged,
+    StayChanged,
 )
 from topics.messages.message import Message
 
@@ -80,8 +85,15 @@ _ANSWERS: Final[dict[type[Command], _Answers]] = {
     ),
     AddGuests: _Answers((GuestsAdded, CommandRefused, CommandRepeated)),
     RequestPayment: _Answers(
-        (CheckoutOpened, PaymentDeclined, BookingConfirmed, CommandRefused, CommandRepeated), through_others=True
+        (CheckoutOpened, PaymentDeclined, BookingConfirmed, StayChanged, CommandRefused, CommandRepeated),
+        through_others=True,
     ),
+    # A dearer change is answered by the page at which it is paid, which payments opens.
+    ChangeStay: _Answers(
+        (StayChanged, CheckoutOpened, PaymentDeclined, ChangeRejected, CommandRefused, CommandRepeated),
+        through_others=True,
+    ),
+    WithdrawChange: _Answers((ChangeEnded, CommandRefused, CommandRepeated)),
     ChangeGuests: _Answers((GuestsChanged, CommandRefused, CommandRepeated)),
     CancelBooking: _Answers((BookingCancelled, CommandRefused, CommandRepeated)),
     CheckIn: _Answers((GuestsCheckedIn, CommandRefused, CommandRepeated)),

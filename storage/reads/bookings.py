@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ARRAY, BigInteger, Row, RowMapping, any_, bindparam, case, cast, func, select
+from sqlalchemy import ARRAY, BigInteger, Row, RowMapping, and_, any_, bindparam, case, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pricing.charges import step_minor
@@ -29,6 +29,7 @@ from storage.models import (
     Room,
     RoomSaleTerms,
 )
+from storage.reads.changes import HeldChange, ReplacedStay
 from storage.reads.terms import terms_of_room
 from topics.messages.events import CommandRepeated
 from topics.messages.sale import AppliedPolicy, Sale, SaleTerms
@@ -93,7 +94,8 @@ class NightOffer:
 class BookingFacts:
     """A booking as the ledger has it; `user_id` is None when its command named no account.
 
-    `payments` are those that arrived, as the ledger writes them: `storage.reads.payments` reads them.
+    `payments` are those that arrived, as the ledger writes them: `storage.reads.payments` reads them. `pending_change`
+    is written as the ledger has it, too: `held_change` reads it.
     """
 
     id: UUID
@@ -111,8 +113,14 @@ class BookingFacts:
     cancel_reason: str | None
     hold_expires_at: datetime | None
     payments: list[dict[str, Any]] | None
+    pending_change: dict[str, Any] | None
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def held_change(self) -> HeldChange | None:
+        """The change that is held until it is paid, which ends at `hold_expires_at`."""
+        return None if self.pending_change is None else msgspec.convert(self.pending_change, HeldChange)
 
 
 #: The columns of a `BookingFacts`.
@@ -120,15 +128,27 @@ BOOKING_COLUMNS: Final = tuple(getattr(Booking, name) for name in BookingFacts._
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BookingRow(BookingFacts):
-    """A user's booking, with all that was agreed; `sale` is None for one without sale terms."""
+class AgreedBooking(BookingFacts):
+    """A booking with all that was agreed; `sale` is None for one without sale terms.
 
-    user_id: int
+    `earlier_stays` are the stays that changes replaced, oldest first. `night_amounts_minor` sum to the amount; a
+    booking from before they were kept has none.
+    """
+
     terms: Terms
     sale: Sale | None
     policy: AppliedPolicy | None
     stay_times: StayTimes | None
+    earlier_stays: tuple[ReplacedStay, ...]
+    night_amounts_minor: list[int] | None
     accepted_terms: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BookingRow(AgreedBooking):
+    """A user's booking, with all that was agreed."""
+
+    user_id: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -351,6 +371,8 @@ _AGREED_COLUMNS: Final = (
     Booking.sale,
     Booking.policy,
     Booking.stay_times,
+    Booking.earlier_stays,
+    Booking.night_amounts_minor,
     Booking.accepted_terms,
 )
 
@@ -358,11 +380,13 @@ _AGREED_COLUMNS: Final = (
 def agreed(row: RowMapping) -> dict[str, Any]:
     """Return those columns of what was agreed that the row has, as messages have them; it has `terms`."""
     types = {"sale": Sale, "policy": AppliedPolicy, "stay_times": StayTimes}
-    found = {
+    found: dict[str, Any] = {
         name: None if row[name] is None else msgspec.convert(row[name], type)
         for name, type in types.items()
         if name in row
     }
+    if "earlier_stays" in row:
+        found["earlier_stays"] = msgspec.convert(row["earlier_stays"] or (), tuple[ReplacedStay, ...])
     return {"terms": Terms(row["terms"]), **found}
 
 
@@ -380,10 +404,10 @@ async def booking_status(
 
 async def booking_of_hotel(
     connection: AsyncConnection, booking_id: UUID, hotel_id: int, owner_id: int
-) -> BookingFacts | None:
+) -> AgreedBooking | None:
     """Return a booking of the owner's hotel, or None when the hotel is another owner's or has none by that id."""
     rows = await connection.execute(
-        select(*BOOKING_COLUMNS)
+        select(*BOOKING_COLUMNS, *_AGREED_COLUMNS)
         .join(Hotel, Hotel.id == Booking.hotel_id)
         .where(
             Booking.id == booking_id,
@@ -395,7 +419,7 @@ async def booking_of_hotel(
         )
     )
     row = rows.mappings().first()
-    return None if row is None else BookingFacts(**row)
+    return None if row is None else AgreedBooking(**{**row, **agreed(row)})
 
 
 async def guests_of(connection: AsyncConnection, booking_id: UUID) -> list[StayingGuest]:
@@ -434,14 +458,20 @@ async def timeline_of(connection: AsyncConnection, booking_id: UUID) -> list[Tim
 
 
 async def open_session_url(connection: AsyncConnection, booking_id: UUID) -> str | None:
-    """Return the address at which the booking can be paid, or None when it cannot be paid now."""
+    """Return the address at which the booking, or a dearer change of it, can be paid; None: nothing can be paid now."""
+    # The first payment's session may stay open when another one paid, so a confirmed booking shows its change's alone.
+    pays_change = and_(
+        Booking.status == BookingStatus.CONFIRMED,
+        Booking.pending_change.is_not(None),
+        CheckoutSession.attempt == Booking.payment_attempt,
+    )
     rows = await connection.execute(
         select(CheckoutSession.url)
         .join(Booking, Booking.id == CheckoutSession.booking_id)
         .where(
             CheckoutSession.booking_id == booking_id,
             CheckoutSession.status == "open",
-            Booking.status == BookingStatus.PAYMENTS_PENDING,
+            or_(Booking.status == BookingStatus.PAYMENTS_PENDING, pays_change),
         )
         .order_by(CheckoutSession.attempt.desc())
         .limit(1)

@@ -75,7 +75,7 @@ def refunded_of(payments: Sequence[Mapping[str, Any]], currency: str) -> int:
 
 
 def left_of_paying(payments: Sequence[Mapping[str, Any]], currency: str) -> int | None:
-    """Return what is left of the payment that pays the booking, in its currency; None if no payment does."""
+    """Return what is left of the payments that pay the booking, in its currency; None if no payment does."""
     paying = [
         payment for payment in payments if payment["state"] == "kept" and payment.get("currency", currency) == currency
     ]
@@ -83,9 +83,10 @@ def left_of_paying(payments: Sequence[Mapping[str, Any]], currency: str) -> int 
 
 
 def _left_minor(payment: Mapping[str, Any]) -> int:
-    """Return the amount that did not leave again, by refunds or by lost disputes."""
+    """Return the amount that did not leave again, by refunds or by lost disputes, and is not due either."""
     lost = sum(int(amount_minor) for _, amount_minor, state in payment.get("disputes", ()) if state == "lost")
-    return max(0, int(payment["amount_minor"]) - _refunded_minor(payment) - lost)
+    due = int(payment.get("due_minor", 0)) + int(payment.get("closed_minor", 0))
+    return max(0, int(payment["amount_minor"]) - _refunded_minor(payment) - lost - due)
 
 
 def _returned(

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.models import Booking, BookingGuest, DailyReport, Guest, GuestList, Hotel, ReportedStay, Room, RoomNight
 from storage.reads.bookings import BOOKING_COLUMNS, BookingFacts, agreed
+from storage.reads.changes import ReplacedStay
 from topics.messages.sale import AppliedPolicy, Sale
 from topics.messages.values import MAX_NIGHTS, Terms
 
@@ -62,12 +63,14 @@ class HotelListedBooking(ListedBooking):
     """A booking in its hotel's list, with what was sold and how the stay ended.
 
     `sale` is None for a booking without sale terms, `policy` and `freed_from` for a stay that did not end early.
+    `earlier_stays` are the stays that changes replaced, oldest first.
     """
 
     terms: Terms
     sale: Sale | None
     policy: AppliedPolicy | None
     freed_from: date | None
+    earlier_stays: tuple[ReplacedStay, ...]
     accepted_terms: str | None
 
 
@@ -184,7 +187,14 @@ def _estimated(hotel_id: int, first: date, last: date) -> Select[tuple[date, int
 
 # The ledger has no currency for a refused booking: `_currency` takes the hotel's.
 _LISTED_COLUMNS = tuple(column for column in BOOKING_COLUMNS if column.key != "currency")
-_SALE_COLUMNS = (Booking.terms, Booking.sale, Booking.policy, Booking.freed_from, Booking.accepted_terms)
+_SALE_COLUMNS = (
+    Booking.terms,
+    Booking.sale,
+    Booking.policy,
+    Booking.freed_from,
+    Booking.earlier_stays,
+    Booking.accepted_terms,
+)
 
 
 async def bookings_of_hotel(

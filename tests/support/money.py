@@ -8,10 +8,11 @@ Events count minor units (ISO 4217), the ledger counts Stripe's unit. For each p
   `booking.refund_failed.v1`, and no event names a refund that Stripe does not have;
 - each dispute has its event, and each dispute that ended has its result.
 
-For each booking: if it is sold (CONFIRMED, or its guests arrived, left or did not come), its payment keeps its amount
-less refunds by hand and lost disputes, and everything else that arrived goes back; otherwise nothing is kept, but for
-what an operator closed. Where a policy ended the stay, its `kept_minor` may be kept, and no refund may retain more. A
-refund that is still due is a problem too, unless the test expects it.
+For each booking: if it is sold (CONFIRMED, or its guests arrived, left or did not come), its payments (that of the
+first stay, and those of dearer changes) keep its present amount less refunds by hand and lost disputes, and everything
+else that arrived goes back; otherwise nothing is kept, but for what an operator closed. Where a policy ended the stay,
+its `kept_minor` may be kept, and no refund may retain more. A refund that is still due is a problem too, unless the
+test expects it.
 """
 
 from collections import Counter, defaultdict
@@ -46,17 +47,23 @@ _STATUS_AFTER: Final = {
 }
 _SOLD: Final = ("CONFIRMED", "CHECKED_IN", "CHECKED_OUT", "NO_SHOW")
 _REQUESTS: Final = ("booking.refund_requested.v1", "booking.refund_requested.v2")
+#: The events with which a payment arrives that pays its booking.
+_ARRIVALS: Final = ("booking.confirmed.v1", "booking.changed.v1")
 
 
 @dataclass
 class Payment:
-    """The events of one payment; amounts in minor units. Refunds and disputes are by their ids."""
+    """The events of one payment; amounts in minor units. Refunds and disputes are by their ids.
+
+    `given_up` must leave in all, because the stay became cheaper; the payment pays the booking on with its rest.
+    """
 
     booking_id: str
     amount: int
     currency: str
     pays: bool
     requested: bool = False
+    given_up: int = 0
     retained: int = 0
     closed: int = 0
     refunds: dict[str, int] = field(default_factory=dict)
@@ -84,6 +91,13 @@ class Payment:
         """The amount that did not leave."""
         return self.amount - self.refunded - self.lost
 
+    @property
+    def due(self) -> int:
+        """The amount that must still go back."""
+        if self.requested:
+            return self.left - self.closed - self.retained
+        return self.given_up - self.refunded - self.lost
+
 
 class Explanation:
     """The explanation by events: payments by payment intent, and the status and amount of each booking."""
@@ -93,6 +107,7 @@ class Explanation:
         self.payments: dict[str, Payment] = {}
         self.status: dict[str, str] = {}
         self.amounts: dict[str, int] = {}
+        self.paid_changes: Counter[str] = Counter()
         self.prepaid: set[str] = set()
         self.policies: dict[str, int] = {}
         self.problems: list[str] = []
@@ -111,17 +126,30 @@ class Explanation:
             self.status[booking_id] = _STATUS_AFTER[kind]
         if event.get("policy") is not None:
             self.policies[booking_id] = event["policy"]["kept_minor"]
-        if kind == "booking.confirmed.v1" and event.get("payment_intent"):
-            self._arrived(event, pays=True)
+        if kind == "booking.changed.v1":
+            self.amounts[booking_id] = event["amount_minor"]
+            self.paid_changes[booking_id] += bool(event.get("extra_minor"))
+        if kind in _ARRIVALS and event.get("payment_intent"):
+            self._arrived(event, event["extra_minor" if kind == "booking.changed.v1" else "amount_minor"], pays=True)
         elif kind in _REQUESTS:
-            payment = self.payments.get(event["payment_intent"]) or self._arrived(event, pays=False)
-            payment.requested = True
-            payment.retained = event.get("retained_minor", 0)
-        elif "payment_intent" in event and kind != "booking.confirmed.v1":
+            self._requested(event)
+        elif "payment_intent" in event and kind not in _ARRIVALS:
             self._left(kind, event)
 
-    def _arrived(self, event: Event, *, pays: bool) -> Payment:
-        payment = Payment(event["booking_id"], event["amount_minor"], event["currency"], pays)
+    def _requested(self, event: Event) -> None:
+        payment = self.payments.get(event["payment_intent"])
+        if event.get("reason") == "stay_changed":
+            if payment is None:
+                self.problems.append(f"{event['payment_intent']}: a change lowers it, and no event let it arrive")
+            else:
+                payment.given_up = event.get("total_minor") or event["amount_minor"]
+            return
+        payment = payment or self._arrived(event, event["amount_minor"], pays=False)
+        payment.requested = True
+        payment.retained = event.get("retained_minor", 0)
+
+    def _arrived(self, event: Event, amount: int, *, pays: bool) -> Payment:
+        payment = Payment(event["booking_id"], amount, event["currency"], pays)
         if event["payment_intent"] in self.payments:
             self.problems.append(f"{event['payment_intent']}: an event lets it arrive a second time")
         self.payments[event["payment_intent"]] = payment
@@ -147,6 +175,7 @@ class Explanation:
                 payment.failed.add(event["refund_id"])
             case "booking.refund_closed.v1":
                 payment.closed += amount
+                payment.given_up = max(0, payment.given_up - amount)
             case "booking.dispute_opened.v1":
                 payment.disputes[event["dispute_id"]] = (amount, "open")
             case "booking.dispute_closed.v1":
@@ -246,31 +275,37 @@ def _problems_of_bookings(explained: Explanation, still_due: Collection[str]) ->
         payments[payment.booking_id].append(payment)
     for booking_id in explained.amounts:
         paying = [paid for paid in payments[booking_id] if paid.pays and not paid.requested]
-        problem = _problem_of_booking(explained, booking_id, paying)
+        retained = sum(paid.retained for paid in payments[booking_id])
+        problem = _problem_of_booking(explained, booking_id, paying, retained)
         if problem is not None:
             yield f"booking {booking_id}: {explained.status[booking_id]}{problem}"
     for intent, paid in explained.payments.items():
-        due = paid.left - paid.closed - paid.retained
         if paid.retained > explained.policies.get(paid.booking_id, 0):
             yield f"{intent}: {paid.retained} is retained of booking {paid.booking_id}, and no policy says so"
-        if paid.requested and due > 0 and paid.booking_id not in still_due:
-            yield f"{intent}: {due} is still due to the guest of booking {paid.booking_id}"
+        if paid.due > 0 and paid.booking_id not in still_due:
+            yield f"{intent}: {paid.due} is still due to the guest of booking {paid.booking_id}"
 
 
-def _problem_of_booking(explained: Explanation, booking_id: str, paying: Sequence[Payment]) -> str | None:
-    """Return what is wrong with the payments that pay a booking and do not go back."""
+def _problem_of_booking(
+    explained: Explanation, booking_id: str, paying: Sequence[Payment], retained: int
+) -> str | None:
+    """Return what is wrong with the payments that pay a booking and do not go back.
+
+    `retained` is what the policy keeps of those that do.
+    """
     amount, status, policy = explained.amounts[booking_id], explained.status[booking_id], explained.policies
-    if status not in _SOLD:
+    if status not in _SOLD or (retained and booking_id in policy):
         left = sum(max(0, paid.left) for paid in paying)
-        return f", and {left} of its payment is kept" if left > policy.get(booking_id, 0) else None
+        kept = left + (retained if left else 0)
+        return f", and {left} of its payment is kept" if kept > policy.get(booking_id, 0) else None
     if booking_id not in explained.prepaid or not amount or (not paying and booking_id in policy):
         # A refund of which the policy retains a part is looked at with its payment.
         return None
-    if len(paying) != 1:
+    if len(paying) != 1 + explained.paid_changes[booking_id]:
         return f", and {len(paying)} payments pay it"
-    (paid,) = paying
-    if paid.left != amount - paid.refunded_by_hand - paid.lost:
-        return f" for {amount}, and {paid.left} of its payment is left"
+    left, due = sum(paid.left for paid in paying), sum(max(0, paid.due) for paid in paying)
+    if left - due != amount - sum(paid.refunded_by_hand + paid.lost for paid in paying):
+        return f" for {amount}, and {left} of its payment is left"
     return None
 
 

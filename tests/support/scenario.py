@@ -16,6 +16,7 @@ from uuid import UUID
 from topics.messages.commands import (
     BlockNights,
     BookingCommand,
+    ChangeStay,
     ClaimCode,
     CodeCommand,
     Command,
@@ -33,8 +34,8 @@ from topics.messages.events import (
     NightsBlocked,
 )
 from topics.messages.sale import SaleTerms
-from topics.messages.values import BookingStatus
-from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve, unpaid
+from topics.messages.values import BookingStatus, nights_of
+from workers.decisions import Block, Booking, Night, State, StayClock, decide, evolve, unpaid_rooms
 from workers.decisions.state import Code, CodeUse
 from workers.reservations.stay_clock import arrival_clock, stay_clock
 
@@ -115,7 +116,7 @@ class Scenario:
             booking,
             dict(self.nights.get(command.key, {})),
             self._clock(booking, command),
-            self._account_rooms(command) if isinstance(command, ReserveStay) else {},
+            self._account_rooms(command) if isinstance(command, ReserveStay | ChangeStay) else {},
             sale_terms=self.sale_terms.get(command.key),
             block=self._block(command),
         )
@@ -146,12 +147,13 @@ class Scenario:
             return None
         return self.blocks.get((message.room_id, message.block_id))
 
-    def _account_rooms(self, command: ReserveStay) -> dict[date, int]:
+    def _account_rooms(self, command: ReserveStay | ChangeStay) -> dict[date, int]:
         rooms: dict[date, int] = {}
         for booking in self.bookings.values():
-            if unpaid(booking) and (booking.user_id, booking.room_id) == (command.user_id, command.room_id):
-                for day in booking.nights():
-                    rooms[day] = rooms.get(day, 0) + booking.rooms_count
+            if (booking.user_id, booking.room_id) == (command.user_id, command.room_id):
+                for held in unpaid_rooms(booking):
+                    for day in nights_of(held.first_night, held.end_night):
+                        rooms[day] = rooms.get(day, 0) + held.rooms_count
         return rooms
 
     def happen(self, event: Event) -> None:

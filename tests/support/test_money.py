@@ -106,7 +106,36 @@ def not_arrived() -> tuple[Events, Ledger]:
     return deepcopy([RESERVED, CONFIRMED, of("no_show")]), [entry(PAID)]
 
 
-@pytest.mark.parametrize("money", [kept, returned, retained, kept_whole, left_early, not_arrived])
+def changed() -> tuple[Events, Ledger]:
+    """A stay that became dearer by 100.00, which a second payment paid, and then cheaper by 150.00."""
+    dearer = of("changed", amount_minor=30_000, extra_minor=10_000, currency="EUR", payment_intent="pi_2")
+    cheaper = of("changed", amount_minor=15_000, extra_minor=0, currency="EUR", payment_intent=None)
+    request = {**REQUESTED[1], "reason": "stay_changed", "total_minor": None}
+    events = [
+        *(RESERVED, CONFIRMED, dearer, cheaper),
+        ("booking.refund_requested.v2", {**request, "payment_intent": "pi_2", "amount_minor": 10_000}),
+        ("booking.refund_requested.v2", {**request, "amount_minor": 5_000}),
+        of("refunded", payment_intent="pi_2", refund_id="re_1", amount_minor=10_000),
+        refunded("re_2", 5_000),
+    ]
+    second = entry(10_000, refund("re_1", 10_000), payment_intent="pi_2")
+    return deepcopy(events), [entry(PAID, refund("re_2", 5_000)), second]
+
+
+def changed_and_cancelled() -> tuple[Events, Ledger]:
+    """The same stay, cancelled: the policy keeps 50.00 of what is left."""
+    events, ledger = changed()
+    events.append(of("cancelled", reason="by_guest", policy={"kept_minor": 5_000}))
+    request = {**REQUESTED[1], "amount_minor": 10_000, "total_minor": 15_000, "retained_minor": 5_000}
+    events += [("booking.refund_requested.v2", request), refunded("re_3", 10_000)]
+    ledger[0] = entry(PAID, refund("re_2", 5_000), refund("re_3", 10_000))
+    return events, ledger
+
+
+@pytest.mark.parametrize(
+    "money",
+    [kept, returned, retained, kept_whole, left_early, not_arrived, changed, changed_and_cancelled],
+)
 def test_money_that_events_explain_is_no_problem(money: Callable[[], tuple[Events, Ledger]]) -> None:
     assert unexplained(*money()) == []
 
@@ -307,6 +336,40 @@ def event_of(events: Events, kind: str, which: int = 0) -> dict[str, Any]:
             lambda events, ledger: events.__delitem__(slice(3, None)),
             f"booking {BOOKED}: CANCELLED, and 20000 of its payment is kept",
             id="more is kept than the policy keeps",
+        ),
+        pytest.param(
+            changed,
+            lambda events, ledger: (
+                events.pop(),
+                ledger[0]["refund_objects"].pop(),
+                ledger[0].update(refunded_minor=0),
+            ),
+            f"pi_1: 5000 is still due to the guest of booking {BOOKED}",
+            id="a cheaper change that nothing is refunded for",
+        ),
+        pytest.param(
+            changed,
+            lambda events, ledger: event_of(events, "changed", 1).update(amount_minor=15_001),
+            f"booking {BOOKED}: CONFIRMED for 15001, and 15000 of its payment is left",
+            id="a changed stay that keeps another amount",
+        ),
+        pytest.param(
+            changed,
+            lambda events, ledger: event_of(events, "changed").update(payment_intent=None),
+            "pi_2: 10000 arrived, and no event has it",
+            id="a payment of a change without an event",
+        ),
+        pytest.param(
+            changed,
+            lambda events, ledger: event_of(events, "changed").update(payment_intent=None),
+            f"booking {BOOKED}: CONFIRMED, and 1 payments pay it",
+            id="a dearer change that nothing pays",
+        ),
+        pytest.param(
+            changed_and_cancelled,
+            lambda events, ledger: event_of(events, "cancelled")["policy"].update(kept_minor=4_999),
+            f"pi_1: 5000 is retained of booking {BOOKED}, and no policy says so",
+            id="more is retained of a changed stay than the policy keeps",
         ),
         pytest.param(
             kept,

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from topics.messages.message import Amount, Int32, Int64, Message
-from topics.messages.sale import CodeTerms, Discount, Party, PriceLine, Quoted, SaleTerms
+from topics.messages.sale import CodeTerms, Discount, LegRequest, Party, PriceLine, Quoted, SaleTerms
 from topics.messages.values import (
     BlockReason,
     CancelReason,
@@ -22,6 +22,7 @@ from topics.messages.values import (
     DocumentReason,
     HotelReason,
     RefundClosing,
+    RefundReason,
     Rejection,
     StayTimes,
     Terms,
@@ -178,14 +179,81 @@ class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True)
         Annotated[str, msgspec.Meta(max_length=100)] | None,
         msgspec.Meta(description="The version of the general terms that the guest accepted."),
     ] = None
+    trip_id: Annotated[
+        UUID | None,
+        msgspec.Meta(description="The trip that the stay is a leg of; the leg has no deadline of its own."),
+    ] = None
+    trip_room_id: Annotated[
+        Int64 | None, msgspec.Meta(description="The room in whose partition the trip is decided.")
+    ] = None
+
+
+class ReserveTrip(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Hold all legs of a trip for [check_in, check_out), or none of them; `booking_id` is the trip's.
+
+    The trip is decided in the partition of its first leg's room, `room_id`. It is paid by one payment, within
+    `hold_seconds`. Fields that `ReserveStay` has too mean the same here.
+    """
+
+    message_type: ClassVar[str] = "booking.reserve_trip.v1"
+    user_id: Int64
+    hotel_id: Int64
+    check_in: date
+    check_out: date
+    legs: tuple[LegRequest, ...]
+    hold_seconds: Int32 = 900
+    stay_times: StayTimes | None = None
+    account_share_percent: Int32 | None = None
+    discount: Discount | None = None
+    code_rejection: Rejection | None = None
+    accepted_terms: Annotated[str, msgspec.Meta(max_length=100)] | None = None
+
+
+class RecordLeg(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """A leg of the trip `booking_id` is held at its room, or refused there with `rejection`."""
+
+    message_type: ClassVar[str] = "booking.record_leg.v1"
+    leg_id: UUID
+    amount_minor: Int64 = 0
+    currency: str = ""
+    night_amounts_minor: tuple[Int64, ...] = ()
+    rejection: Rejection | None = None
+
+
+class ConfirmLeg(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """The trip of this leg is paid; its guests are those of the trip."""
+
+    message_type: ClassVar[str] = "booking.confirm_leg.v1"
+    guest_ids: tuple[Int64, ...] = ()
+    guest_list_id: UUID | None = None
+
+
+class ReleaseLeg(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """The trip of this leg ended without a payment: the leg's nights go back on sale."""
+
+    message_type: ClassVar[str] = "booking.release_leg.v1"
+
+
+class RecordLegEnd(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """A leg of the paid trip `booking_id` ended early: all of its amount but `kept_minor` goes back.
+
+    `cancel_reason` is that of a leg that was cancelled.
+    """
+
+    message_type: ClassVar[str] = "booking.record_leg_end.v1"
+    leg_id: UUID
+    kept_minor: Int64
+    reason: RefundReason
+    cancel_reason: CancelReason | None = None
 
 
 class ChangeStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Change the dates, the number of rooms or the people of a confirmed booking, until check-in.
 
-    The nights swap at once or not at all. What becomes cheaper is refunded by the policy. What becomes dearer is held
-    for `hold_seconds` and changes once it is paid. `user_id` None is a manager of the hotel; anyone else must be the
-    booking's own user. `change_id` is chosen by the writer: the same one is the same change.
+    The nights swap at once or not at all. If the stay becomes cheaper, the difference is refunded by the policy. If it
+    becomes dearer, the change is held for `hold_seconds`, and takes place once the difference is paid. `user_id` None
+    is a manager of the hotel; anyone else must be the booking's own user. `change_id` is chosen by the writer: the same
+    one is the same change.
     """
 
     message_type: ClassVar[str] = "booking.change.v1"
@@ -474,4 +542,9 @@ COMMANDS: tuple[type[Command], ...] = (
     ClaimCode,
     ReturnCode,
     IssueDocument,
+    ReserveTrip,
+    RecordLeg,
+    ConfirmLeg,
+    ReleaseLeg,
+    RecordLegEnd,
 )

@@ -15,7 +15,7 @@ import msgspec
 
 from topics.messages.commands import ReserveStay
 from topics.messages.message import Message
-from topics.messages.sale import AppliedPolicy, CodeTerms, Discount, PriceLine, Sale, SaleTerms
+from topics.messages.sale import AppliedPolicy, CodeTerms, Discount, LegRequest, PriceLine, Sale, SaleTerms
 from topics.messages.values import (
     BlockReason,
     BookingStatus,
@@ -208,6 +208,12 @@ class BookingReserved(BookingEvent, frozen=True, kw_only=True):
     accepted_terms: Annotated[
         str | None, msgspec.Meta(description="The version of the general terms that the guest accepted.")
     ] = None
+    trip_id: Annotated[
+        UUID | None, msgspec.Meta(description="The trip that the stay is a leg of, which has the deadline.")
+    ] = None
+    trip_room_id: Annotated[
+        int | None, msgspec.Meta(description="The room in whose partition the trip is decided.")
+    ] = None
 
 
 class BookingRejected(BookingEvent, frozen=True, kw_only=True):
@@ -224,6 +230,8 @@ class BookingRejected(BookingEvent, frozen=True, kw_only=True):
     code_id: Annotated[
         int | None, msgspec.Meta(description="The promo code whose use was granted before, and is given back.")
     ] = None
+    trip_id: UUID | None = None
+    trip_room_id: int | None = None
 
 
 class RoomsHeld(msgspec.Struct, frozen=True, kw_only=True):
@@ -511,6 +519,81 @@ class CommandRepeated(BookingEvent, frozen=True, kw_only=True):
     message_type: ClassVar[str] = "booking.command_repeated.v1"
     command: str
     booking_status: BookingStatus
+    code_id: Annotated[
+        int | None,
+        msgspec.Meta(description="The promo code whose use was granted to a booking without it, and is given back."),
+    ] = None
+
+
+class TripOpened(BookingEvent, frozen=True, kw_only=True):
+    """A trip is asked for: its legs are being reserved, until `hold_expires_at` (UTC). `booking_id` is the trip's.
+
+    A trip has no nights of its own. Each leg is a booking of its own, which the trip alone confirms or ends unpaid.
+    """
+
+    message_type: ClassVar[str] = "booking.trip_opened.v1"
+    user_id: int
+    hotel_id: int
+    check_in: date
+    check_out: date
+    legs: tuple[LegRequest, ...]
+    hold_expires_at: datetime
+    stay_times: StayTimes | None = None
+    account_share_percent: int | None = None
+    discount: Discount | None = None
+    accepted_terms: str | None = None
+
+
+class LegHeld(BookingEvent, frozen=True, kw_only=True):
+    """A leg of the trip is held at its room for `amount_minor`."""
+
+    message_type: ClassVar[str] = "booking.leg_held.v1"
+    leg_id: UUID
+    amount_minor: int
+    currency: str
+    night_amounts_minor: tuple[int, ...]
+
+
+class TripReserved(BookingEvent, frozen=True, kw_only=True):
+    """All legs of the trip are held, for `amount_minor` together."""
+
+    message_type: ClassVar[str] = "booking.trip_reserved.v1"
+    amount_minor: int
+    currency: str
+    night_amounts_minor: tuple[int, ...]
+
+
+class TripRejected(BookingEvent, frozen=True, kw_only=True):
+    """A leg is refused (`leg_id`), or the trip as a whole: no leg of it stays held. Final."""
+
+    message_type: ClassVar[str] = "booking.trip_rejected.v1"
+    user_id: int
+    hotel_id: int
+    check_in: date
+    check_out: date
+    legs: tuple[LegRequest, ...]
+    reason: Rejection
+    leg_id: UUID | None = None
+    code_id: int | None = None
+
+
+class TripCancelRequested(BookingEvent, frozen=True, kw_only=True):
+    """The paid trip is to be cancelled: each leg ends by its own policy, and the trip with the last of them."""
+
+    message_type: ClassVar[str] = "booking.trip_cancel_requested.v1"
+    user_id: int | None = None
+    reason: CancelReason
+    hotel_reason: HotelReason | None = None
+
+
+class LegEnded(BookingEvent, frozen=True, kw_only=True):
+    """A leg of the paid trip ended early: the hotel keeps `kept_minor` of the leg's amount."""
+
+    message_type: ClassVar[str] = "booking.leg_ended.v1"
+    leg_id: UUID
+    kept_minor: int
+    reason: RefundReason
+    cancel_reason: CancelReason | None = None
 
 
 class CodeEvent(Event, frozen=True, kw_only=True):
@@ -648,4 +731,10 @@ EVENTS: tuple[type[Event], ...] = (
     CodeUnchanged,
     DocumentIssued,
     DocumentNotIssued,
+    TripOpened,
+    LegHeld,
+    TripReserved,
+    TripRejected,
+    TripCancelRequested,
+    LegEnded,
 )

@@ -20,13 +20,18 @@ from topics.messages.commands import (
     CloseRefund,
     CodeCommand,
     Command,
+    ConfirmLeg,
     FailRefund,
     IssueDocument,
     MarkNoShow,
     RecordDispute,
+    RecordLeg,
+    RecordLegEnd,
     RecordRefund,
     ReleaseBlock,
+    ReleaseLeg,
     ReserveStay,
+    ReserveTrip,
     SetSaleTerms,
     WithdrawChange,
 )
@@ -65,6 +70,11 @@ _NEW_COMMANDS: Final = (
     WithdrawChange,
     CodeCommand,
     IssueDocument,
+    ReserveTrip,
+    RecordLeg,
+    ConfirmLeg,
+    ReleaseLeg,
+    RecordLegEnd,
 )
 #: Fields of `ReserveStay` that 0.1.0 would ignore.
 _NEW_FIELDS_OF_STAYS: Final = (
@@ -76,6 +86,7 @@ _NEW_FIELDS_OF_STAYS: Final = (
     "at_desk",
     "guest_list_id",
     "accepted_terms",
+    "trip_id",
 )
 #: Words that 0.1.0 does not know, and those that it reads in their place.
 _OLDER_REFUSALS: Final = {
@@ -83,11 +94,20 @@ _OLDER_REFUSALS: Final = {
     Refusal.CHECK_IN_PASSED: Refusal.WRONG_STATUS,
     Refusal.BEFORE_ARRIVAL: Refusal.WRONG_STATUS,
     Refusal.NOTHING_DUE: Refusal.UNKNOWN_PAYMENT,
+    Refusal.TOO_MANY_CHANGES: Refusal.WRONG_STATUS,
+    Refusal.NO_SUCH_CHANGE: Refusal.WRONG_STATUS,
+    Refusal.PART_OF_TRIP: Refusal.WRONG_STATUS,
+    Refusal.HAS_LEGS: Refusal.WRONG_STATUS,
+    Refusal.NO_SUCH_LEG: Refusal.WRONG_STATUS,
 }
 _OLDER_STATUSES: Final = dict.fromkeys(
     (BookingStatus.CHECKED_IN, BookingStatus.CHECKED_OUT, BookingStatus.NO_SHOW), BookingStatus.CONFIRMED
-)
+) | {BookingStatus.RESERVING: BookingStatus.RESERVED}
 _OLDER_REJECTIONS: Final = {
+    Rejection.NO_SUCH_CODE: Rejection.NIGHT_NOT_OPEN,
+    Rejection.CODE_NOT_VALID: Rejection.NIGHT_NOT_OPEN,
+    Rejection.CODE_USED_UP: Rejection.SOLD_OUT,
+    Rejection.CODE_USED_BY_ACCOUNT: Rejection.SOLD_OUT,
     Rejection.QUOTE_EXPIRED: Rejection.NIGHT_NOT_OPEN,
     Rejection.NO_SUCH_PLAN: Rejection.NIGHT_NOT_OPEN,
     Rejection.NO_ADULT: Rejection.NO_ROOMS,
@@ -100,6 +120,7 @@ _OLDER_REJECTIONS: Final = {
     Rejection.ADVANCE_PURCHASE: Rejection.NIGHT_CLOSED,
     Rejection.ACCOUNT_SHARE: Rejection.SOLD_OUT,
     Rejection.NOT_CHARGEABLE: Rejection.NIGHT_NOT_OPEN,
+    Rejection.NOT_PREPAID: Rejection.NIGHT_NOT_OPEN,
 }
 
 

@@ -8,6 +8,7 @@ integers in minor units of the hotel's currency; percentages are in thousandths 
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Final
+from uuid import UUID
 
 import msgspec
 
@@ -291,6 +292,17 @@ class Quoted(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     amount_minor: Int64
     night_amounts_minor: tuple[Int64, ...]
+
+
+class LegRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A leg of a trip: rooms of one type, which are a booking of their own; fields as those of `ReserveStay`."""
+
+    booking_id: UUID
+    room_id: Int64
+    rooms_count: Int32 = 1
+    plan_id: Annotated[str, msgspec.Meta(max_length=40)] | None = None
+    party: Party | None = None
+    quoted: Quoted | None = None
 
 
 class AppliedPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

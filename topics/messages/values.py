@@ -9,7 +9,7 @@ import msgspec
 
 
 class BookingStatus(StrEnum):
-    """Where a booking stands. PENDING is never stored: it is an accepted request that is not decided yet."""
+    """The states of a booking. PENDING is not stored: it is an accepted request that is not decided yet."""
 
     PENDING = "PENDING"
     REJECTED = "REJECTED"
@@ -22,6 +22,7 @@ class BookingStatus(StrEnum):
     CHECKED_IN = "CHECKED_IN"
     CHECKED_OUT = "CHECKED_OUT"
     NO_SHOW = "NO_SHOW"
+    RESERVING = "RESERVING"
 
 
 #: The states of a booking that is sold, from its confirmation to the end of the stay.
@@ -37,6 +38,8 @@ class Terms(StrEnum):
     AT_HOTEL = "at_hotel"
 
 
+#: The largest number of legs of a trip.
+MAX_LEGS = 5
 #: The largest number of nights in a command about inventory, and in a stay whose nights are loaded.
 MAX_NIGHTS = 1100
 #: The largest values that a manager can set.
@@ -86,6 +89,7 @@ class Rejection(StrEnum):
     SOLD_OUT = "sold_out"
     ACCOUNT_SHARE = "account_share"
     NOT_CHARGEABLE = "not_chargeable"
+    NOT_PREPAID = "not_prepaid"
 
 
 class Refusal(StrEnum):
@@ -104,6 +108,9 @@ class Refusal(StrEnum):
     NOTHING_DUE = "nothing_due"
     TOO_MANY_CHANGES = "too_many_changes"
     NO_SUCH_CHANGE = "no_such_change"
+    PART_OF_TRIP = "part_of_trip"
+    HAS_LEGS = "has_legs"
+    NO_SUCH_LEG = "no_such_leg"
 
 
 class InventoryRefusal(StrEnum):
@@ -129,13 +136,23 @@ class NightRefusal(StrEnum):
     TOTAL_BELOW_SOLD = "total_below_sold"
 
 
+class LegState(StrEnum):
+    """The state of a trip's leg as its trip knows it."""
+
+    REQUESTED = "requested"
+    HELD = "held"
+    CANCELLED = "cancelled"
+    ENDED = "ended"
+
+
 class CancelReason(StrEnum):
-    """Who or what ended a booking before its time."""
+    """The person or the reason that ended a booking before its time."""
 
     BY_GUEST = "by_guest"
     BY_HOTEL = "by_hotel"
     PAYMENT_CLOSED = "payment_closed"
     REFUNDED_BY_HAND = "refunded_by_hand"
+    TRIP_ENDED = "trip_ended"
 
 
 class ChangeEnd(StrEnum):

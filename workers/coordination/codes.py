@@ -3,6 +3,7 @@
     CodeClaimed                                  -> ReserveStay with the discount, to the room
     CodeRejected                                 -> ReserveStay with the reason, to the room, which rejects the booking
     BookingRejected with a granted use           -> ReturnCode, to the code
+    CommandRepeated with a granted use           -> ReturnCode
     BookingExpired with a discount               -> ReturnCode
     BookingCancelled with a discount, unpaid     -> ReturnCode
 
@@ -21,12 +22,13 @@ from topics.messages.events import (
     BookingRejected,
     CodeClaimed,
     CodeRejected,
+    CommandRepeated,
 )
 from topics.messages.values import CancelReason, Terms
 from workers.decisions import Booking
 
 #: The events whose booking `commands_for` reads.
-WITH_BOOKING: Final = (CodeClaimed, BookingExpired, BookingCancelled)
+WITH_BOOKING: Final = (BookingExpired, BookingCancelled)
 
 
 def commands_for(event: object, envelope: Envelope, booking: Booking | None) -> tuple[tuple[str, Command], ...]:
@@ -38,11 +40,11 @@ def commands_for(event: object, envelope: Envelope, booking: Booking | None) -> 
         booking: the ledger's booking, of an event in `WITH_BOOKING`. It may be newer than the event.
     """
     match event:
-        case CodeClaimed() if booking is None or _code_of(booking) == event.code_id:
+        case CodeClaimed():
             return ((f"{envelope.id}:reserve", replace(event.reserve, discount=event.discount)),)
         case CodeRejected():
             return ((f"{envelope.id}:reserve", replace(event.reserve, code_rejection=event.reason)),)
-        case CodeClaimed() | BookingRejected() | BookingExpired() | BookingCancelled():
+        case BookingRejected() | CommandRepeated() | BookingExpired() | BookingCancelled():
             code_id = _code_given_back(event, booking)
             if code_id is None:
                 return ()
@@ -52,11 +54,10 @@ def commands_for(event: object, envelope: Envelope, booking: Booking | None) -> 
 
 
 def _code_given_back(
-    event: CodeClaimed | BookingRejected | BookingExpired | BookingCancelled, booking: Booking | None
+    event: BookingRejected | CommandRepeated | BookingExpired | BookingCancelled, booking: Booking | None
 ) -> int | None:
     """Return the promo code whose use an event gives back; None: there is no such use."""
-    if isinstance(event, BookingRejected | CodeClaimed):
-        # Of the claims only one comes here: it was refused before and sent again, and its booking has ended.
+    if isinstance(event, BookingRejected | CommandRepeated):
         return event.code_id
     if booking is None or (isinstance(event, BookingCancelled) and not _ended_unpaid(event, booking)):
         return None
@@ -81,6 +82,6 @@ def _ended_unpaid(event: BookingCancelled, booking: Booking) -> bool:
             return event.policy is None
         case CancelReason.REFUNDED_BY_HAND:
             return False
-        case CancelReason.BY_HOTEL | CancelReason.PAYMENT_CLOSED:
+        case CancelReason.BY_HOTEL | CancelReason.PAYMENT_CLOSED | CancelReason.TRIP_ENDED:
             # A cancellation by the hotel sends everything back.
             return True

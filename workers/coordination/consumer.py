@@ -17,9 +17,9 @@ from topics.envelope import Outgoing, command_record
 from topics.kafka.positions import position_text
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import Command
-from topics.messages.events import BookingEvent, CodeClaimed
+from topics.messages.events import BookingEvent
 from workers.booking_rows import booking_of
-from workers.coordination import codes, documents
+from workers.coordination import codes, documents, trips
 from workers.decisions import Booking
 from workers.runtime.role import PartitionBatch, Received
 from workers.runtime.withholding import readable
@@ -27,7 +27,11 @@ from workers.runtime.withholding import readable
 COORDINATION_SOURCE: Final = "innkeeper/coordination"
 
 #: The events whose bookings in the ledger the pure functions read.
-_WITH_BOOKING: Final[tuple[type[BookingEvent | CodeClaimed], ...]] = (*codes.WITH_BOOKING, *documents.WITH_BOOKING)
+_WITH_BOOKING: Final[tuple[type[BookingEvent], ...]] = (
+    *codes.WITH_BOOKING,
+    *documents.WITH_BOOKING,
+    *trips.WITH_BOOKING,
+)
 
 
 class Coordination:
@@ -60,6 +64,7 @@ class Coordination:
         commands = (
             *codes.commands_for(event, envelope, booking),
             *documents.commands_for(event, envelope, booking),
+            *trips.commands_for(event, envelope, booking),
         )
         return [self._record(id, command, received) for id, command in readable(self._readable_by, commands)]
 

@@ -13,6 +13,7 @@ from workers.decisions.state import (
     StayClock,
     live,
     unpaid,
+    unpaid_rooms,
     with_sums,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "evolve",
     "live",
     "unpaid",
+    "unpaid_rooms",
     "with_sums",
 ]

@@ -6,7 +6,7 @@ from topics.messages.values import Refusal
 from workers.decisions.state import Booking
 
 
-def repeated(booking: Booking, command: BookingCommand) -> tuple[Event, ...]:
+def repeated(booking: Booking, command: BookingCommand, *, code_id: int | None = None) -> tuple[Event, ...]:
     """Answer with the present state, because the command's effect exists already."""
     return (
         CommandRepeated(
@@ -14,6 +14,7 @@ def repeated(booking: Booking, command: BookingCommand) -> tuple[Event, ...]:
             booking_id=command.booking_id,
             command=command.message_type,
             booking_status=booking.status,
+            code_id=code_id,
         ),
     )
 

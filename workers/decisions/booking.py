@@ -43,13 +43,15 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
     """Hold the stay if every night of it is on sale and free; a booking that exists already stays as it is."""
     booking = state.booking
     if booking is not None:
-        return repeated(booking, command)
+        return repeated(booking, command, code_id=_unused_code(booking, command))
     reason = code_rejection(state, command) or rejection(state, command, now)
     if reason is not None:
         return (_rejected_event(command, reason),)
     price = priced(state, command, [state.nights[day] for day in nights_of(command.check_in, command.check_out)])
     if not can_be_paid(price):
         return (_rejected_event(command, Rejection.NOT_CHARGEABLE),)
+    if command.trip_id is not None and price.terms is not Terms.PREPAID:
+        return (_rejected_event(command, Rejection.NOT_PREPAID),)
     reserved = _reserved_event(command, price, now)
     if reserved.terms is Terms.PREPAID:
         return (reserved,)
@@ -115,7 +117,8 @@ def _exceeds_share(state: State, command: ReserveStay) -> bool:
 
 
 def _reserved_event(command: ReserveStay, price: PricedStay, now: datetime) -> BookingReserved:
-    prepaid = price.terms is Terms.PREPAID
+    # The trip of a leg has the deadline.
+    has_deadline = price.terms is Terms.PREPAID and command.trip_id is None
     return BookingReserved(
         room_id=command.room_id,
         booking_id=command.booking_id,
@@ -127,13 +130,25 @@ def _reserved_event(command: ReserveStay, price: PricedStay, now: datetime) -> B
         amount_minor=price.amount_minor,
         currency=price.currency,
         terms=price.terms,
-        hold_expires_at=now + timedelta(seconds=command.hold_seconds) if prepaid else None,
+        hold_expires_at=now + timedelta(seconds=command.hold_seconds) if has_deadline else None,
         night_amounts_minor=price.night_amounts_minor,
         stay_times=command.stay_times,
         sale=price.sale,
         guest_list_id=command.guest_list_id,
         accepted_terms=command.accepted_terms,
+        trip_id=command.trip_id,
+        trip_room_id=command.trip_room_id,
     )
+
+
+def _unused_code(booking: Booking, command: ReserveStay) -> int | None:
+    """Return the code whose use was granted to a booking that does not have it, so that the use is given back.
+
+    That is a claim which was refused at first and then sent again: the booking was rejected by then.
+    """
+    if command.discount is None or (booking.sale is not None and booking.sale.discount is not None):
+        return None
+    return command.discount.code_id
 
 
 def _rejected_event(command: ReserveStay, reason: Rejection) -> BookingRejected:
@@ -148,6 +163,8 @@ def _rejected_event(command: ReserveStay, reason: Rejection) -> BookingRejected:
         terms=command.terms,
         reason=reason,
         code_id=None if command.discount is None else command.discount.code_id,
+        trip_id=command.trip_id,
+        trip_room_id=command.trip_room_id,
     )
 
 
@@ -311,8 +328,10 @@ def refund_but(booking: Booking, kept_minor: int, reason: RefundReason) -> tuple
     return tuple(requested)
 
 
-def part_refunded(booking: Booking, amount_minor: int) -> tuple[Event, ...]:
-    """Return the events that refund a part of the money of a stay that became cheaper: the newest payments first."""
+def part_refunded(
+    booking: Booking, amount_minor: int, reason: RefundReason = RefundReason.STAY_CHANGED
+) -> tuple[Event, ...]:
+    """Return the events that refund a part of the money of a stay that goes on: the newest payments first."""
     requested: list[Event] = []
     amount_minor = max(0, amount_minor)
     for payment in reversed(booking.paying_payments()):
@@ -328,7 +347,7 @@ def part_refunded(booking: Booking, amount_minor: int) -> tuple[Event, ...]:
                     payment_intent=payment.payment_intent,
                     amount_minor=part_minor,
                     currency=payment.currency or booking.currency,
-                    reason=RefundReason.STAY_CHANGED,
+                    reason=reason,
                     total_minor=None if total_minor == part_minor else total_minor,
                 )
             )

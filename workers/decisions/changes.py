@@ -4,8 +4,11 @@ A change takes place at once, unless it makes a stay that is paid in advance dea
 payment of the difference changes the stay (`workers.decisions.payment`). A change that is not paid leaves no trace.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+
+import msgspec
 
 from pricing.changes import PricedChange, WantedStay, party_of, plan_of, price_change
 from pricing.charges import can_be_charged, step_minor
@@ -51,11 +54,20 @@ def change_stay(state: State, command: ChangeStay, now: datetime) -> tuple[Event
     if len(booking.earlier_stays) >= MAX_CHANGES:
         return refused(booking, command, Refusal.TOO_MANY_CHANGES)
     replaced = end_of_change(booking, ChangeEnd.REPLACED)
-    state = after(state, *replaced)
-    change = _possible_change(state, booking, command, now)
+    change = _possible_change(_without_change(state, booking, replaced), booking, command, now)
     if isinstance(change, Rejection):
         return (_rejected_event(command, change),)
     return (*replaced, *_changed(booking, command, change, now))
+
+
+def _without_change(state: State, booking: Booking, replaced: Sequence[Event]) -> State:
+    """Return the state without the change that another one replaces, and without the rooms that it holds unpaid."""
+    if booking.pending_change is None:
+        return state
+    rooms = Counter(state.account_rooms)
+    for held in booking.pending_change.held:
+        rooms.subtract(dict.fromkeys(nights_of(held.first_night, held.end_night), held.rooms_count))
+    return msgspec.structs.replace(after(state, *replaced), account_rooms=rooms)
 
 
 def withdraw_change(state: State, command: WithdrawChange, now: datetime) -> tuple[Event, ...]:

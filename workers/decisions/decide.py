@@ -13,6 +13,7 @@ import msgspec
 from topics.messages.commands import (
     AddGuests,
     BlockNights,
+    BookingCommand,
     CancelBooking,
     ChangeGuests,
     ChangeInventory,
@@ -23,6 +24,7 @@ from topics.messages.commands import (
     ClosePayment,
     CloseRefund,
     Command,
+    ConfirmLeg,
     ConfirmPayment,
     DeclinePayment,
     ExpireHold,
@@ -31,11 +33,15 @@ from topics.messages.commands import (
     MarkNoShow,
     OpenInventory,
     RecordDispute,
+    RecordLeg,
+    RecordLegEnd,
     RecordRefund,
     RecordSession,
     ReleaseBlock,
+    ReleaseLeg,
     RequestPayment,
     ReserveStay,
+    ReserveTrip,
     ReturnCode,
     RoomCommand,
     SetCode,
@@ -47,7 +53,7 @@ from topics.messages.values import Refusal
 from workers.decisions.answers import refused
 from workers.decisions.at_hotel import check_in, check_out, mark_no_show
 from workers.decisions.blocks import block_nights, release_block
-from workers.decisions.booking import add_guests, cancel, change_guests, due_expiry, expire, reserve
+from workers.decisions.booking import add_guests, change_guests, due_expiry, expire, reserve
 from workers.decisions.changes import change_stay, withdraw_change
 from workers.decisions.codes import claim_code, return_code, set_code
 from workers.decisions.documents import issue_document
@@ -66,6 +72,15 @@ from workers.decisions.payment import (
 )
 from workers.decisions.sale import set_sale_terms
 from workers.decisions.state import State
+from workers.decisions.trips import (
+    barred,
+    cancel_any,
+    confirm_leg,
+    record_leg,
+    record_leg_end,
+    release_leg,
+    reserve_trip,
+)
 
 
 def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
@@ -79,6 +94,10 @@ def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
         if isinstance(command, ReserveStay):
             return refused(None, command, Refusal.BOOKING_NOT_FOUND)
         state = msgspec.structs.replace(state, booking=None)
+    reason = barred(state.booking, command)
+    if reason is not None:
+        assert isinstance(command, BookingCommand)
+        return refused(state.booking, command, reason)
     expired = _due_expiry(state, command, now)
     if not expired:
         return _RULES[type(command)](state, command, now)
@@ -103,7 +122,7 @@ _RULES: Final[dict[type[Command], Callable[[State, Any, datetime], tuple[Event, 
     ConfirmPayment: confirm,
     DeclinePayment: decline,
     ClosePayment: close,
-    CancelBooking: cancel,
+    CancelBooking: cancel_any,
     ExpireHold: expire,
     RecordRefund: record_refund,
     ChangeGuests: change_guests,
@@ -124,4 +143,9 @@ _RULES: Final[dict[type[Command], Callable[[State, Any, datetime], tuple[Event, 
     ClaimCode: claim_code,
     ReturnCode: return_code,
     IssueDocument: issue_document,
+    ReserveTrip: reserve_trip,
+    RecordLeg: record_leg,
+    ConfirmLeg: confirm_leg,
+    ReleaseLeg: release_leg,
+    RecordLegEnd: record_leg_end,
 }

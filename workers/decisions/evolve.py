@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any, Final
+from uuid import UUID
 
 from msgspec.structs import replace
 
@@ -38,6 +39,8 @@ from topics.messages.events import (
     InventoryChanged,
     InventoryOpened,
     InventoryUnchanged,
+    LegEnded,
+    LegHeld,
     NightsBlocked,
     PaymentDeclined,
     PaymentRequested,
@@ -48,8 +51,11 @@ from topics.messages.events import (
     SaleTermsChanged,
     StayBefore,
     StayChanged,
+    TripOpened,
+    TripRejected,
+    TripReserved,
 )
-from topics.messages.values import BookingStatus, RefundReason, nights_of
+from topics.messages.values import BookingStatus, LegState, RefundReason, Terms, nights_of
 from workers.decisions.state import (
     MAX_EARLIER_GUEST_LISTS,
     UNKNOWN_REFUND,
@@ -60,6 +66,7 @@ from workers.decisions.state import (
     Dispute,
     Document,
     EarlierStay,
+    Leg,
     Night,
     Payment,
     PaymentState,
@@ -172,6 +179,9 @@ def _booking_after(booking: Booking | None, event: BookingEvent) -> Booking | No
     if isinstance(event, BookingReserved | BookingRejected):
         next_status(BookingStatus.PENDING if booking is None else booking.status, event)
         return _new_booking(event)
+    if isinstance(event, TripOpened) or (booking is None and isinstance(event, TripRejected)):
+        next_status(BookingStatus.PENDING if booking is None else booking.status, event)
+        return _new_trip(event)
     if booking is None or isinstance(event, CommandRefused | CommandRepeated | ChangeRejected):
         return booking
     changes_of = _CHANGES.get(type(event))
@@ -194,7 +204,13 @@ def _new_booking(event: BookingReserved | BookingRejected) -> Booking:
         currency="",
     )
     if isinstance(event, BookingRejected):
-        return replace(booking, status=BookingStatus.REJECTED, rejection=event.reason)
+        return replace(
+            booking,
+            status=BookingStatus.REJECTED,
+            rejection=event.reason,
+            trip_id=event.trip_id,
+            trip_room_id=event.trip_room_id,
+        )
     return replace(
         booking,
         amount_minor=event.amount_minor,
@@ -205,7 +221,66 @@ def _new_booking(event: BookingReserved | BookingRejected) -> Booking:
         sale=event.sale,
         guest_list_id=event.guest_list_id,
         accepted_terms=event.accepted_terms,
+        trip_id=event.trip_id,
+        trip_room_id=event.trip_room_id,
     )
+
+
+def _new_trip(event: TripOpened | TripRejected) -> Booking:
+    """Return the trip, which has the nights of none of its legs."""
+    trip = Booking(
+        id=event.booking_id,
+        user_id=event.user_id,
+        hotel_id=event.hotel_id,
+        room_id=event.room_id,
+        check_in=event.check_in,
+        check_out=event.check_out,
+        rooms_count=0,
+        terms=Terms.PREPAID,
+        status=BookingStatus.RESERVING,
+        amount_minor=0,
+        currency="",
+        legs=tuple(
+            Leg(booking_id=leg.booking_id, room_id=leg.room_id, rooms_count=leg.rooms_count) for leg in event.legs
+        ),
+    )
+    if isinstance(event, TripRejected):
+        return replace(trip, status=BookingStatus.REJECTED, rejection=event.reason)
+    return replace(
+        trip,
+        hold_expires_at=event.hold_expires_at,
+        stay_times=event.stay_times,
+        accepted_terms=event.accepted_terms,
+    )
+
+
+def _with_leg(booking: Booking, leg_id: UUID, **changes: Any) -> dict[str, Any]:
+    """Return the changes of a trip whose leg changes."""
+    return {"legs": tuple(replace(leg, **changes) if leg.booking_id == leg_id else leg for leg in booking.legs)}
+
+
+def _held_leg_changes(booking: Booking, event: LegHeld) -> dict[str, Any]:
+    return _with_leg(
+        booking,
+        event.leg_id,
+        state=LegState.HELD,
+        amount_minor=event.amount_minor,
+        night_amounts_minor=event.night_amounts_minor,
+        currency=event.currency,
+    )
+
+
+def _reserved_trip_changes(_: Booking, event: TripReserved) -> dict[str, Any]:
+    return {
+        "amount_minor": event.amount_minor,
+        "currency": event.currency,
+        "night_amounts_minor": event.night_amounts_minor,
+    }
+
+
+def _ended_leg_changes(booking: Booking, event: LegEnded) -> dict[str, Any]:
+    state = LegState.ENDED if event.cancel_reason is None else LegState.CANCELLED
+    return _with_leg(booking, event.leg_id, state=state, kept_minor=event.kept_minor)
 
 
 def _guests_changes(booking: Booking, event: GuestsAdded | GuestsChanged) -> dict[str, Any]:
@@ -309,8 +384,9 @@ def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[st
             event.payment_intent, event.session_id, event.amount_minor, PaymentState.KEPT, currency=currency
         )
     due_minor = known.due_minor + event.amount_minor
-    if event.reason is RefundReason.STAY_CHANGED:
-        # The rest of the payment pays the cheaper stay.
+    has_legs = booking.legs and booking.status is BookingStatus.CONFIRMED and known.state is PaymentState.KEPT
+    if event.reason is RefundReason.STAY_CHANGED or (has_legs and booking.payment(event.payment_intent) is not None):
+        # The rest of the payment pays the cheaper stay, or the other legs of the trip.
         return {"payments": _with_payment(booking, replace(known, due_minor=due_minor))}
     payment = _balanced(
         replace(
@@ -415,6 +491,10 @@ _CHANGES: Final[dict[type[BookingEvent], Callable[[Booking, Any], dict[str, Any]
     ChangeHeld: _held_change_changes,
     ChangeEnded: lambda *_: {"pending_change": None, "hold_expires_at": None, "failure": None},
     StayChanged: _changed_stay_changes,
+    LegHeld: _held_leg_changes,
+    TripReserved: _reserved_trip_changes,
+    TripRejected: lambda _, event: {"rejection": event.reason, "hold_expires_at": None},
+    LegEnded: _ended_leg_changes,
     CheckoutOpened: lambda _, event: {"session_id": event.session_id},
     PaymentDeclined: lambda _, event: {"failure": event.failure},
     BookingConfirmed: _confirmation_changes,

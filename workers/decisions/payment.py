@@ -191,6 +191,8 @@ def _is_open_to_late_payment(state: State, booking: Booking) -> bool:
     """Return whether the stay can still be bought after its hold ended, at the price agreed at the reservation."""
     return (
         booking.status is BookingStatus.EXPIRED
+        # The legs of a trip that expired are released, one by one.
+        and not booking.legs
         and not _has_begun(state, booking.check_in)
         and _nights_are_free(state, booking)
     )

@@ -14,6 +14,7 @@ from topics.messages.values import (
     BookingStatus,
     CancelReason,
     DocumentKind,
+    LegState,
     Rejection,
     StayTimes,
     Terms,
@@ -228,6 +229,22 @@ class PendingChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     attempt: int = 0
 
 
+class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A leg of a trip: a booking of its own in the room `room_id`; amounts in minor units.
+
+    `kept_minor` is what the hotel keeps of an ended leg's amount.
+    """
+
+    booking_id: UUID
+    room_id: int
+    rooms_count: int
+    state: LegState = LegState.REQUESTED
+    amount_minor: int = 0
+    night_amounts_minor: tuple[int, ...] = ()
+    currency: str = ""
+    kept_minor: int = 0
+
+
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """One booking. `version` counts the events that were applied to it.
 
@@ -237,6 +254,8 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     `MAX_EARLIER_GUEST_LISTS` of them.
     `pending_change`: a dearer change that is not paid; its deadline is `hold_expires_at`. `earlier_stays` are the stays
     that changes replaced, oldest first.
+    `legs`: the booking is a trip, which has no nights and no rooms of its own; its amount is that of its legs together.
+    `trip_id`: the booking is a leg of that trip, which is decided in the partition of `trip_room_id`.
     """
 
     id: UUID
@@ -268,11 +287,18 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     pending_change: PendingChange | None = None
     earlier_stays: tuple[EarlierStay, ...] = ()
     accepted_terms: str | None = None
+    legs: tuple[Leg, ...] = ()
+    trip_id: UUID | None = None
+    trip_room_id: int | None = None
     version: int = 1
 
     def nights(self) -> tuple[date, ...]:
-        """Return the nights of the stay."""
-        return nights_of(self.check_in, self.check_out)
+        """Return the nights of the stay; a trip has none of its own."""
+        return () if self.legs else nights_of(self.check_in, self.check_out)
+
+    def leg(self, leg_id: UUID) -> Leg | None:
+        """Return the leg of the trip that is this booking, if there is one."""
+        return next((leg for leg in self.legs if leg.booking_id == leg_id), None)
 
     def payment(self, payment_intent: str) -> Payment | None:
         """Return the payment of this payment intent, if it arrived."""
@@ -317,8 +343,9 @@ class State(msgspec.Struct, frozen=True):
     """The booking that a command names (None: there is none) and the nights that it touches (absent: not open).
 
     `clock` is the hotel's clock for the booking, for commands that depend on it. `account_rooms` has, for nights of a
-    new reservation, the rooms that its account holds unpaid already; nights without any are absent. `sale_terms` are
-    those of the room (None: its hotel has set none), and `block` is the room's block that a command names.
+    reservation or of a change, the rooms that its account holds unpaid already; nights without any are absent.
+    `sale_terms` are those of the room (None: its hotel has set none), and `block` is the room's block that a command
+    names.
     `code` is the promo code of a command, `code_use` the use of it by the command's booking, and `account_uses` the
     number of uses by the command's account. `document` is the document of a command, `corrected` the invoice that it
     corrects, and `last_number` the hotel's newest number in its series.
@@ -338,7 +365,9 @@ class State(msgspec.Struct, frozen=True):
     last_number: int = 0
 
 
-LIVE = frozenset({BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING})
+LIVE = frozenset(
+    {BookingStatus.RESERVING, BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING}
+)
 
 
 def live(booking: Booking) -> bool:
@@ -349,3 +378,11 @@ def live(booking: Booking) -> bool:
 def unpaid(booking: Booking) -> bool:
     """Return whether the booking holds or has its nights without a payment in advance."""
     return live(booking) or (booking.status is BookingStatus.CONFIRMED and booking.terms is Terms.AT_HOTEL)
+
+
+def unpaid_rooms(booking: Booking) -> tuple[RoomsHeld, ...]:
+    """Return the rooms that the booking has unpaid: those of its stay, or those that a change of it holds."""
+    if unpaid(booking):
+        stay = RoomsHeld(first_night=booking.check_in, end_night=booking.check_out, rooms_count=booking.rooms_count)
+        return (stay,)
+    return () if booking.pending_change is None else booking.pending_change.held

@@ -25,12 +25,18 @@ from topics.messages.events import (
     GuestsCheckedIn,
     GuestsCheckedOut,
     GuestsDidNotArrive,
+    LegEnded,
+    LegHeld,
     PaymentDeclined,
     PaymentRequested,
     RefundClosed,
     RefundFailed,
     RefundRequested,
     StayChanged,
+    TripCancelRequested,
+    TripOpened,
+    TripRejected,
+    TripReserved,
 )
 from topics.messages.values import BookingStatus
 
@@ -40,6 +46,12 @@ S = BookingStatus
 TRANSITIONS: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]] = {
     BookingReserved: {S.PENDING: S.RESERVED},
     BookingRejected: {S.PENDING: S.REJECTED},
+    TripOpened: {S.PENDING: S.RESERVING},
+    LegHeld: {S.RESERVING: S.RESERVING},
+    TripReserved: {S.RESERVING: S.RESERVED},
+    TripRejected: {S.PENDING: S.REJECTED, S.RESERVING: S.REJECTED},
+    TripCancelRequested: {S.CONFIRMED: S.CONFIRMED},
+    LegEnded: {S.CONFIRMED: S.CONFIRMED},
     GuestsAdded: {S.RESERVED: S.GUESTS_ADDED, S.GUESTS_ADDED: S.GUESTS_ADDED},
     GuestsChanged: {S.CONFIRMED: S.CONFIRMED},
     PaymentRequested: {
@@ -54,6 +66,7 @@ TRANSITIONS: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]]
         S.EXPIRED: S.CONFIRMED,
     },
     BookingCancelled: {
+        S.RESERVING: S.CANCELLED,
         S.RESERVED: S.CANCELLED,
         S.GUESTS_ADDED: S.CANCELLED,
         S.PAYMENTS_PENDING: S.CANCELLED,
@@ -61,6 +74,7 @@ TRANSITIONS: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]]
         S.CHECKED_IN: S.CANCELLED,
     },
     BookingExpired: {
+        S.RESERVING: S.EXPIRED,
         S.RESERVED: S.EXPIRED,
         S.GUESTS_ADDED: S.EXPIRED,
         S.PAYMENTS_PENDING: S.EXPIRED,

@@ -239,7 +239,8 @@ class CommandBatch:
         if isinstance(command, BlockNights | ReleaseBlock):
             return msgspec.structs.replace(state, block=self._rows.block((command.room_id, command.block_id)))
         if isinstance(command, ChangeStay):
-            state = msgspec.structs.replace(state, sale_terms=self._rows.terms_of(command.room_id))
+            terms, account_rooms = self._rows.terms_of(command.room_id), self._unpaid.rooms(command)
+            state = msgspec.structs.replace(state, sale_terms=terms, account_rooms=account_rooms)
         clock = stay_clock(state.booking, command, now)
         return state if clock is None else msgspec.structs.replace(state, clock=clock)
 

@@ -8,34 +8,33 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from storage.bookings import UnpaidSearch, load_unpaid
-from topics.messages.commands import Command, ReserveStay
+from topics.messages.commands import ChangeStay, Command, ReserveStay
+from topics.messages.events import RoomsHeld
 from topics.messages.values import nights_of
-from workers.decisions import Booking, unpaid
+from workers.decisions import Booking, unpaid_rooms
 
 AccountRoom: TypeAlias = tuple[int | None, int]
 """The ids of an account's user and of a room."""
-Stay: TypeAlias = tuple[date, date, int]
-"""Check-in, check-out and the number of rooms."""
 
 
 class UnpaidStays:
-    """The unpaid stays of those accounts and rooms for which a batch of commands names a share.
+    """The unpaid rooms of those accounts and rooms for which a batch of commands names a share.
 
     They are read once and then follow the events of the batch: a stay that was reserved earlier in it counts, and one
-    that ended earlier in it does not.
+    that ended earlier in it does not. The rooms that a change holds until it is paid count like those of a stay.
     """
 
     def __init__(self) -> None:
-        self._stays: dict[AccountRoom, dict[UUID, Stay]] = {}
+        self._stays: dict[AccountRoom, dict[UUID, tuple[RoomsHeld, ...]]] = {}
 
     async def load(self, connection: AsyncConnection, commands: Iterable[Command]) -> None:
         """Read the stays in one query; without a command that names a share, nothing is read."""
         searches: dict[AccountRoom, UnpaidSearch] = {}
         for command in commands:
-            if not isinstance(command, ReserveStay) or command.account_share_percent is None:
+            if not _names_share(command):
                 continue
-            if command.user_id is None:
-                continue
+            assert isinstance(command, ReserveStay | ChangeStay)
+            assert command.user_id is not None
             key = command.user_id, command.room_id
             known = searches.get(key)
             first, end = command.check_in, command.check_out
@@ -45,9 +44,12 @@ class UnpaidStays:
         if not searches:
             return
         self._stays = {key: {} for key in searches}
-        for user_id, room_id, id, *stay in await load_unpaid(connection, searches.values()):
-            check_in, check_out, rooms_count = stay
-            self._stays[user_id, room_id][id] = check_in, check_out, rooms_count
+        for user_id, room_id, id, first_night, end_night, rooms_count in await load_unpaid(
+            connection, searches.values()
+        ):
+            rooms = RoomsHeld(first_night=first_night, end_night=end_night, rooms_count=rooms_count)
+            stays = self._stays[user_id, room_id]
+            stays[id] = (*stays.get(id, ()), rooms)
 
     def apply(self, booking: Booking | None) -> None:
         """Take a booking's present state."""
@@ -56,19 +58,29 @@ class UnpaidStays:
         stays = self._stays.get((booking.user_id, booking.room_id))
         if stays is None:
             return
-        if unpaid(booking):
-            stays[booking.id] = booking.check_in, booking.check_out, booking.rooms_count
+        rooms = unpaid_rooms(booking)
+        if rooms:
+            stays[booking.id] = rooms
         else:
             stays.pop(booking.id, None)
 
     def rooms(self, command: Command) -> dict[date, int]:
         """Return how many rooms the account holds already, for nights of the stay that a command asks for."""
-        if not self._stays or not isinstance(command, ReserveStay) or command.account_share_percent is None:
+        if not self._stays or not _names_share(command):
             return {}
+        assert isinstance(command, ReserveStay | ChangeStay)
         rooms: dict[date, int] = {}
-        for check_in, check_out, rooms_count in self._stays.get((command.user_id, command.room_id), {}).values():
-            first, end = max(check_in, command.check_in), min(check_out, command.check_out)
-            if first < end:
-                for day in nights_of(first, end):
-                    rooms[day] = rooms.get(day, 0) + rooms_count
+        for held in self._stays.get((command.user_id, command.room_id), {}).values():
+            for each in held:
+                first, end = max(each.first_night, command.check_in), min(each.end_night, command.check_out)
+                if first < end:
+                    for day in nights_of(first, end):
+                        rooms[day] = rooms.get(day, 0) + each.rooms_count
         return rooms
+
+
+def _names_share(command: Command) -> bool:
+    """Return whether a share of an account limits the rooms that the command asks for."""
+    if not isinstance(command, ReserveStay | ChangeStay):
+        return False
+    return command.account_share_percent is not None and command.user_id is not None

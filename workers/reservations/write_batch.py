@@ -328,7 +328,7 @@ class WriteBatch:
             self._created[id] = time
         self._updated[id] = time
         self._bookings[id] = booking
-        if isinstance(event, _CHANGING_STAYS) or booking.pending_change is not None:
+        if isinstance(event, _CHANGING_STAYS) or booking.pending_change is not None or booking.legs:
             self._changed_stays.add(id)
         if isinstance(event, GuestsAdded | GuestsChanged):
             self._guests[id] = event.guest_ids

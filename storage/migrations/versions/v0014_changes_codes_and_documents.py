@@ -19,6 +19,9 @@ _NULLABLE = (
     ('booking', 'pending_change', postgresql.JSONB()),
     ('booking', 'earlier_stays', postgresql.JSONB()),
     ('booking', 'accepted_terms', sa.Text()),
+    ('booking', 'legs', postgresql.JSONB()),
+    ('booking', 'trip_id', sa.Uuid()),
+    ('booking', 'trip_room_id', sa.BigInteger()),
 )
 _TABLES = ('desk_booking', 'promo_code_name', 'hotel_document', 'promo_code_use', 'promo_code')
 

@@ -112,6 +112,9 @@ async def test_a_step_that_is_over_is_shown_no_more_and_a_stay_that_began_shows_
     [
         (PAID | {"refunds": [["re_1", 5_000, True]]}, [("150.00", "0.00"), ("50.00", "100.00")]),
         (PAID | {"refunds": [["re_1", 15_000, True]]}, [("50.00", "0.00"), ("0.00", "100.00")]),
+        # The stay became cheaper: a part is due, or an operator ended its refund.
+        (PAID | {"due_minor": 5_000}, [("150.00", "0.00"), ("50.00", "100.00")]),
+        (PAID | {"closed_minor": 5_000}, [("150.00", "0.00"), ("50.00", "100.00")]),
         (PAID | {"disputes": [["dp_1", 20_000, "lost"]]}, [("0.00", "0.00"), ("0.00", "100.00")]),
         (PAID | {"disputes": [["dp_1", 20_000, "open"]]}, [("200.00", "0.00"), ("100.00", "100.00")]),
     ],

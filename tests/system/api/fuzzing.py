@@ -24,18 +24,26 @@ _URL: Final = os.environ["INNKEEPER_URL"]
 _AUTHORIZATION: Final = {"Authorization": f"Bearer {os.environ['INNKEEPER_TOKEN']}"}
 _TODAY: Final = datetime.now(UTC).date()
 _AT_HOTEL: Final = ("check_in", "check_out", "no_show")
+_CHANGES: Final = (
+    "change_stay",
+    "quote_change",
+    "withdraw_change",
+    "change_stay_for_hotel",
+    "withdraw_change_for_hotel",
+)
 _bookings: Final[list[str]] = [_KNOWN["booking_id"]]
 #: Bookings that are as far as an operation wants them: with guests to be paid for, paid to be changed or cancelled.
 _paid: Final[list[str]] = []
 _ready: Final[dict[str, list[str]]] = {
     "pay": [],
-    **dict.fromkeys(("change_guests", "cancel", "cancel_for_hotel", *_AT_HOTEL), _paid),
+    **dict.fromkeys(("change_guests", "cancel", "cancel_for_hotel", *_AT_HOTEL, *_CHANGES), _paid),
 }
 _CARD: Final = "4242424242424242"
 _NIGHTS: Final = {"change_nights": {"start_date": "", "end_date": ""}}
 _AT_LEAST: Final = {"change_nights": {"closed": False}}
 _COMMANDS: Final = frozenset(
-    {"init", "add_guests", "change_guests", "pay", "cancel", "cancel_for_hotel", "book_at_desk", *_AT_HOTEL}
+    {"init", "add_guests", "change_guests", "pay", "cancel", "cancel_for_hotel", "book_at_desk", *_AT_HOTEL, *_CHANGES}
+    - {"quote_change"}
 )
 #: These would take what is known away from all others.
 _TAKES_AWAY: Final = frozenset({"delete_guest", "delete_room", "delete_hotel", "deactivate_hotel", "deactivate_code"})
@@ -48,6 +56,11 @@ _WHOLE: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
     "set_plan": lambda: {"name": "Saver", "price_percent": "90.5", "price_plus": "-1.00"},
     "add_code": lambda: {"code": f"C{uuid4().hex[:12]}", "percent": "10", "max_uses": 100},
     "set_code": lambda: {"percent": "12.5"},
+    # A day alone may be after the other one of the booking.
+    **dict.fromkeys(
+        ("change_stay", "quote_change", "change_stay_for_hotel"),
+        lambda: {"check_in_date": _day(20)(""), "check_out_date": _day(30)(""), "rooms_count": 2},
+    ),
     "block_nights": lambda: {"start_date": _day(20)(""), "end_date": _day(30)(""), "reason": "group"},
 }
 
@@ -114,7 +127,7 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
         _bookings.append(response.json()["id"])
     if operation_id == "add_guests" and response.status_code == requests.codes.ok:
         _ready["pay"].append(response.json()["id"])
-    if operation_id == "pay" and response.status_code == requests.codes.ok:
+    if operation_id == "pay" and response.status_code == requests.codes.ok and response.json()["session_url"]:
         _pay(response.json())
 
 

@@ -52,7 +52,9 @@ class Needs:
             "become_host": self._an_account,
             "add_guests": self._a_hold,
             "pay": self._a_hold_with_guests,
-            "change_guests": self._a_paid_stay,
+            "change_guests": self._other_guests,
+            **dict.fromkeys(("change_stay", "quote_change", "change_stay_for_hotel"), self._a_paid_stay),
+            **dict.fromkeys(("withdraw_change", "withdraw_change_for_hotel"), self._a_change),
             "activate_hotel": self._a_hotel_of_its_own,
             "deactivate_hotel": self._a_hotel_of_its_own,
             "delete_hotel": self._a_hotel_of_its_own,
@@ -133,7 +135,18 @@ class Needs:
     async def _a_paid_stay(self) -> _Found:
         found = await self._a_hold_with_guests()
         await self._world.pay(self._world.guest, str(found.values["booking_id"]))
+        return _Found(found.values)
+
+    async def _other_guests(self) -> _Found:
+        found = await self._a_paid_stay()
         return _Found(found.values, guest_ids=[await self._world.saved_guest(self._world.guest)])
+
+    async def _a_change(self) -> _Found:
+        """A change to one room more, which its guest has not paid."""
+        found = await self._a_paid_stay()
+        path = f"/v1/bookings/{found.values['booking_id']}/changes"
+        changed = await self._world.done(self._world.guest, "POST", path, {"rooms_count": 2})
+        return _Found({**found.values, "change_id": changed["pending_change"]["id"]})
 
     async def _a_hotel_of_its_own(self) -> _Found:
         return _Found((await self._world.new_room(self._world.host))._asdict())

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -66,7 +67,7 @@ async def test_the_last_uses_of_a_code_have_so_many_winners_whenever_coordinatio
 
 async def on_sale(house: House) -> None:
     """Put the rooms on sale, and make the code."""
-    nights = {"first_night": TODAY, "end_night": TODAY + timedelta(days=30), "total_count": GUESTS}
+    nights: dict[str, Any] = {"first_night": TODAY, "end_night": TODAY + timedelta(days=30), "total_count": GUESTS}
     await house.send(
         *(OpenInventory(room_id=room, hotel_id=HOTEL, price_minor=100_00, currency="EUR", **nights) for room in ROOMS),
         SetCode(code_id=CODE, hotel_id=HOTEL, terms=TERMS),
@@ -129,7 +130,7 @@ async def an_expired_hold_gives_its_use_back(house: House) -> None:
 
 
 async def used(house: House, count: int) -> None:
-    """Wait until the code counts so many uses, and its uses that stand are as many."""
+    """Wait until the code counts so many uses, and has as many uses that were not given back."""
     query = """
         select used_count = %s
            and used_count = (select count(*) from promo_code_use where code_id = promo_code.id and not returned) as so

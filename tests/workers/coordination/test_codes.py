@@ -17,6 +17,7 @@ from tests.workers.decisions.words import (
     SENT_BACK,
     but,
     rejected,
+    repeated,
 )
 from tests.workers.decisions.words_of_codes import (
     CLAIM,
@@ -31,7 +32,7 @@ from tests.workers.decisions.words_of_sale import ARRIVING, FOR_SALE, ON_TERMS, 
 from topics.envelope import Envelope
 from topics.messages.commands import Command
 from topics.messages.events import Event
-from topics.messages.values import CancelReason, Rejection
+from topics.messages.values import BookingStatus, CancelReason, Rejection
 from workers.coordination.codes import WITH_BOOKING, commands_for
 from workers.decisions import Booking
 
@@ -60,17 +61,6 @@ def test_a_granted_use_asks_the_room_for_the_stay_with_the_discount() -> None:
     assert follows(CLAIMED) == (RESERVE_DISCOUNTED,)
 
 
-def test_a_granted_use_that_is_read_again_asks_for_the_same_stay_again() -> None:
-    assert follows(CLAIMED, booking_after(DISCOUNTED)) == (RESERVE_DISCOUNTED,)
-    assert follows(CLAIMED, booking_after(DISCOUNTED, EXPIRED)) == (RESERVE_DISCOUNTED,)
-
-
-@pytest.mark.parametrize("event", [ON_TERMS, RESERVED, rejected(RESERVE, Rejection.CODE_USED_UP)])
-def test_a_use_that_comes_after_the_booking_was_decided_without_it_is_given_back(event: Event) -> None:
-    """Somebody sent a claim again that was refused at first."""
-    assert follows(CLAIMED, booking_after(event)) == (RETURN,)
-
-
 def test_a_refused_use_lets_the_room_reject_the_booking_for_that_reason() -> None:
     refused = code_rejected(CLAIM, Rejection.CODE_USED_UP)
     assert follows(refused) == (("e-1:0:reserve", but(RESERVE, code_rejection=Rejection.CODE_USED_UP)),)
@@ -80,6 +70,12 @@ def test_a_rejected_booking_gives_the_use_back_that_it_names() -> None:
     sold_out = rejected(RESERVE, Rejection.SOLD_OUT)
     assert follows(but(sold_out, code_id=SPRING)) == (RETURN,)
     assert follows(sold_out) == ()
+
+
+def test_a_use_that_was_granted_to_a_booking_without_it_is_given_back() -> None:
+    again = repeated(RESERVE, BookingStatus.REJECTED)
+    assert follows(but(again, code_id=SPRING)) == (RETURN,)
+    assert follows(again) == ()
 
 
 def test_an_expired_booking_gives_its_use_back() -> None:

@@ -58,9 +58,9 @@ def batch(*events: Event) -> PartitionBatch:
     return PartitionBatch(BOOKING_EVENTS, 2, cast("Any", None), received)
 
 
-async def handled(connection: AsyncConnection, *events: Event, release: Release | None = None) -> Sequence[Outgoing]:
+async def handled(connection: AsyncConnection, *events: Event, release: Release = Release.V0_2_0) -> Sequence[Outgoing]:
     """Return the commands that follow from events."""
-    settings = KafkaSettings(_env_file=None, **({} if release is None else {"log_readable_by": release}))
+    settings = KafkaSettings(_env_file=None, log_readable_by=release)
     [records] = await Coordination(settings).handle(connection, [batch(*events)])
     return records
 

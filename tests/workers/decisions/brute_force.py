@@ -142,8 +142,13 @@ class Clerk(Desk):
             booking_status=status_of(sheet) if sheet is not None and ours else None,
         )
 
-    def _repeat(self, sheet: Fact) -> None:
-        self._answer("booking.command_repeated.v1", command=self._command.message_type, booking_status=status_of(sheet))
+    def _repeat(self, sheet: Fact, code_id: int | None = None) -> None:
+        self._answer(
+            "booking.command_repeated.v1",
+            command=self._command.message_type,
+            booking_status=status_of(sheet),
+            code_id=code_id,
+        )
 
     def _return_money(self, intent: str, money: Envelopes, reason: str, keep: int = 0) -> None:
         """Ask for a refund of all of a payment but for what the policy keeps."""
@@ -189,7 +194,7 @@ class Clerk(Desk):
 
     def _reserve(self, sheet: Fact | None, command: Any, now: datetime) -> None:
         if sheet is not None and sheet["room_id"] == command.room_id:
-            self._repeat(sheet)
+            self._repeat(sheet, code_id=None if "discount" in (sheet["sale"] or {}) else _code_of(command))
             return
         if sheet is not None:
             self._refuse("booking_not_found")
@@ -198,7 +203,7 @@ class Clerk(Desk):
             name: getattr(command, name)
             for name in ("user_id", "hotel_id", "check_in", "check_out", "rooms_count", "terms")
         }
-        no = self._why_not(command, now)
+        no = self._why_no_code(command) or self._why_not(command, now)
         fresh = {"room_id": command.room_id, **asked, "no": no, "guests": [], "attempt": 0, "session": None}
         fresh |= {"trouble": None, "lapsed": False, "ended": None, "sold": False, "money": {}, "cost": 0, "coin": ""}
         fresh |= {
@@ -214,7 +219,7 @@ class Clerk(Desk):
         }
         self.sheets[command.booking_id] = fresh
         if no is not None:
-            self._answer("booking.rejected.v1", **asked, reason=no)
+            self._answer("booking.rejected.v1", **asked, reason=no, code_id=_code_of(command))
             return
         fresh |= self._offer(command)
         asked["terms"] = fresh["terms"]
@@ -230,10 +235,23 @@ class Clerk(Desk):
             night_amounts_minor=tuple(fresh["shares"]),
             stay_times=_written(command.stay_times),
             sale=fresh["sale"],
+            guest_list_id=command.guest_list_id,
+            accepted_terms=command.accepted_terms,
         )
+        fresh["list"] = command.guest_list_id
         if fresh["terms"] == "at_hotel":
             fresh["sold"] = True
             self._answer("booking.confirmed.v1", **price, session_id=None, payment_intent=None, late=False)
+
+    def _why_no_code(self, command: Any) -> str | None:
+        """Look at the stamp of the code's office, at the quote, and at the coins of the discount."""
+        if command.code_rejection is not None:
+            return str(command.code_rejection)
+        if command.quoted is not None and command.quoted.sale.discount != command.discount:
+            return "code_not_valid"
+        night = self.shelf.get((command.room_id, command.check_in))
+        coin = None if command.discount is None else command.discount.currency
+        return "code_not_valid" if night is not None and coin not in (None, night["currency"]) else None
 
     def _why_not(self, command: Any, now: datetime) -> str | None:
         if not command.check_in < command.check_out:
@@ -260,6 +278,8 @@ class Clerk(Desk):
 
     def _terms_of(self, command: Any) -> Fact | None:
         """Return the terms that a price is made by; None: it is made by the nights alone."""
+        if command.discount is not None or command.at_desk:
+            return self.terms.get(command.room_id, BARE)
         if command.agreed_nightly_minor is not None or command.terms == "at_hotel":
             return None
         bare = BARE if command.plan_id is not None or command.party is not None else None
@@ -757,6 +777,11 @@ def status_of(sheet: Fact) -> str:
 def _plain(struct: Any) -> Any:
     """Return a part of a command as an event repeats it."""
     return msgspec.to_builtins(struct, builtin_types=(date, datetime))
+
+
+def _code_of(command: Any) -> int | None:
+    """Return the promo code whose use was granted for a command."""
+    return None if command.discount is None else command.discount.code_id
 
 
 def _written(times: Any) -> Fact | None:

@@ -158,6 +158,10 @@ def offer(terms: Fact, plan: Fact, command: Any, prices: list[int]) -> Fact:
             bands = [band for band in plan.get("child_bands", ()) if age <= band.up_to_age]
             night += bands[0].nightly_minor if bands else 0
         nights.append(night)
+    discount = getattr(command, "discount", None)
+    off = 0 if discount is None else _off(discount, sum(nights))
+    if off:
+        nights = _shares(sum(nights) - off, nights)
     lines: list[Fact] = [{"kind": "stay", "id": plan["id"], "name": plan["name"], "amount_minor": sum(nights)}]
     now = later = 0
     for tax in terms["taxes"]:
@@ -173,7 +177,19 @@ def offer(terms: Fact, plan: Fact, command: Any, prices: list[int]) -> Fact:
         else:
             lines.append(line)
             now += amount
-    return _offered(terms, plan, command, lines, nights, now=now, later=later, people=(adults, ages), prices=prices)
+    offered = _offered(terms, plan, command, lines, nights, now=now, later=later, people=(adults, ages), prices=prices)
+    if discount is not None:
+        offered["sale"]["discount"] = {name: fact for name, fact in _fields(discount).items() if fact is not None}
+    if off:
+        offered["sale"]["discount_minor"] = off
+    return offered
+
+
+def _off(discount: Any, cost: int) -> int:
+    """Return the part of the nights that a promo code pays: at most all of it."""
+    if discount.percent_milli is not None:
+        return cents(Fraction(cost * discount.percent_milli, 100_000))
+    return min(cost, int(discount.amount_minor))
 
 
 def _tax(tax: Fact, nights: dict[date, int], adults: int, ages: tuple[int, ...], rooms: int) -> int:
@@ -206,7 +222,7 @@ def _offered(
     people: tuple[int, tuple[int, ...]],
     prices: list[int],
 ) -> Fact:
-    prepaid = plan.get("terms", "prepaid") == "prepaid"
+    prepaid = plan.get("terms", "prepaid") == "prepaid" and not getattr(command, "at_desk", False)
     amount = sum(nights) + now + (0 if prepaid else later)
     shares = _shares(amount, nights)
     policy = plan.get("policy")

@@ -56,13 +56,14 @@ from topics.messages.events import (
     InventoryUnchanged,
     RefundRequested,
 )
-from topics.messages.sale import Party, Quoted, Sale, SaleTerms
+from topics.messages.sale import Discount, Party, Quoted, Sale, SaleTerms
 from topics.messages.values import (
     BlockReason,
     CancelReason,
     DisputeResult,
     HotelReason,
     RefundClosing,
+    Rejection,
     StayTimes,
     Terms,
 )
@@ -98,6 +99,10 @@ hotel_times = st.sampled_from(
 )
 #: An account that makes several bookings.
 REGULAR = 77
+#: Discounts of promo codes whose use was granted.
+THIRD_OFF = Discount(code_id=31, code="THIRD", percent_milli=33_333)
+SOME_OFF = Discount(code_id=32, code="SOME", amount_minor=123_45, currency="EUR")
+CODES = (THIRD_OFF, SOME_OFF, msgspec.structs.replace(SOME_OFF, currency="USD"))
 
 
 class Named(NamedTuple):
@@ -276,10 +281,35 @@ class Hotel(RuleBasedStateMachine):
         self.scenario.now += timedelta(milliseconds=milliseconds)
         self.reserve(room_id, first, nights, {"quoted": quoted}, TIMES)
 
-    def quote(self, room_id: int, first: date, nights: int, plan_id: str) -> Quoted | None:
+    @rule(
+        room_id=rooms,
+        stay=st.tuples(st.sampled_from(DAYS[1:-2]), st.sampled_from((2, 1, 3))),
+        quoted=st.sampled_from((None, None, *CODES)),
+        wish=st.sampled_from(
+            (
+                *({"discount": discount} for discount in CODES),
+                {"discount": THIRD_OFF, "rooms_count": 2, "party": Party(adults=3)},
+                {"code_rejection": Rejection.CODE_USED_UP},
+                {"at_desk": True, "user_id": None, "guest_list_id": UUID(int=3), "accepted_terms": "2026"},
+                {"at_desk": True, "user_id": None, "discount": THIRD_OFF, "plan_id": "saver"},
+            )
+        ),
+    )
+    def somebody_books_with_a_code_or_at_the_desk(
+        self, room_id: int, stay: tuple[date, int], quoted: Discount | None, wish: dict[str, Any]
+    ) -> None:
+        """A use of a code was granted, or refused, for a price that was maybe quoted."""
+        first, nights = stay
+        price = None if quoted is None else self.quote(room_id, first, nights, "standard", discount=quoted)
+        self.reserve(room_id, first, nights, {**wish, "quoted": price}, TIMES)
+
+    def quote(
+        self, room_id: int, first: date, nights: int, plan_id: str, discount: Discount | None = None
+    ) -> Quoted | None:
         """Return the clerk's price of a stay, if all its nights are there and its room has such a plan."""
         about: dict[str, Any] = {"room_id": room_id, "booking_id": UUID(int=0), "hotel_id": 1, "stay_times": TIMES}
-        wish = ReserveStay(**about, check_in=first, check_out=first + timedelta(days=nights), plan_id=plan_id)
+        about |= {"plan_id": plan_id, "discount": discount}
+        wish = ReserveStay(**about, check_in=first, check_out=first + timedelta(days=nights))
         price = self.clerk.quote(wish)
         if price is None:
             return None
@@ -1096,6 +1126,7 @@ MUTATIONS: dict[str, Patch] = {
     ),
     "sells at a quote that is over": put("sale", "_holds", lambda right: lambda *_: True),
     "sells a stopped plan at a quote": put("sale", "is_stopped", lambda right: lambda *_: False),
+    "sells with a code that was refused": put("booking", "code_rejection", lambda right: lambda *_: None),
     "sells in spite of a plan's rules": put("sale", "rules_rejection", lambda right: lambda *_: None),
     "lets any number of people in": put("sale", "party_rejection", lambda right: lambda *_: None),
     "charges a cent too much": put("sale", "price_stay", _dearer),

@@ -1,63 +1,451 @@
 """A guest or the hotel changes a stay: other dates, another number of rooms, other people."""
 
-from tests.support.scenario import given
-from tests.workers.decisions.words import ADAS, BOUGHT, CANCEL, CANCELLED, ROOM, SENT_BACK, but, march
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from msgspec.structs import replace
+
+from tests.support.scenario import NOON, Scenario, given
+from tests.workers.decisions.words import (
+    ADAS,
+    BEN,
+    BEN_RESERVED,
+    BENS,
+    BOUGHT,
+    CHECK_IN,
+    CHECK_OUT,
+    CONFIRMED_FREE,
+    HELD,
+    LAST_DAY,
+    MILLISECOND,
+    OPENED,
+    PAYABLE,
+    RESERVED,
+    ROOM,
+    SECOND_DAY,
+    but,
+    march,
+    nights,
+    refused,
+    repeated,
+)
+from tests.workers.decisions.words import CHANGED as NIGHTS_CHANGED
+from tests.workers.decisions.words_at_hotel import ARRIVED
 from tests.workers.decisions.words_of_changes import (
+    ANOTHER_CHANGE,
     ASKED_MORE,
+    BEFORE,
     CAN_PAY_MORE,
-    CHANGE_DEADLINE,
+    FIRST_CHANGE,
     HELD_LONGER,
     IS_LONGER,
     IS_SHORTER,
     LENGTHENED,
     LONGER,
     PART_BACK,
-    PAY_MORE,
-    RECORD_SECOND,
-    SECOND_SESSION,
+    SHORTENED,
     SHORTER,
+    THIRD_NIGHT,
     WANTS_MORE,
     WITHDRAW,
     ended,
+    not_changed,
 )
-from topics.messages.values import BookingStatus, ChangeEnd, RefundReason
+from tests.workers.decisions.words_of_sale import SAVER, SOLD, STANDARD, TERMS, TERMS_SET
+from topics.messages.commands import ChangeStay
+from topics.messages.events import ChangeHeld, Event, RoomsHeld
+from topics.messages.sale import ArrivalRule, Party
+from topics.messages.values import MAX_NIGHTS, BookingStatus, ChangeEnd, Refusal, Rejection, Terms
+from workers.decisions.state import MAX_CHANGES, EarlierStay
 
-# Dearer, cheaper
+BY_HOTEL = but(LONGER, user_id=None)
+AT_HOTEL = (OPENED, but(RESERVED, terms=Terms.AT_HOTEL, hold_expires_at=None), CONFIRMED_FREE)
+SAME_PRICE = but(IS_LONGER, amount_minor=200_00, held=(), extra_minor=0, session_id=None, payment_intent=None)
+LATER_DATES = but(LONGER, check_in=march(12), check_out=march(14))
+IS_LATER = but(SAME_PRICE, check_in=march(12), check_out=march(14), night_amounts_minor=(100_00, 100_00))
 
 
-def test_a_dearer_change_is_held_and_its_payment_changes_the_stay() -> None:
+# Dearer, cheaper, the same
+
+
+def test_a_dearer_change_is_held_and_the_booking_stays_what_it_was() -> None:
     scenario = given(*BOUGHT).when(LONGER).then(HELD_LONGER, ASKED_MORE)
-    scenario.with_booking(ADAS, status=BookingStatus.CONFIRMED, check_out=march(12), amount_minor=200_00)
-    scenario.with_night(ROOM, march(12), reserved_count=1, booked_count=0)
-    scenario.when(RECORD_SECOND).then(SECOND_SESSION)
-    scenario.when(PAY_MORE).then(IS_LONGER).with_booking(ADAS, check_out=march(13), amount_minor=300_00)
-    scenario.with_night(ROOM, march(12), reserved_count=0, booked_count=1)
+    scenario.with_booking(
+        ADAS, status=BookingStatus.CONFIRMED, check_out=march(12), amount_minor=200_00, earlier_stays=()
+    )
+    scenario.with_night(ROOM, march(11), booked_count=1, reserved_count=0)
+    scenario.with_night(ROOM, march(12), booked_count=0, reserved_count=1)
 
 
 def test_a_cheaper_change_takes_place_at_once_and_the_difference_goes_back() -> None:
     scenario = given(*BOUGHT).when(SHORTER).then(IS_SHORTER, PART_BACK)
-    scenario.with_booking(ADAS, check_out=march(11), amount_minor=100_00)
+    scenario.with_booking(
+        ADAS,
+        status=BookingStatus.CONFIRMED,
+        check_out=march(11),
+        amount_minor=100_00,
+        night_amounts_minor=(100_00,),
+        earlier_stays=(EarlierStay(change_id=FIRST_CHANGE, stay=BEFORE),),
+    )
     scenario.with_night(ROOM, march(10), booked_count=1).with_night(ROOM, march(11), booked_count=0)
 
 
-def test_a_change_that_is_not_paid_leaves_the_booking_as_it_was() -> None:
-    given(*CAN_PAY_MORE).when(PAY_MORE, at=CHANGE_DEADLINE).then(
-        ended(ChangeEnd.EXPIRED),
-        but(
-            SENT_BACK,
-            session_id="cs_2",
-            payment_intent="pi_2",
-            amount_minor=100_00,
-            reason=RefundReason.CHANGE_ENDED,
-        ),
-    ).with_night(ROOM, march(12), reserved_count=0, booked_count=0)
+def test_a_stay_of_the_same_price_moves_at_once_and_the_old_nights_are_on_sale() -> None:
+    scenario = given(*BOUGHT).when(LATER_DATES).then(IS_LATER)
+    for day, booked_count in ((10, 0), (11, 0), (12, 1), (13, 1)):
+        scenario.with_night(ROOM, march(day), booked_count=booked_count, reserved_count=0)
 
 
-def test_a_change_is_withdrawn() -> None:
-    given(*WANTS_MORE).when(WITHDRAW).then(ended(ChangeEnd.WITHDRAWN))
+def test_a_stay_that_overlaps_itself_needs_only_the_rooms_that_it_does_not_have() -> None:
+    last_room = but(OPENED, total_count=1)
+    moved = but(LONGER, check_in=march(11), check_out=march(13))
+    given(last_room, *BOUGHT[1:]).when(moved).then(but(IS_LATER, check_in=march(11), check_out=march(13))).with_night(
+        ROOM, march(11), booked_count=1
+    ).with_night(ROOM, march(10), booked_count=0)
 
 
-def test_a_cancellation_of_a_longer_stay_sends_both_payments_back() -> None:
-    given(*LENGTHENED).when(CANCEL).then(
-        CANCELLED, SENT_BACK, but(SENT_BACK, session_id="cs_2", payment_intent="pi_2", amount_minor=100_00)
+def test_more_rooms_are_held_beside_the_bookings_own() -> None:
+    more = but(LONGER, check_out=march(13), rooms_count=2)
+    held = (
+        RoomsHeld(first_night=march(10), end_night=march(12), rooms_count=1),
+        RoomsHeld(first_night=march(12), end_night=march(13), rooms_count=2),
     )
+    given(*BOUGHT).when(more).then(
+        but(
+            HELD_LONGER,
+            rooms_count=2,
+            amount_minor=600_00,
+            extra_minor=400_00,
+            night_amounts_minor=(200_00, 200_00, 200_00),
+            held=held,
+        ),
+        but(ASKED_MORE, amount_minor=400_00),
+    ).with_night(ROOM, march(10), booked_count=1, reserved_count=1).with_night(ROOM, march(12), reserved_count=2)
+
+
+def test_fewer_rooms_are_cheaper() -> None:
+    two = but(RESERVED, rooms_count=2, amount_minor=400_00, night_amounts_minor=(200_00, 200_00))
+    paid = (*HELD[:1], two, *PAYABLE[2:], but(BOUGHT[-1], amount_minor=400_00))
+    one = but(LONGER, check_out=march(12), rooms_count=1)
+    before = replace(BEFORE, rooms_count=2, amount_minor=400_00, night_amounts_minor=(200_00, 200_00))
+    given(*paid).when(one).then(
+        but(IS_LATER, check_in=march(10), check_out=march(12), before=before), but(PART_BACK, amount_minor=200_00)
+    ).with_night(ROOM, march(11), booked_count=1)
+
+
+def test_a_night_of_the_stay_keeps_its_price_and_a_new_one_costs_todays() -> None:
+    dearer = but(NIGHTS_CHANGED, ranges=nights(10, 11, 12), price_minor=150_00, surge_milli=1_500)
+    given(*BOUGHT, dearer).when(LONGER).then(
+        but(HELD_LONGER, amount_minor=425_00, extra_minor=225_00, night_amounts_minor=(100_00, 100_00, 225_00)),
+        but(ASKED_MORE, amount_minor=225_00),
+    )
+
+
+def test_a_booking_of_an_older_release_has_one_price_for_all_its_nights() -> None:
+    older = but(RESERVED, amount_minor=200_01, night_amounts_minor=())
+    paid = (OPENED, older, *PAYABLE[2:], but(BOUGHT[-1], amount_minor=200_01))
+    given(*paid).when(SHORTER).then(
+        but(
+            IS_SHORTER,
+            amount_minor=100_01,
+            night_amounts_minor=(100_01,),
+            before=replace(BEFORE, amount_minor=200_01, night_amounts_minor=()),
+        ),
+        PART_BACK,
+    )
+
+
+def test_a_stay_that_is_paid_at_the_hotel_changes_at_once_whatever_it_costs() -> None:
+    given(*AT_HOTEL).when(LONGER).then(
+        but(IS_LONGER, held=(), extra_minor=0, session_id=None, payment_intent=None)
+    ).with_night(ROOM, march(12), booked_count=1)
+    given(*AT_HOTEL).when(SHORTER).then(IS_SHORTER).with_booking(ADAS, amount_minor=100_00, payments=())
+
+
+def test_a_stay_that_was_free_can_become_dearer() -> None:
+    free = but(RESERVED, amount_minor=0, night_amounts_minor=(0, 0))
+    given(OPENED, free, but(CONFIRMED_FREE, amount_minor=0)).when(LONGER).then(
+        but(HELD_LONGER, amount_minor=100_00, night_amounts_minor=(0, 0, 100_00)), but(ASKED_MORE, attempt=1)
+    )
+
+
+def test_the_hotel_changes_a_stay_too() -> None:
+    given(*BOUGHT).when(BY_HOTEL).then(HELD_LONGER, ASKED_MORE)
+    given(*BOUGHT).when(but(SHORTER, user_id=None)).then(IS_SHORTER, PART_BACK)
+
+
+# Twice, and nothing new
+
+
+@pytest.mark.parametrize(
+    ("so_far", "command"),
+    [
+        (WANTS_MORE, LONGER),
+        (LENGTHENED, LONGER),
+        (SHORTENED, but(SHORTER, check_out=march(14))),
+        (BOUGHT, but(LONGER, check_out=march(12))),
+    ],
+    ids=["held already", "took place", "took place with other dates", "as it is"],
+)
+def test_a_change_that_has_had_its_effect_is_repeated(so_far: tuple[Event, ...], command: ChangeStay) -> None:
+    given(*so_far).when(command).then(repeated(command, BookingStatus.CONFIRMED))
+
+
+def test_a_change_that_ended_can_be_asked_for_again() -> None:
+    given(*WANTS_MORE, ended(ChangeEnd.WITHDRAWN)).when(LONGER).then(HELD_LONGER, but(ASKED_MORE, attempt=3))
+
+
+def test_another_change_takes_the_place_of_the_one_that_is_held() -> None:
+    shorter = but(SHORTER, change_id=ANOTHER_CHANGE)
+    given(*CAN_PAY_MORE).when(shorter).then(
+        ended(ChangeEnd.REPLACED), but(IS_SHORTER, change_id=ANOTHER_CHANGE), PART_BACK
+    ).with_booking(ADAS, pending_change=None, hold_expires_at=None).with_night(ROOM, march(12), reserved_count=0)
+
+
+def test_the_rooms_of_the_change_that_is_replaced_are_free_for_the_other() -> None:
+    last_room = but(OPENED, total_count=1)
+    longer = but(LONGER, change_id=ANOTHER_CHANGE, check_out=march(14))
+    held = replace(THIRD_NIGHT[0], end_night=march(14))
+    given(last_room, *WANTS_MORE[1:]).when(longer).then(
+        ended(ChangeEnd.REPLACED),
+        but(
+            HELD_LONGER,
+            change_id=ANOTHER_CHANGE,
+            check_out=march(14),
+            amount_minor=400_00,
+            extra_minor=200_00,
+            night_amounts_minor=(100_00,) * 4,
+            held=(held,),
+        ),
+        but(ASKED_MORE, attempt=3, amount_minor=200_00),
+    ).with_night(ROOM, march(12), reserved_count=1)
+
+
+def test_a_change_that_is_not_possible_leaves_the_one_that_is_held() -> None:
+    too_long = but(LONGER, change_id=ANOTHER_CHANGE, check_out=march(20))
+    given(*WANTS_MORE).when(too_long).then(not_changed(too_long, Rejection.NIGHT_NOT_OPEN)).with_booking(
+        ADAS, hold_expires_at=HELD_LONGER.hold_expires_at
+    ).with_night(ROOM, march(12), reserved_count=1)
+
+
+# Rejections
+
+
+def changing(*events: Event, sold: tuple[Event, ...] = BOUGHT) -> Scenario:
+    return given(*sold, *events)
+
+
+def test_a_change_to_no_nights_or_no_rooms_is_rejected() -> None:
+    for check_out in (march(10), march(9)):
+        none = but(LONGER, check_out=check_out)
+        changing().when(none).then(not_changed(none, Rejection.NO_NIGHTS))
+    none = but(LONGER, rooms_count=0)
+    changing().when(none).then(not_changed(none, Rejection.NO_ROOMS))
+
+
+def test_nights_that_are_not_on_sale_are_rejected() -> None:
+    for check_out in (march(16), march(10) + timedelta(days=MAX_NIGHTS + 1)):
+        beyond = but(LONGER, check_out=check_out)
+        changing().when(beyond).then(not_changed(beyond, Rejection.NIGHT_NOT_OPEN))
+
+
+def test_a_night_of_another_hotel_is_rejected() -> None:
+    of_another = but(OPENED, hotel_id=2, first_night=march(15), end_night=march(16))
+    beyond = but(LONGER, check_out=march(16))
+    changing(of_another).when(beyond).then(not_changed(beyond, Rejection.ROOM_OF_ANOTHER_HOTEL))
+
+
+def test_a_night_that_is_closed_is_rejected_unless_the_booking_has_it_already() -> None:
+    closed = but(NIGHTS_CHANGED, ranges=nights(12), closed=True)
+    changing(closed).when(LONGER).then(not_changed(LONGER, Rejection.NIGHT_CLOSED))
+    own_closed = but(NIGHTS_CHANGED, ranges=nights(10, 11), closed=True)
+    changing(own_closed).when(LONGER).then(HELD_LONGER, ASKED_MORE)
+    more = but(LONGER, check_out=march(12), rooms_count=2)
+    changing(own_closed).when(more).then(not_changed(more, Rejection.NIGHT_CLOSED))
+
+
+def test_a_night_that_is_sold_out_is_rejected_and_the_booking_stays() -> None:
+    bens = but(BEN_RESERVED, check_in=march(12), check_out=march(13), rooms_count=2)
+    changing(bens).when(LONGER).then(not_changed(LONGER, Rejection.SOLD_OUT)).with_booking(
+        ADAS, check_out=march(12), pending_change=None
+    )
+
+
+def test_nights_that_have_another_currency_by_now_cannot_be_paid_together() -> None:
+    dollars = but(OPENED, first_night=march(15), end_night=march(16), currency="USD")
+    moved = but(LONGER, check_out=march(16))
+    changing(dollars).when(moved).then(not_changed(moved, Rejection.NOT_CHARGEABLE))
+
+
+@pytest.mark.parametrize(("price_minor", "possible"), [(49, False), (50, True), (10**12, False)])
+def test_a_difference_that_no_card_can_pay_is_rejected(price_minor: int, possible: bool) -> None:  # noqa: FBT001
+    cheap = but(NIGHTS_CHANGED, ranges=nights(12), price_minor=price_minor)
+    scenario = changing(cheap).when(LONGER)
+    if possible:
+        held, _ = scenario.answer
+        assert isinstance(held, ChangeHeld)
+        assert held.extra_minor == price_minor
+    else:
+        scenario.then(not_changed(LONGER, Rejection.NOT_CHARGEABLE))
+
+
+def test_an_amount_beyond_the_ledger_is_rejected_at_the_hotel_too() -> None:
+    dear = but(NIGHTS_CHANGED, ranges=nights(12), price_minor=10**12)
+    given(*AT_HOTEL, dear).when(LONGER).then(not_changed(LONGER, Rejection.NOT_CHARGEABLE))
+
+
+TEN_ROOMS = but(OPENED, total_count=10)
+SHARED = but(LONGER, rooms_count=4, account_share_percent=30)
+
+
+def test_an_account_holds_its_share_with_changes_too() -> None:
+    changing(sold=(TEN_ROOMS, *BOUGHT[1:])).when(SHARED).then(not_changed(SHARED, Rejection.ACCOUNT_SHARE))
+    three_more = but(SHARED, check_out=march(12))
+    scenario = changing(sold=(TEN_ROOMS, *BOUGHT[1:])).when(three_more)
+    assert isinstance(scenario.answer[0], ChangeHeld)
+    # The rooms of a change that is replaced do not count.
+    again = but(three_more, change_id=ANOTHER_CHANGE)
+    assert isinstance(scenario.when(again).answer[1], ChangeHeld)
+    another_stay = but(RESERVED, booking_id=UUID(int=3), check_in=march(12), check_out=march(13), rooms_count=3)
+    one_more = but(LONGER, account_share_percent=30)
+    changing(another_stay, sold=(TEN_ROOMS, *BOUGHT[1:])).when(one_more).then(
+        not_changed(one_more, Rejection.ACCOUNT_SHARE)
+    )
+
+
+def test_the_share_does_not_count_for_the_hotel_nor_for_a_change_that_is_paid_already() -> None:
+    by_hotel = but(SHARED, user_id=None)
+    assert isinstance(changing(sold=(TEN_ROOMS, *BOUGHT[1:])).when(by_hotel).answer[0], ChangeHeld)
+    moved = but(LATER_DATES, account_share_percent=0)
+    bens = but(RESERVED, booking_id=BENS, check_in=march(12), check_out=march(14), rooms_count=3)
+    changing(bens, sold=(TEN_ROOMS, *BOUGHT[1:])).when(moved).then(IS_LATER)
+
+
+def test_at_the_hotel_all_rooms_of_an_account_count() -> None:
+    sold = (TEN_ROOMS, *AT_HOTEL[1:])
+    three = but(SHARED, rooms_count=3)
+    given(*sold).when(three).then(
+        but(
+            IS_LONGER,
+            rooms_count=3,
+            amount_minor=900_00,
+            night_amounts_minor=(300_00,) * 3,
+            held=(),
+            extra_minor=0,
+            session_id=None,
+            payment_intent=None,
+        )
+    )
+    given(*sold).when(SHARED).then(not_changed(SHARED, Rejection.ACCOUNT_SHARE))
+
+
+RULE = ArrivalRule(first_day=march(1), end_day=march(31))
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (replace(RULE, stop_sell=True), Rejection.STOP_SELL),
+        (replace(RULE, closed_to_arrival=True), Rejection.CLOSED_TO_ARRIVAL),
+        (replace(RULE, closed_to_departure=True), Rejection.CLOSED_TO_DEPARTURE),
+        (replace(RULE, min_nights=4), Rejection.MIN_STAY),
+        (replace(RULE, max_nights=2), Rejection.MAX_STAY),
+        (replace(RULE, advance_days=10), Rejection.ADVANCE_PURCHASE),
+    ],
+    ids=lambda value: value.value if isinstance(value, Rejection) else "",
+)
+def test_the_rules_of_the_plan_by_the_new_arrival_count(rule: ArrivalRule, reason: Rejection) -> None:
+    ruled = but(TERMS_SET, terms=replace(TERMS, version=2, plans=(replace(STANDARD, rules=(rule,)),)))
+    given(*SOLD, ruled).when(LONGER).then(not_changed(LONGER, reason))
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("so_far", "command", "at", "reason"),
+    [
+        ((OPENED,), LONGER, NOON, Refusal.BOOKING_NOT_FOUND),
+        (BOUGHT, but(LONGER, user_id=BEN), NOON, Refusal.NOT_YOUR_BOOKING),
+        (PAYABLE, LONGER, NOON, Refusal.WRONG_STATUS),
+        ((*BOUGHT, ARRIVED), LONGER, SECOND_DAY, Refusal.WRONG_STATUS),
+        (BOUGHT, LONGER, CHECK_OUT, Refusal.STAY_OVER),
+        (BOUGHT, LONGER, CHECK_IN, Refusal.CHECK_IN_PASSED),
+        (BOUGHT, BY_HOTEL, SECOND_DAY, Refusal.CHECK_IN_PASSED),
+        (BOUGHT, but(LONGER, check_in=march(9)), SECOND_DAY - timedelta(days=1), Refusal.CHECK_IN_PASSED),
+        (BOUGHT, but(LONGER, check_in=march(9), user_id=None), LAST_DAY, Refusal.CHECK_IN_PASSED),
+    ],
+    ids=["unknown", "stranger", "unpaid", "arrived", "over", "begun", "first night past", "into the past", "both"],
+)
+def test_a_change_that_cannot_be_is_refused(
+    so_far: tuple[Event, ...], command: ChangeStay, at: object, reason: Refusal
+) -> None:
+    scenario = given(*so_far)
+    status = scenario.bookings[ADAS].status if ADAS in scenario.bookings else None
+    scenario.when(command, at=at).then(refused(command, reason, status))  # type: ignore[arg-type]
+
+
+def test_a_guest_changes_a_stay_until_check_in_and_the_hotel_until_its_first_night_is_past() -> None:
+    deadline = timedelta(minutes=15)
+    for command, at in ((LONGER, CHECK_IN - MILLISECOND), (BY_HOTEL, SECOND_DAY - MILLISECOND)):
+        given(*BOUGHT).when(command, at=at).then(but(HELD_LONGER, hold_expires_at=at + deadline), ASKED_MORE)
+
+
+def test_a_booking_is_changed_only_so_many_times() -> None:
+    changes = [
+        but(
+            IS_LONGER,
+            change_id=UUID(int=1_000 + number),
+            check_out=march(12),
+            amount_minor=200_00,
+            night_amounts_minor=(100_00, 100_00),
+            held=(),
+            extra_minor=0,
+            session_id=None,
+            payment_intent=None,
+        )
+        for number in range(MAX_CHANGES)
+    ]
+    given(*BOUGHT, *changes).when(LONGER).then(refused(LONGER, Refusal.TOO_MANY_CHANGES, BookingStatus.CONFIRMED))
+    given(*BOUGHT, *changes[1:]).when(LONGER).then(HELD_LONGER, ASKED_MORE)
+
+
+# Withdrawing
+
+
+def test_a_change_is_withdrawn_once_by_its_guest_or_the_hotel() -> None:
+    for command in (WITHDRAW, but(WITHDRAW, user_id=None)):
+        given(*CAN_PAY_MORE).when(command).then(ended(ChangeEnd.WITHDRAWN)).with_booking(
+            ADAS, status=BookingStatus.CONFIRMED, pending_change=None, hold_expires_at=None, amount_minor=200_00
+        ).with_night(ROOM, march(12), reserved_count=0).when(command).then(
+            refused(command, Refusal.NO_SUCH_CHANGE, BookingStatus.CONFIRMED)
+        )
+
+
+def test_a_change_that_is_not_held_is_not_withdrawn() -> None:
+    stranger = but(WITHDRAW, user_id=BEN)
+    given(*WANTS_MORE).when(stranger).then(refused(stranger, Refusal.NOT_YOUR_BOOKING, BookingStatus.CONFIRMED))
+    given(OPENED).when(WITHDRAW).then(refused(WITHDRAW, Refusal.BOOKING_NOT_FOUND, None))
+    another = but(WITHDRAW, change_id=ANOTHER_CHANGE)
+    given(*WANTS_MORE).when(another).then(refused(another, Refusal.NO_SUCH_CHANGE, BookingStatus.CONFIRMED))
+    given(*LENGTHENED).when(WITHDRAW).then(refused(WITHDRAW, Refusal.NO_SUCH_CHANGE, BookingStatus.CONFIRMED))
+
+
+# People
+
+
+def test_a_change_of_the_people_alone_counts_as_one() -> None:
+    none, many = (but(LONGER, check_out=march(12), party=Party(adults=adults)) for adults in (0, 4))
+    given(*SOLD).when(none).then(not_changed(none, Rejection.NO_ADULT))
+    given(*SOLD).when(many).then(not_changed(many, Rejection.PARTY_TOO_LARGE))
+    same = but(LONGER, check_out=march(12), party=Party(adults=2))
+    given(*SOLD).when(same).then(repeated(same, BookingStatus.CONFIRMED))
+    # Two guests are named.
+    one = but(same, party=Party(adults=1))
+    given(*SOLD).when(one).then(not_changed(one, Rejection.PARTY_TOO_LARGE))
+
+
+def test_the_plan_of_the_booking_must_still_be_sold() -> None:
+    gone = but(TERMS_SET, terms=replace(TERMS, version=2, plans=(SAVER,)))
+    given(*SOLD, gone).when(LONGER).then(not_changed(LONGER, Rejection.NO_SUCH_PLAN))

@@ -14,6 +14,7 @@ from tests.workers.decisions.words import (
     ADAS,
     BENS,
     CONFIRMED_FREE,
+    EXPIRED,
     HOTEL,
     LIST,
     OPENED,
@@ -45,12 +46,12 @@ from tests.workers.decisions.words_of_codes import (
 )
 from tests.workers.decisions.words_of_sale import ARRIVING, FOR_SALE, QUOTED, RESERVE_QUOTED, SALE, TERMS
 from topics.messages.commands import ReturnCode
-from topics.messages.events import CodeReturned
+from topics.messages.events import CodeReturned, Event
 from topics.messages.sale import CodeTerms, Discount, LineKind, PriceLine, Quoted, Sale
 from topics.messages.values import BookingStatus, CodeRefusal, Rejection, Terms
 
 AMOUNT_OFF = Discount(code_id=SPRING, code="SPRING", amount_minor=30_00, currency="EUR")
-DISCOUNTED_QUOTE = but(
+DISCOUNTED_QUOTE = replace(
     QUOTED,
     amount_minor=DISCOUNTED.amount_minor,
     night_amounts_minor=DISCOUNTED.night_amounts_minor,
@@ -215,7 +216,7 @@ def test_the_reason_that_is_checked_first_is_named() -> None:
         scenario.when(again).then(code_rejected(again, reason))
 
 
-def test_the_discount_of_a_claim_is_the_codes_own_whatever_the_claim_says() -> None:
+def test_the_discount_of_a_claim_is_the_codes_own_and_not_that_of_the_claim() -> None:
     forged = but(
         CLAIM,
         reserve=but(
@@ -235,7 +236,7 @@ def test_a_quote_keeps_its_discount_after_the_terms_have_changed() -> None:
 
 @pytest.mark.parametrize("discount", [None, replace(DISCOUNT, code_id=AUTUMN)])
 def test_a_quote_without_the_code_is_no_use_of_it(discount: Discount | None) -> None:
-    quoted = but(DISCOUNTED_QUOTE, sale=replace(SALE, discount=discount))
+    quoted = replace(DISCOUNTED_QUOTE, sale=replace(SALE, discount=discount))
     claim = but(CLAIM, reserve=but(RESERVE, quoted=quoted))
     given(CODE_SET).when(claim).then(code_rejected(claim, Rejection.CODE_NOT_VALID))
 
@@ -287,8 +288,19 @@ def test_an_amount_in_another_currency_than_the_rooms_is_refused() -> None:
 def test_a_booking_whose_code_was_refused_is_rejected_for_that_before_all_else(reason: Rejection) -> None:
     command = but(RESERVE, code_rejection=reason, check_out=RESERVE.check_in)
     given().when(command).then(rejected(command, reason)).when(WITH_CODE).then(
-        repeated(WITH_CODE, BookingStatus.REJECTED)
+        but(repeated(WITH_CODE, BookingStatus.REJECTED), code_id=SPRING)
     )
+
+
+@pytest.mark.parametrize("events", [(), (EXPIRED,)])
+def test_a_booking_keeps_the_code_that_it_was_sold_with_when_the_request_comes_again(events: tuple[Event, ...]) -> None:
+    again = repeated(WITH_CODE, BookingStatus.EXPIRED if events else BookingStatus.RESERVED)
+    given(*FOR_SALE, DISCOUNTED, *events).when(WITH_CODE).then(again)
+
+
+def test_a_booking_without_a_code_gives_the_use_back_that_it_is_granted_later() -> None:
+    """Somebody sent a claim again that was refused at first."""
+    given(OPENED, RESERVED).when(WITH_CODE).then(but(repeated(WITH_CODE, BookingStatus.RESERVED), code_id=SPRING))
 
 
 def test_a_rejected_booking_names_the_code_whose_use_comes_back() -> None:
@@ -365,12 +377,12 @@ LIMITS = st.none() | st.integers(1, 3)
 
 
 class CodeOffice(RuleBasedStateMachine):
-    """Claims, returns and other terms in any order, against a plain list of the uses that stand."""
+    """Claims, returns and other terms in any order, against a plain list of the uses that count."""
 
     def __init__(self) -> None:
         super().__init__()
         self.scenario = Scenario()
-        self.standing: dict[UUID, int | None] = {}
+        self.counting: dict[UUID, int | None] = {}
         self.asked: set[UUID] = set()
         self.version = 0
 
@@ -381,7 +393,7 @@ class CodeOffice(RuleBasedStateMachine):
 
     @rule(max_uses=LIMITS, max_account_uses=LIMITS, active=st.booleans())
     def terms_are_set(self, max_uses: int | None, max_account_uses: int | None, *, active: bool) -> None:
-        """Change the limits, also to fewer than the uses that stand."""
+        """Change the limits, also to fewer than the uses that count."""
         self.version += 1
         terms = terms_with(version=self.version, max_uses=max_uses, max_account_uses=max_account_uses, active=active)
         command = but(SET_CODE, terms=terms)
@@ -392,38 +404,38 @@ class CodeOffice(RuleBasedStateMachine):
         """Claim a use, perhaps not for the first time."""
         terms = self.scenario.codes[SPRING].terms
         claim = but(CLAIM, reserve=but(RESERVE, booking_id=booking_id, user_id=user_id))
-        of_account = [user for user in self.standing.values() if user is not None and user == user_id]
+        of_account = [user for user in self.counting.values() if user is not None and user == user_id]
         (event,) = self.scenario.when(claim).answer
         if booking_id in self.asked:
             assert event == code_unchanged(claim)
         elif not terms.active:
             assert event == code_rejected(claim, Rejection.CODE_NOT_VALID)
-        elif terms.max_uses is not None and len(self.standing) >= terms.max_uses:
+        elif terms.max_uses is not None and len(self.counting) >= terms.max_uses:
             assert event == code_rejected(claim, Rejection.CODE_USED_UP)
         elif user_id is not None and terms.max_account_uses is not None and len(of_account) >= terms.max_account_uses:
             assert event == code_rejected(claim, Rejection.CODE_USED_BY_ACCOUNT)
         else:
             assert event == claimed(claim)
             self.asked.add(booking_id)
-            self.standing[booking_id] = user_id
+            self.counting[booking_id] = user_id
             assert terms.max_uses is None or self.scenario.codes[SPRING].used_count <= terms.max_uses
 
     @rule(booking_id=st.sampled_from(BOOKINGS))
     def a_booking_gives_back(self, booking_id: UUID) -> None:
-        """Give a use back that stands, that was given back, or that never was."""
+        """Give a use back that counts, that was given back, or that never was."""
         command = ReturnCode(code_id=SPRING, booking_id=booking_id)
         (event,) = self.scenario.when(command).answer
-        stood = booking_id in self.standing
-        self.standing.pop(booking_id, None)
-        assert event == (CodeReturned(code_id=SPRING, booking_id=booking_id) if stood else code_unchanged(command))
+        counted = booking_id in self.counting
+        self.counting.pop(booking_id, None)
+        assert event == (CodeReturned(code_id=SPRING, booking_id=booking_id) if counted else code_unchanged(command))
 
     @invariant()
-    def the_count_is_that_of_the_uses_that_stand(self) -> None:
+    def the_count_is_that_of_the_uses_in_the_list(self) -> None:
         """Compare the code's own count with the list."""
         code = self.scenario.codes.get(SPRING)
-        assert (0 if code is None else code.used_count) == len(self.standing)
-        standing = {use.booking_id for use in self.scenario.code_uses.values() if not use.returned}
-        assert standing == set(self.standing)
+        assert (0 if code is None else code.used_count) == len(self.counting)
+        counting = {use.booking_id for use in self.scenario.code_uses.values() if not use.returned}
+        assert counting == set(self.counting)
 
 
 TestCodeOffice = CodeOffice.TestCase

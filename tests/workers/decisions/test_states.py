@@ -18,8 +18,9 @@ from tests.workers.decisions.words import (
     rejected,
 )
 from tests.workers.decisions.words_at_hotel import ARRIVED, DID_NOT_ARRIVE, LEFT
+from tests.workers.decisions.words_of_changes import HELD_LONGER, IS_LONGER, ended
 from topics.messages.events import EVENTS, BookingEvent
-from topics.messages.values import BookingStatus, Rejection
+from topics.messages.values import BookingStatus, ChangeEnd, Rejection
 from workers.decisions.states import NO_TRANSITION, TRANSITIONS, IllegalTransition, states_page
 
 S = BookingStatus
@@ -46,7 +47,10 @@ MAY: dict[BookingEvent, set[BookingStatus]] = {
     REJECTED: {S.PENDING},
     GUESTS: {S.RESERVED, S.GUESTS_ADDED},
     OTHER_GUESTS: {S.CONFIRMED},
-    ASKED: {S.GUESTS_ADDED, S.PAYMENTS_PENDING},
+    ASKED: {S.GUESTS_ADDED, S.PAYMENTS_PENDING, S.CONFIRMED},
+    HELD_LONGER: {S.CONFIRMED},
+    ended(ChangeEnd.EXPIRED): {S.CONFIRMED},
+    IS_LONGER: {S.CONFIRMED},
     PAID: UNPAID | {S.EXPIRED},
     CANCELLED: UNPAID | {S.CONFIRMED, S.CHECKED_IN},
     EXPIRED: UNPAID,

@@ -21,20 +21,20 @@ from topics.messages.events import (
 )
 from topics.messages.values import ChangeEnd, RefundReason, Rejection
 
-FIRST, SECOND_ONE = UUID(int=201), UUID(int=202)
+FIRST_CHANGE, ANOTHER_CHANGE = UUID(int=201), UUID(int=202)
 CHANGE_DEADLINE = NOON + timedelta(minutes=15)
 
 LONGER = ChangeStay(
     room_id=ROOM,
     booking_id=ADAS,
-    change_id=FIRST,
+    change_id=FIRST_CHANGE,
     user_id=ADA,
     check_in=march(10),
     check_out=march(13),
     rooms_count=1,
 )
 SHORTER = but(LONGER, check_out=march(11))
-WITHDRAW = WithdrawChange(room_id=ROOM, booking_id=ADAS, change_id=FIRST, user_id=ADA)
+WITHDRAW = WithdrawChange(room_id=ROOM, booking_id=ADAS, change_id=FIRST_CHANGE, user_id=ADA)
 
 BEFORE = StayBefore(
     check_in=march(10),
@@ -47,7 +47,7 @@ THIRD_NIGHT = (RoomsHeld(first_night=march(12), end_night=march(13), rooms_count
 HELD_LONGER = ChangeHeld(
     room_id=ROOM,
     booking_id=ADAS,
-    change_id=FIRST,
+    change_id=FIRST_CHANGE,
     check_in=march(10),
     check_out=march(13),
     rooms_count=1,
@@ -65,7 +65,7 @@ PAY_MORE = but(PAY, session_id="cs_2", payment_intent="pi_2", amount_minor=100_0
 IS_LONGER = StayChanged(
     room_id=ROOM,
     booking_id=ADAS,
-    change_id=FIRST,
+    change_id=FIRST_CHANGE,
     check_in=march(10),
     check_out=march(13),
     rooms_count=1,
@@ -98,7 +98,7 @@ SHORTENED = (*BOUGHT, IS_SHORTER, PART_BACK)
 
 def ended(reason: ChangeEnd) -> ChangeEnded:
     """Return the event of the change that does not take place."""
-    return ChangeEnded(room_id=ROOM, booking_id=ADAS, change_id=FIRST, reason=reason, held=THIRD_NIGHT)
+    return ChangeEnded(room_id=ROOM, booking_id=ADAS, change_id=FIRST_CHANGE, reason=reason, held=THIRD_NIGHT)
 
 
 def not_changed(command: ChangeStay, reason: Rejection) -> ChangeRejected:

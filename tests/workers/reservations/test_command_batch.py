@@ -147,7 +147,7 @@ async def test_the_uses_of_a_code_are_counted_within_a_batch_and_read_by_the_nex
     assert await found.fetchone() == (2,)
 
 
-async def test_the_uses_of_an_account_are_those_that_stand_in_the_ledger_and_in_the_batch(
+async def test_the_uses_of_an_account_are_those_of_the_ledger_and_of_the_batch(
     connection: AsyncConnection,
 ) -> None:
     another = but(CLAIM, reserve=but(RESERVE, booking_id=UUID(int=4)))

@@ -1,0 +1,172 @@
+"""The price of a change before it is asked for, as the room's worker would decide it now.
+
+`pricing.changes.price_change` computes it here and in the decision. Booking, nights and sale terms are read from the
+primary, because money is charged or refunded by them later.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+from ingress.bookings.models import ChangeQuoteOut
+from ingress.bookings.rejections import rule_refusal
+from ingress.bookings.representation import refusal
+from ingress.offers import offer_out
+from pricing.changes import PricedChange, WantedStay, party_of, plan_of, price_change
+from pricing.charges import can_be_charged
+from pricing.currencies import decimal
+from pricing.policy import step_in_force
+from pricing.sale import PricedStay, party_rejection, rules_rejection, standard_terms
+from storage.reads.bookings import AgreedBooking, NightForSale, RoomFacts, RoomForSale
+from topics.messages.events import StayBefore
+from topics.messages.values import MAX_AMOUNT_MINOR, BookingStatus, Refusal, Rejection, Terms, nights_of
+from topics.zones import day_at, instant
+
+
+class ChangePrice:
+    """The price of one change of a booking by its guest at one moment."""
+
+    def __init__(
+        self, booking: AgreedBooking, wanted: WantedStay, facts: RoomFacts, room: RoomForSale, now: datetime
+    ) -> None:
+        """Take what the decision depends on; `room` has the nights of the wanted stay."""
+        self._booking = booking
+        self._wanted = wanted
+        self._facts = facts
+        self._room = room
+        self._now = now
+        self._times = booking.stay_times or facts.stay_times
+        self._present = _present_stay(booking)
+        self._plan = plan_of(self._present, room.terms)
+        self._own_nights = frozenset(nights_of(booking.check_in, booking.check_out))
+
+    def quoted(self) -> ChangeQuoteOut:
+        """Return the price of the change. Raises `Problem` 409, with the reason, if the change is not possible."""
+        booking = self._booking
+        refused = self._refusal()
+        if refused is not None:
+            raise refusal(refused, id=booking.id, booking_status=booking.status)
+        if self._is_as_it_is():
+            return self._out(PricedChange(_present_price(booking), 0, 0, 0))
+        nights = {night.night: night for night in self._room.nights}
+        days = nights_of(self._wanted.check_in, self._wanted.check_out)
+        reason = Rejection.NIGHT_NOT_OPEN if len(nights) < len(days) else self._rejection(nights)
+        if reason is not None:
+            raise rule_refusal(reason, self._plan, self._wanted.check_in, booking.currency)
+        change = self._priced([nights[day] for day in days])
+        if not self._can_be_paid(change):
+            raise rule_refusal(Rejection.NOT_CHARGEABLE, self._plan, self._wanted.check_in, booking.currency)
+        return self._out(change)
+
+    def _refusal(self) -> Refusal | None:
+        if self._booking.status != BookingStatus.CONFIRMED:
+            return Refusal.WRONG_STATUS
+        check_in_at = instant(self._booking.check_in, self._times.check_in_time, self._times.time_zone)
+        return Refusal.CHECK_IN_PASSED if self._now >= check_in_at else None
+
+    def _is_as_it_is(self) -> bool:
+        booking, wanted = self._booking, self._wanted
+        same_people = wanted.party is None or (booking.sale is not None and wanted.party == booking.sale.party)
+        stay = (booking.check_in, booking.check_out, booking.rooms_count)
+        return same_people and stay == (wanted.check_in, wanted.check_out, wanted.rooms_count)
+
+    def _rejection(self, nights: Mapping[date, NightForSale]) -> Rejection | None:
+        """Return the first reason, in the order of `Rejection`, why the stay cannot be sold."""
+        wanted, plan = self._wanted, self._plan
+        if self._booking.sale is not None and plan is None:
+            return Rejection.NO_SUCH_PLAN
+        party = party_of(self._present, wanted)
+        terms = self._room.terms or standard_terms(self._facts.capacity)
+        reason = None if party is None else party_rejection(terms, party, wanted.rooms_count)
+        more = self._more_rooms(nights)
+        if reason is None and any(nights[day].closed for day in more):
+            reason = Rejection.NIGHT_CLOSED
+        if reason is None and plan is not None:
+            today = day_at(self._times.time_zone, self._now)
+            reason = rules_rejection(plan, wanted.check_in, wanted.check_out, today)
+        if reason is None and any(nights[day].free_count + self._held(day) < rooms for day, rooms in more.items()):
+            reason = Rejection.SOLD_OUT
+        return reason
+
+    def _more_rooms(self, nights: Mapping[date, NightForSale]) -> dict[date, int]:
+        """Return the rooms that the stay needs beside the booking's own, by night; nights of none are absent."""
+        own = self._booking.rooms_count
+        more = {day: self._wanted.rooms_count - (own if day in self._own_nights else 0) for day in nights}
+        return {day: rooms for day, rooms in more.items() if rooms > 0}
+
+    def _held(self, day: date) -> int:
+        """Return the rooms of a night that a change holds which this one would replace."""
+        change = self._booking.held_change
+        held = () if change is None else change.held
+        return sum(each.rooms_count for each in held if each.first_night <= day < each.end_night)
+
+    def _priced(self, nights: list[NightForSale]) -> PricedChange:
+        booking = self._booking
+        return price_change(
+            self._present,
+            self._wanted,
+            [night.price_minor for night in nights],
+            currency=booking.currency,
+            payment=booking.terms,
+            terms=self._room.terms,
+            check_in_time=self._times.check_in_time,
+            kept_now_minor=self._kept_now_minor(),
+            by_guest=True,
+        )
+
+    def _kept_now_minor(self) -> int:
+        """Return what a cancellation would cost now."""
+        sale = self._booking.sale
+        if sale is None:
+            return 0
+        ends = [
+            None if step.until is None else instant(step.until.date(), step.until.time(), self._times.time_zone)
+            for step in sale.steps
+        ]
+        step, _ = step_in_force(sale.steps, ends, self._now)
+        return step.kept_minor
+
+    def _can_be_paid(self, change: PricedChange) -> bool:
+        booking, price = self._booking, change.price
+        new_nights = (night for night in self._room.nights if night.night not in self._own_nights)
+        if any(night.currency != booking.currency for night in new_nights):
+            return False
+        at_hotel_minor = 0 if price.sale is None else price.sale.at_hotel_minor
+        if max(price.amount_minor, at_hotel_minor) > MAX_AMOUNT_MINOR:
+            return False
+        return booking.terms is not Terms.PREPAID or can_be_charged(change.extra_minor, booking.currency)
+
+    def _out(self, change: PricedChange) -> ChangeQuoteOut:
+        booking, wanted, price = self._booking, self._wanted, change.price
+        prepaid = booking.terms is Terms.PREPAID
+        fields: dict[str, Any] = {
+            "id": booking.id,
+            "check_in_date": wanted.check_in,
+            "check_out_date": wanted.check_out,
+            "rooms_count": wanted.rooms_count,
+            "currency": booking.currency,
+            "amount_before": decimal(booking.amount_minor, booking.currency),
+            "amount": decimal(price.amount_minor, booking.currency),
+            "extra": decimal(change.extra_minor if prepaid else 0, booking.currency),
+            "goes_back": decimal(change.back_minor if prepaid else 0, booking.currency),
+            "kept": decimal(change.kept_minor, booking.currency),
+        }
+        if price.sale is not None:
+            fields["sale"] = offer_out(price, check_in=wanted.check_in, stay_times=self._times, now=self._now)
+        return ChangeQuoteOut(**fields)
+
+
+def _present_stay(booking: AgreedBooking) -> StayBefore:
+    return StayBefore(
+        check_in=booking.check_in,
+        check_out=booking.check_out,
+        rooms_count=booking.rooms_count,
+        amount_minor=booking.amount_minor,
+        night_amounts_minor=tuple(booking.night_amounts_minor or ()),
+        sale=booking.sale,
+    )
+
+
+def _present_price(booking: AgreedBooking) -> PricedStay:
+    amounts_minor = tuple(booking.night_amounts_minor or ())
+    return PricedStay(booking.currency, booking.terms, booking.amount_minor, amounts_minor, booking.sale)
