@@ -11,6 +11,7 @@ from ingress.accounts.handlers import Auth, Users
 from ingress.accounts.passwords import Passwords
 from ingress.accounts.refresh import RefreshTokens
 from ingress.admin.blocks.handlers import AdminBlocks
+from ingress.admin.codes.handlers import AdminCodes
 from ingress.admin.hotels.handlers import AdminHotels
 from ingress.admin.inventory.handlers import AdminInventory
 from ingress.admin.nights import Nights
@@ -21,6 +22,7 @@ from ingress.admin.sale_terms.sending import SaleTermsSender
 from ingress.admin.statements.handlers import Statements
 from ingress.bookings.at_hotel import StaysAtHotel
 from ingress.bookings.changes import StayChanges
+from ingress.bookings.desk import FrontDesk
 from ingress.bookings.handlers import Bookings
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.lists import BookingLists
@@ -172,6 +174,7 @@ def _route(
             tokens=quote_tokens,
             rollout=rollout,
             exchange_rates=app[EXCHANGE_RATES],
+            merchant_name=settings.merchant_name,
         ),
         *bookings,
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
@@ -182,6 +185,7 @@ def _route(
         AdminHotels(app[DATABASE], nights, rollout),
         AdminRooms(app[DATABASE], nights, sender),
         AdminSaleTerms(app[DATABASE], sender),
+        AdminCodes(app[DATABASE], commands=commands, rollout=rollout),
         AdminInventory(app[DATABASE], nights),
         AdminBlocks(app[DATABASE], keys=keys, commands=commands, rollout=rollout),
         Ops(kafka, database),
@@ -203,7 +207,7 @@ def _bookings(
     commands: Commands,
     rollout: Rollout,
     quote_tokens: QuoteTokens,
-) -> tuple[NewBookings, Bookings, StayChanges]:
+) -> tuple[NewBookings, Bookings, StayChanges, FrontDesk]:
     percent = settings.max_account_share_percent
     account_share_percent = percent if percent < _WHOLE_PERCENT else None
     rejections = Rejections(app[DATABASE], rooms, account_share_percent=account_share_percent)
@@ -224,6 +228,8 @@ def _bookings(
         rejections=rejections,
         hold_seconds=settings.hold_seconds,
         account_share_percent=account_share_percent,
+        required_terms=settings.required_terms,
+        merchant_name=settings.merchant_name,
     )
     existing = Bookings(
         database=app[DATABASE],
@@ -233,6 +239,7 @@ def _bookings(
         commands=commands,
         rollout=rollout,
         rejections=rejections,
+        merchant_name=settings.merchant_name,
     )
     changes = StayChanges(
         database=app[DATABASE],
@@ -243,8 +250,10 @@ def _bookings(
         rejections=rejections,
         hold_seconds=settings.hold_seconds,
         account_share_percent=account_share_percent,
+        merchant_name=settings.merchant_name,
     )
-    return new, existing, changes
+    desk = FrontDesk(app[DATABASE], rooms=rooms, keys=keys, commands=commands, rollout=rollout, rejections=rejections)
+    return new, existing, changes, desk
 
 
 def _redis(settings: IngressSettings) -> "RedisLink | None":

@@ -42,6 +42,7 @@ _PLACEHOLDER_PATTERNS: Final = {
     "change_id": "[0-9a-fA-F-]{36}",
     "document_id": "[0-9a-fA-F-]{36}",
     "plan_id": "[a-z0-9][a-z0-9_-]{0,39}",
+    "code": "[A-Za-z0-9][A-Za-z0-9_-]{0,39}",
 }
 #: Ids that are UUIDs, with the kinds of the things that they name, and ids that are texts; all others are numbers.
 _UUIDS: Final = {
@@ -50,7 +51,7 @@ _UUIDS: Final = {
     "change_id": "change",
     "document_id": "document",
 }
-_TEXTS: Final = frozenset({"plan_id"})
+_TEXTS: Final = frozenset({"plan_id", "code"})
 
 
 class Access(Enum):

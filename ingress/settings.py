@@ -66,6 +66,18 @@ class IngressSettings(BaseSettings):
         decimal_places=2,
         description="The percentage of the money kept of a hotel's bookings that its statement deducts (two digits).",
     )
+    merchant_name: str = Field(
+        default="",
+        max_length=200,
+        description="The name of the business whose account at Stripe gets the guests' money; quotes and bookings show"
+        " it as `paid_to`.",
+    )
+    required_terms: str = Field(
+        default="",
+        pattern=r"^[!-~]{0,100}$",
+        description="The version of the general terms, such as 2026-11, that a guest accepts with each booking; a"
+        " request for a stay without it as `accepted_terms` is refused. Without it no version is required.",
+    )
     exchange_rates: str = Field(
         default="",
         description="Exchange rates for eyes only: a path or https address of the European Central Bank's XML or CSV,"

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, null, or_, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -132,6 +132,40 @@ async def keep_guest_list(
         )
     )
     return kept.first() is not None
+
+
+async def keep_names(
+    connection: AsyncConnection,
+    list_id: UUID,
+    *,
+    booking_id: UUID,
+    manager_id: int,
+    guests: Sequence[Mapping[str, Any]],
+) -> None:
+    """Insert the names of guests without an account, unless the list was kept before.
+
+    Args:
+        connection: the connection.
+        list_id: the list's id.
+        booking_id: the booking of the guests.
+        manager_id: the account that names them.
+        guests: `name`, `gender` and `age` of each; they have no id.
+    """
+    named = [{"id": None, **guest} for guest in guests]
+    await connection.execute(
+        postgresql.insert(GuestList)
+        .values(id=list_id, booking_id=booking_id, user_id=manager_id, guests=named)
+        .on_conflict_do_nothing()
+    )
+
+
+async def erase_names(connection: AsyncConnection, booking_id: UUID) -> None:
+    """Blank the guest lists of a booking; their rows stay."""
+    await connection.execute(
+        update(GuestList)
+        .where(GuestList.booking_id == booking_id, GuestList.erased_at.is_(None))
+        .values(guests=null(), erased_at=func.now())
+    )
 
 
 def _is_own(user_id: int, guest_id: int) -> ColumnElement[bool]:

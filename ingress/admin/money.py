@@ -1,7 +1,7 @@
 """Money as people write it: decimal strings in place of the log's minor units, by the currency (ISO 4217)."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
@@ -9,6 +9,8 @@ from ingress.http.bodies import refused_field
 from ingress.http.models import Currency
 from pricing.charges import is_chargeable, limits_in_words, reason_not_chargeable
 from pricing.currencies import CURRENCIES, minor_units
+
+_MILLI: Final = 1000
 
 
 def _chargeable_currency(code: str) -> str:
@@ -39,3 +41,9 @@ def price_minor(field: str, price: Decimal, currency: str) -> int:
     if reason is not None:
         raise refused_field(field, reason)
     return exact
+
+
+def percent_out(milli: int) -> str:
+    """Return a percentage in thousandths, such as 7,125, as `7.125`."""
+    whole, thousandths = divmod(milli, _MILLI)
+    return f"{whole}.{thousandths:03}"

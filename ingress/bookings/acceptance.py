@@ -65,6 +65,7 @@ async def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens) -> 
     if quote.user_id != user_id:
         raise Problem(403, "the quote was given to another account")
     sale = quote.quoted.sale
+    code = None if sale.discount is None else sale.discount.code
     agreements = (
         ("hotel_id", stay.hotel_id, quote.hotel_id),
         ("room_id", stay.room_id, quote.room_id),
@@ -73,11 +74,27 @@ async def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens) -> 
         ("rooms_count", stay.rooms_count, quote.rooms_count),
         ("plan_id", stay.plan_id or sale.plan_id, sale.plan_id),
         ("adults", sale.party if people is None else people, sale.party),
+        ("promo_code", _lowercased(stay.promo_code or code), _lowercased(code)),
     )
     for field, given, quoted in agreements:
         if given != quoted:
             raise refused_field(field, "is not that of the quote")
     return {"quoted": quote.quoted, "stay_times": quote.stay_times}
+
+
+def _lowercased(code: str | None) -> str | None:
+    """Return a promo code without the difference of capital and small letters."""
+    return None if code is None else code.lower()
+
+
+def accept_terms(given: str | None, required: str) -> None:
+    """Check that the guest accepts the version of the general terms that is required; an empty one is none.
+
+    Raises:
+        Problem: 422.
+    """
+    if required and given != required:
+        raise refused_field("accepted_terms", f"must be {required}, the version of the general terms that now counts")
 
 
 def accept_guests(guest_ids: Sequence[int], booking: BookingRow, facts: RoomFacts | None) -> None:

@@ -82,13 +82,14 @@ class StayChanges:
         rejections: Rejections,
         hold_seconds: int,
         account_share_percent: int | None,
+        merchant_name: str,
     ) -> None:
         self._database = database
         self._rooms = rooms
         self._rejections = rejections
         self._hold_seconds = hold_seconds
         self._account_share_percent = account_share_percent
-        self._responses = BookingResponses(database, rejections)
+        self._responses = BookingResponses(database, rejections, merchant_name)
         self._own = OwnCommands(database, booking_ids=booking_ids, keys=keys, commands=commands)
         self._hotel = HotelCommands(database, rooms=rooms, keys=keys, commands=commands)
 

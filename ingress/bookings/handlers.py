@@ -79,11 +79,13 @@ class Bookings:
         commands: Commands,
         rollout: Rollout,
         rejections: Rejections,
+        merchant_name: str,
     ) -> None:
         self._database = database
         self._rooms = rooms
         self._rollout = rollout
-        self._responses = BookingResponses(database, rejections)
+        self._responses = BookingResponses(database, rejections, merchant_name)
+        self._merchant_name = merchant_name
         self._own = OwnCommands(database, booking_ids=booking_ids, keys=keys, commands=commands)
 
     # Requests that become commands.
@@ -263,7 +265,7 @@ class Bookings:
                 booking = await bookings.own_booking(connection, booking_id, context.caller.user_id)
                 if booking is None:
                     return None
-                fields = await booking_fields(connection, booking)
+                fields = await booking_fields(connection, booking, self._merchant_name)
                 timeline = await bookings.timeline_of(connection, booking_id)
             return BookingWithHistory(**fields, timeline=out(TimelineEntry, timeline))
 

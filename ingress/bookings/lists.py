@@ -35,6 +35,7 @@ from ingress.http.responses import Response, json_response, no_content
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
+from storage import desk_bookings
 from storage.reads import reports
 from storage.reads.reports import ByArrival, ByCreation, HotelListedBooking, ListedBooking
 from topics.messages.commands import CancelBooking
@@ -109,8 +110,10 @@ class BookingLists:
                     room_id=query.room_id,
                 )
                 page, last = first_page(rows, query.limit)
-                guests = await reports.guests_of_each(connection, [booking.id for booking in page])
-            return hotel_bookings_out(page, guests), last
+                ids = [booking.id for booking in page]
+                guests = await reports.guests_of_each(connection, ids)
+                contacts = await desk_bookings.contacts_of(connection, ids)
+            return hotel_bookings_out(page, guests, contacts), last
 
         body, last = await self._database.read(listed)
         return json_response(200, body, link_to_next(context.address_with, last, _arrival))

@@ -7,10 +7,11 @@ from uuid import UUID
 import msgspec
 from pydantic import ConfigDict, Field, RootModel, StringConstraints
 
-from ingress.http.models import MAX_ID, Body, BodyDay, Currency, Day, Gender, Id, MoneyOut, OutModel, Several
+from ingress.http.models import MAX_ID, Body, BodyDay, Currency, Day, Gender, Id, Line, MoneyOut, OutModel, Several
 from ingress.http.paging import Paged
 from ingress.offers import ApproximateOffer, OfferOut, PriceLineOut
 from ingress.stays import MAX_PEOPLE, MAX_ROOMS_OF_A_BOOKING, Adults, ChildAge, RoomsCount
+from pricing.codes import MAX_CODE_LENGTH
 from pricing.terms import MAX_ID_LENGTH
 from storage.reads.payments import RefundStatus
 from topics.messages.sale import Meals
@@ -22,6 +23,9 @@ Statuses = Annotated[Several[BookingStatus], Field(max_length=len(BookingStatus)
 #: Longer than the token of a quote with the most taxes, nights and steps, and with the longest names.
 MAX_QUOTE_LENGTH: Final = 60_000
 PlanId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
+PromoCode = Annotated[Line, StringConstraints(max_length=MAX_CODE_LENGTH)]
+#: The version of the general terms; its characters are those that `REQUIRED_TERMS` may have.
+AcceptedTerms = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,100}$")]
 
 
 def _is_none(value: object) -> bool:
@@ -48,6 +52,7 @@ class StayRequest(Body):
     children: Annotated[list[ChildAge], Field(max_length=MAX_PEOPLE)] | None = _optional(
         "The ages of the children in all rooms."
     )
+    promo_code: PromoCode | None = _optional("A promo code of the hotel, in capital or small letters.")
 
 
 class QuoteRequest(StayRequest):
@@ -78,6 +83,10 @@ class QuoteOut(OutModel, title="Quote"):
     rooms_count: int
     currency: str
     good_until: datetime
+    paid_to: str | None = Field(
+        default=None,
+        description="The business that gets what is charged with the booking; left out if it is not named.",
+    )
     offers: list[QuotedOffer]
 
 
@@ -85,20 +94,26 @@ class InitBooking(StayRequest):
     """A stay that is asked for. The check-out day is not a night.
 
     Without a plan it is the room's standard plan. `quote` is the token of a quoted price, which counts for this stay:
-    hotel, room, dates and the number of rooms must be those of the quote, and the plan and the people too, if named.
+    hotel, room, dates and the number of rooms must be those of the quote, and the plan, the people and the promo code
+    too, if named.
     """
 
     quote: Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUOTE_LENGTH)] | None = _optional(
         "The token of a quote."
     )
+    accepted_terms: AcceptedTerms | None = _optional("The version of the general terms that the guest accepts.")
 
 
 class QuickInitBooking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`InitBooking` again without its optional fields, for the most frequent of all requests: decoded much faster."""
+    """`InitBooking` again with few optional fields, for the most frequent of all requests: decoded much faster.
+
+    A field that is left out is not encoded, as in the model: both have the same bytes under an Idempotency-Key.
+    """
 
     plan_id: ClassVar[None] = None
     adults: ClassVar[None] = None
     children: ClassVar[None] = None
+    promo_code: ClassVar[None] = None
     quote: ClassVar[None] = None
 
     hotel_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
@@ -106,6 +121,7 @@ class QuickInitBooking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     check_in_date: date
     check_out_date: date
     rooms_count: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROOMS_OF_A_BOOKING)] = 1
+    accepted_terms: Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,100}\Z")] | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         """Leave years that the model refuses to the model, whose refusal names the reason."""
@@ -319,6 +335,16 @@ class BookingOut(BookingState, title="BookingShown"):
     created_at: datetime | None = None
     updated_at: datetime | None = None
     guests: list[StayingGuest]
+    accepted_terms: str | None = Field(
+        default=None, description="The version of the general terms that the guest accepted, if any."
+    )
+    paid_to: str | None = Field(
+        default=None,
+        description=(
+            "The business that gets what is charged with the booking; left out if it is not named, and for a stay that "
+            "is paid at the hotel."
+        ),
+    )
     session_url: str | None = None
     sale: OfferOut | None = None
     pending_change: PendingChangeOut | None = None
@@ -405,10 +431,21 @@ class OwnBooking(BookingListed):
 
 
 class NamedGuest(OutModel):
-    """Somebody who stays, as named when the guests were added; without a name when it was erased."""
+    """Somebody who stays, as named when the guests were added; without a name when it was erased.
 
-    id: int
+    `id` is null for a guest without an account, whom a manager has named.
+    """
+
+    id: int | None
     name: str | None
+
+
+class ContactOut(OutModel, title="Contact"):
+    """The person whom the hotel can reach about a stay that a manager booked."""
+
+    name: str
+    email: str | None
+    phone: str | None
 
 
 class HotelSaleOut(OutModel, title="HotelSale"):
@@ -431,11 +468,16 @@ class HotelBooking(BookingListed):
 
     `sale` is left out of a booking without sale terms, and `policy` and `freed_from` unless the stay ended before its
     last night. `policy.kept` of a stay that is paid at the hotel is due there. `disputed`: a dispute of its payment is
-    open. `refunded` is what went back to the guest.
+    open. `refunded` is what went back to the guest. `contact` is left out of all bookings but those that a manager made
+    for guests without an account, and when it was erased.
     """
 
     hold_expires_at: datetime | None
     guests: list[NamedGuest]
+    contact: ContactOut | None = None
+    accepted_terms: str | None = Field(
+        default=None, description="The version of the general terms that the guest accepted, if any."
+    )
     earlier_stays: list[EarlierStayOut] = Field(default_factory=list)
     sale: HotelSaleOut | None = None
     policy: AppliedPolicyOut | None = None

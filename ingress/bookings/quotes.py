@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 
 from ingress.bookings.acceptance import accept_room
 from ingress.bookings.models import QuotedOffer, QuoteOut, QuoteRequest
+from ingress.bookings.promo_codes import quoted_discount
 from ingress.bookings.rejections import rule_refusal
 from ingress.bookings.representation import refusal
 from ingress.bookings.rooms import Rooms
@@ -23,7 +24,7 @@ from ingress.stays import accept_people, accept_stay, today_at
 from ingress.tokens import Quote, QuoteTokens
 from pricing.sale import PricedStay, can_be_paid, party_rejection, price_stay, rules_rejection, standard_terms
 from storage.reads.bookings import RoomFacts, RoomForSale, room_for_sale
-from topics.messages.sale import Party, Quoted, RatePlan
+from topics.messages.sale import Discount, Party, Quoted, RatePlan
 from topics.messages.values import Rejection
 
 
@@ -38,12 +39,14 @@ class Quotes:
         tokens: QuoteTokens,
         rollout: Rollout,
         exchange_rates: ExchangeRates,
+        merchant_name: str,
     ) -> None:
         self._database = database
         self._exchange_rates = exchange_rates
         self._rooms = rooms
         self._tokens = tokens
         self._rollout = rollout
+        self._merchant_name = merchant_name
 
     @operation(
         "POST /quotes",
@@ -68,7 +71,8 @@ class Quotes:
     async def quote(self, context: RequestContext[QuoteRequest, NoQuery]) -> Response:
         """Quote a stay by one rate plan or by all: lines, what is charged now, and what a cancellation costs when.
 
-        With an offer's `token` as its `quote`, `POST /bookings/init` is decided at this price until `good_until`.
+        With an offer's `token` as its `quote`, `POST /bookings/init` is decided at this price until `good_until`. A
+        `promo_code` is in the price, and its use is counted by `init`, which may still be refused then.
         """
         stay, user_id = context.body, context.caller.user_id
         facts = accept_room(stay, await self._rooms.facts(stay.room_id))
@@ -78,7 +82,8 @@ class Quotes:
         self._rollout.must_be_charged_right(facts.currency)
         async with self._database.reading() as connection, snapshot(connection):
             room = await room_for_sale(connection, stay.room_id, stay.check_in_date, stay.check_out_date)
-        found = _StayPrices(stay, people, facts, room, today).offers()
+            discount = await quoted_discount(connection, stay, user_id)
+        found = _StayPrices(stay, people, facts, room, today=today, discount=discount).offers()
         return json_response(200, await self._quote_out(stay, found, facts, user_id))
 
     async def _quote_out(
@@ -93,6 +98,7 @@ class Quotes:
             rooms_count=stay.rooms_count,
             currency=found[0].currency,
             good_until=good_until,
+            **({"paid_to": self._merchant_name} if self._merchant_name else {}),
             offers=[await self._offer_out(stay, priced, facts, user_id, good_until) for priced in found],
         )
 
@@ -129,7 +135,14 @@ class _StayPrices:
     """The prices of one stay by the plans of its room, as the room's worker would decide now."""
 
     def __init__(
-        self, stay: QuoteRequest, people: Party | None, facts: RoomFacts, room: RoomForSale, today: date
+        self,
+        stay: QuoteRequest,
+        people: Party | None,
+        facts: RoomFacts,
+        room: RoomForSale,
+        *,
+        today: date,
+        discount: Discount | None,
     ) -> None:
         self._stay = stay
         self._people = people
@@ -137,6 +150,7 @@ class _StayPrices:
         self._nights = room.nights
         self._terms = room.terms or standard_terms(facts.capacity)
         self._today = today
+        self._discount = discount
 
     def offers(self) -> list[PricedStay]:
         """Return the price by each plan that can be sold, or by the plan that is named.
@@ -146,6 +160,9 @@ class _StayPrices:
         """
         if len(self._nights) < (self._stay.check_out_date - self._stay.check_in_date).days:
             raise refusal(Rejection.NIGHT_NOT_OPEN)
+        discount = self._discount
+        if discount is not None and discount.currency not in (None, self._nights[0].currency):
+            raise refusal(Rejection.CODE_NOT_VALID)
         plans = self._terms.plans
         if self._stay.plan_id is not None:
             plans = tuple(plan for plan in plans if plan.id == self._stay.plan_id)
@@ -178,5 +195,6 @@ class _StayPrices:
             check_in_time=self._facts.check_in_time,
             rooms_count=stay.rooms_count,
             currency=self._nights[0].currency,
+            discount=self._discount,
         )
         return priced if can_be_paid(priced) else Rejection.NOT_CHARGEABLE

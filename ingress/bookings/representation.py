@@ -14,6 +14,7 @@ from ingress.bookings.models import (
     BookingOut,
     BookingState,
     ChangedByHotel,
+    ContactOut,
     EarlierStayOut,
     HotelBooking,
     HotelSaleOut,
@@ -28,6 +29,7 @@ from ingress.http.problems import Problem
 from ingress.offers import OfferOut, lines_out, offer_out
 from pricing.currencies import decimal, minor_units
 from pricing.sale import PricedStay
+from storage.desk_bookings import Contact
 from storage.reads import bookings, payments, reports
 from storage.reads.bookings import AgreedBooking, BookingFacts, BookingRow
 from storage.reads.changes import ReplacedStay, changed_at
@@ -60,6 +62,10 @@ _WORDS: Final = {
         "check-in time has passed"
     ),
     Refusal.NOTHING_DUE: "no refund of this payment is due",
+    Rejection.NO_SUCH_CODE: "the hotel has no such promo code",
+    Rejection.CODE_NOT_VALID: "the promo code does not count for this stay now",
+    Rejection.CODE_USED_UP: "the promo code has been used as often as it may be",
+    Rejection.CODE_USED_BY_ACCOUNT: "this account has used the promo code as often as it may",
     Refusal.TOO_MANY_CHANGES: "the stay was changed too often: cancel it and book again, or ask the hotel",
     Refusal.NO_SUCH_CHANGE: "no such change waits for a payment: it was paid, withdrawn or replaced, or it has ended",
     Rejection.QUOTE_EXPIRED: "the quote has expired: ask for a new one",
@@ -150,7 +156,7 @@ def pending_state(booking_id: UUID) -> BookingState:
     return BookingState(id=booking_id, booking_status=BookingStatus.PENDING)
 
 
-def reserved_booking(event: BookingReserved, user_id: int) -> BookingOut:
+def reserved_booking(event: BookingReserved, user_id: int, merchant_name: str) -> BookingOut:
     """Return a booking as it is right after this event, which has its times if it has a sale."""
     at_once = event.terms is Terms.AT_HOTEL
     fields: dict[str, Any] = {
@@ -167,6 +173,7 @@ def reserved_booking(event: BookingReserved, user_id: int) -> BookingOut:
         "hold_expires_at": event.hold_expires_at,
         "guests": [],
     }
+    fields |= _agreed_fields(event.accepted_terms, event.terms, merchant_name)
     if event.sale is not None and event.stay_times is not None:
         price = PricedStay(event.currency, event.terms, event.amount_minor, event.night_amounts_minor, event.sale)
         now = datetime.now(UTC)
@@ -174,9 +181,16 @@ def reserved_booking(event: BookingReserved, user_id: int) -> BookingOut:
     return BookingOut(**fields)
 
 
-async def booking_fields(connection: AsyncConnection, booking: BookingRow) -> dict[str, Any]:
+def _agreed_fields(accepted_terms: str | None, terms: Terms, merchant_name: str) -> dict[str, Any]:
+    """Return the terms that the guest accepted, and the recipient of the money that is charged with the booking."""
+    fields = {} if accepted_terms is None else {"accepted_terms": accepted_terms}
+    return fields | {"paid_to": merchant_name} if merchant_name and terms is Terms.PREPAID else fields
+
+
+async def booking_fields(connection: AsyncConnection, booking: BookingRow, merchant_name: str) -> dict[str, Any]:
     """Return the fields of a booking as its guest sees it, without its history."""
-    fields = _fields(booking) | {
+    fields = _fields(booking) | _agreed_fields(booking.accepted_terms, booking.terms, merchant_name)
+    fields |= {
         "hold_expires_at": _hold_expires_at(booking),
         "guests": out(StayingGuest, await bookings.guests_of(connection, booking.id)),
     }
@@ -341,7 +355,9 @@ def out(model: type[OutType], rows: Iterable[object]) -> list[OutType]:
     return [model.model_validate(row) for row in rows]
 
 
-def hotel_bookings_out(page: Sequence[HotelListedBooking], guests: Sequence[reports.NamedGuest]) -> list[HotelBooking]:
+def hotel_bookings_out(
+    page: Sequence[HotelListedBooking], guests: Sequence[reports.NamedGuest], contacts: Mapping[UUID, Contact]
+) -> list[HotelBooking]:
     """Return the bookings of a page as their hotel sees them, each with its guests, its sale, its end and its flags."""
     staying: dict[UUID, list[NamedGuest]] = defaultdict(list)
     for guest in guests:
@@ -351,11 +367,22 @@ def hotel_bookings_out(page: Sequence[HotelListedBooking], guests: Sequence[repo
             **listed_fields(booking),
             **_sale_and_end(booking),
             **_flags(booking),
+            **_desk_fields(booking, contacts),
             hold_expires_at=_hold_expires_at(booking),
             guests=staying[booking.id],
         )
         for booking in page
     ]
+
+
+def _desk_fields(booking: HotelListedBooking, contacts: Mapping[UUID, Contact]) -> dict[str, Any]:
+    """Return the fields that only bookings have whose guest accepted terms, or that a manager made."""
+    fields: dict[str, Any] = {}
+    if booking.accepted_terms is not None:
+        fields["accepted_terms"] = booking.accepted_terms
+    if (contact := contacts.get(booking.id)) is not None:
+        fields["contact"] = ContactOut.model_validate(contact)
+    return fields
 
 
 def _sale_and_end(booking: HotelListedBooking) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 import msgspec
 
-from ingress.bookings.acceptance import accept_offer, accept_party, accept_room
+from ingress.bookings.acceptance import accept_offer, accept_party, accept_room, accept_terms
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.models import BookingOut, InitBooking, PendingStay, QuickInitBooking, QuickPendingStay
+from ingress.bookings.promo_codes import PromoCodes, accept_code, stay_command
 from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import raise_if_refused, refusal, reserved_booking
 from ingress.bookings.responses import BookingResponses
@@ -38,7 +39,7 @@ from ingress.tokens import QuoteTokens
 from storage.reads import bookings
 from topics.envelope import format_id
 from topics.messages.commands import ReserveStay
-from topics.messages.events import BookingRejected, BookingReserved
+from topics.messages.events import BookingRejected, BookingReserved, CodeUnchanged
 from topics.messages.message import Message
 from topics.messages.sale import Party, Quoted
 from topics.messages.values import BookingStatus, Rejection
@@ -64,6 +65,8 @@ class NewBookings:
         rejections: Rejections,
         hold_seconds: int,
         account_share_percent: int | None,
+        required_terms: str,
+        merchant_name: str,
     ) -> None:
         self._database = database
         self._rooms = rooms
@@ -76,7 +79,10 @@ class NewBookings:
         self._rejections = rejections
         self._hold_seconds = hold_seconds
         self._account_share_percent = account_share_percent
-        self._responses = BookingResponses(database, rejections)
+        self._required_terms = required_terms
+        self._merchant_name = merchant_name
+        self._codes = PromoCodes(database)
+        self._responses = BookingResponses(database, rejections, merchant_name)
 
     @operation(
         "POST /bookings/init",
@@ -117,14 +123,16 @@ class NewBookings:
         """Ask for a stay: 202 PENDING. A request that waits (`Prefer: wait=5`) gets 201 with the booking, or 409.
 
         With an `Idempotency-Key` the same request can be sent again, and stays one booking. A `quote` of `POST /quotes`
-        is decided at its price, as long as it is valid.
+        is decided at its price, as long as it is valid. A `promo_code` is used by the booking, or the booking is
+        refused; one that is refused, or ends unpaid, gives its use back.
         """
         stay, user_id = context.body, context.caller.user_id
         offer = await accept_offer(stay, user_id, self._quote_tokens)
-        ids = await self._admitted_ids(context, offer)
+        code_id = await self._codes.code_id(stay.hotel_id, stay.promo_code, offer.get("quoted"))
+        ids = await self._admitted_ids(context, offer, code_id)
         facts = await self._rooms.facts(stay.room_id)
         agreed = {"stay_times": None if facts is None else facts.stay_times, **offer}
-        command = ReserveStay(
+        reserve = ReserveStay(
             room_id=stay.room_id,
             booking_id=ids.booking_id,
             user_id=user_id,
@@ -134,8 +142,11 @@ class NewBookings:
             rooms_count=stay.rooms_count,
             hold_seconds=self._hold_seconds,
             account_share_percent=self._account_share_percent,
+            # A quickly decoded request has UNSET for a field that is left out.
+            accepted_terms=stay.accepted_terms or None,
             **agreed,
         )
+        command = stay_command(reserve, code_id)
         try:
             event = await self._commands.send_command(command, context.wait_seconds, command_id=ids.command_id)
         except NothingDone:
@@ -144,21 +155,24 @@ class NewBookings:
         except Problem:
             self._unpaid.unanswered(user_id, ids.booking_id)
             raise
-        if event is not None:
+        if event is not None and not await self._is_undecided(event, ids.booking_id, user_id):
             return await self._stay_response(event, ids.booking_id, context)
         pending = _pending_stay(ids.booking_id, user_id, stay)
         return accepted_response(context, await self._status_after_wait(context, pending))
 
-    async def _admitted_ids(self, context: RequestContext[InitBooking, NoQuery], offer: Mapping[str, Any]) -> Ids:
+    async def _admitted_ids(
+        self, context: RequestContext[InitBooking, NoQuery], offer: Mapping[str, Any], code_id: int | None
+    ) -> Ids:
         """Return the ids of a request for a stay, which counts as an unpaid booking if it is a new one.
 
         Args:
             context: the request.
             offer: the plan, the people and the quote that `accept_offer` returned.
+            code_id: the id of the promo code, as `PromoCodes.code_id` returned it.
 
         Raises:
             Problem: as `IdempotencyKeys.ids`; 404, 409 or 422 for a stay that makes no sense, and 409 for a quote that
-                has expired; 429 at the account's cap.
+                has expired or for an unknown code; 429 at the account's cap.
         """
         stay, user_id = context.body, context.caller.user_id
         party: Party | None = offer.get("party")
@@ -178,6 +192,8 @@ class NewBookings:
             accept_stay(stay.check_in_date, stay.check_out_date, today_at(facts.time_zone))
             self._rollout.must_be_charged_right(facts.currency)
             accept_party(party, stay.rooms_count, facts)
+            accept_terms(stay.accepted_terms or None, self._required_terms)
+            accept_code(code_id)
             # The log's time decides; this spares a command that would be refused.
             if quoted is not None and quoted.good_until < datetime.now(UTC):
                 raise refusal(Rejection.QUOTE_EXPIRED)
@@ -205,6 +221,13 @@ class NewBookings:
             row = await bookings.booking_status(connection, pending.id, pending.user_id)
         return pending if row is None else msgspec.structs.replace(pending, booking_status=shown_status(row[0]))
 
+    async def _is_undecided(self, event: Message, booking_id: UUID, user_id: int) -> bool:
+        """Return whether a repeated request had its promo code's use before, and its stay is not decided yet."""
+        if not isinstance(event, CodeUnchanged):
+            return False
+        async with self._database.reading() as connection:
+            return await bookings.booking_status(connection, booking_id, user_id) is None
+
     async def _stay_response(
         self, event: Message, booking_id: UUID, context: RequestContext[InitBooking, NoQuery]
     ) -> Response:
@@ -215,7 +238,9 @@ class NewBookings:
         # Clients without a version expect the row's times, which only the ledger has.
         is_whole = isinstance(event, BookingReserved) and (event.sale is None or event.stay_times is not None)
         if isinstance(event, BookingReserved) and is_whole and not context.mount.unversioned:
-            return json_response(201, reserved_booking(event, context.caller.user_id), waited_headers(context))
+            return json_response(
+                201, reserved_booking(event, context.caller.user_id, self._merchant_name), waited_headers(context)
+            )
         # The command may also be one that was decided before: the ledger has the booking as it is now.
         return await self._responses.booking(booking_id, 201, context)
 

@@ -15,9 +15,10 @@ from topics.messages.values import BookingStatus
 class BookingResponses:
     """Makes responses from the ledger."""
 
-    def __init__(self, database: Database, rejections: Rejections) -> None:
+    def __init__(self, database: Database, rejections: Rejections, merchant_name: str) -> None:
         self._database = database
         self._rejections = rejections
+        self._merchant_name = merchant_name
 
     async def booking(self, booking_id: UUID, status: int, context: Context) -> Response:
         """Return a response with the caller's booking as it is in the ledger, which has it.
@@ -31,7 +32,7 @@ class BookingResponses:
                 # Events are published after the transaction that wrote the booking.
                 raise LookupError(f"booking {booking_id} was decided and is not in the ledger")
             if booking.status != BookingStatus.REJECTED:
-                shown = BookingOut(**await booking_fields(connection, booking))
+                shown = BookingOut(**await booking_fields(connection, booking, self._merchant_name))
                 return json_response(status, shown, waited_headers(context))
         # A second connection is taken after the first was given back, lest requests wait for each other's.
         raise await self._rejections.problem(booking.rejection or "", booking_id, booking.user_id, booking)

@@ -63,6 +63,7 @@ _PLACEHOLDER_SCHEMAS: Final[Mapping[str, Json]] = {
     "change_id": {"type": "string", "format": "uuid"},
     "document_id": {"type": "string", "format": "uuid"},
     "plan_id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,39}$"},
+    "code": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"},
 }
 _AN_ID: Final[Json] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}
 _JSON: Final = "application/json"

@@ -25,12 +25,14 @@ from topics.messages.commands import (
     ChangeStay,
     CheckIn,
     CheckOut,
+    ClaimCode,
     Command,
     MarkNoShow,
     OpenInventory,
     ReleaseBlock,
     RequestPayment,
     ReserveStay,
+    SetCode,
     SetSaleTerms,
     WithdrawChange,
 )
@@ -43,6 +45,8 @@ from topics.messages.events import (
     ChangeEnded,
     ChangeRejected,
     CheckoutOpened,
+    CodeChanged,
+    CodeUnchanged,
     CommandRefused,
     CommandRepeated,
     GuestsAdded,
@@ -68,7 +72,7 @@ _PUBLIC_REQUEST_ID: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """The events that answer a command. `through_others`: they follow from commands that payments sends about it."""
+    """The events that answer a command. `through_others`: they follow from commands that other roles send about it."""
 
     events: tuple[type[Message], ...]
     through_others: bool = False
@@ -76,6 +80,9 @@ class _Answers:
 
 _ANSWERS: Final[dict[type[Command], _Answers]] = {
     ReserveStay: _Answers((BookingReserved, BookingRejected, CommandRefused, CommandRepeated)),
+    ClaimCode: _Answers(
+        (BookingReserved, BookingRejected, CodeUnchanged, CommandRefused, CommandRepeated), through_others=True
+    ),
     AddGuests: _Answers((GuestsAdded, CommandRefused, CommandRepeated)),
     RequestPayment: _Answers(
         (CheckoutOpened, PaymentDeclined, BookingConfirmed, StayChanged, CommandRefused, CommandRepeated),
@@ -95,6 +102,7 @@ _ANSWERS: Final[dict[type[Command], _Answers]] = {
     OpenInventory: _Answers((InventoryOpened, InventoryUnchanged)),
     ChangeInventory: _Answers((InventoryChanged, InventoryUnchanged)),
     SetSaleTerms: _Answers((SaleTermsChanged, InventoryUnchanged)),
+    SetCode: _Answers((CodeChanged, CodeUnchanged)),
     BlockNights: _Answers((NightsBlocked, InventoryUnchanged)),
     ReleaseBlock: _Answers((BlockReleased, InventoryUnchanged)),
 }

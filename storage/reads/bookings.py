@@ -141,6 +141,7 @@ class AgreedBooking(BookingFacts):
     stay_times: StayTimes | None
     earlier_stays: tuple[ReplacedStay, ...]
     night_amounts_minor: list[int] | None
+    accepted_terms: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -372,6 +373,7 @@ _AGREED_COLUMNS: Final = (
     Booking.stay_times,
     Booking.earlier_stays,
     Booking.night_amounts_minor,
+    Booking.accepted_terms,
 )
 
 

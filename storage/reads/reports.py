@@ -71,17 +71,19 @@ class HotelListedBooking(ListedBooking):
     policy: AppliedPolicy | None
     freed_from: date | None
     earlier_stays: tuple[ReplacedStay, ...]
+    accepted_terms: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedGuest:
     """A guest of a booking. The name is None when it was erased.
 
-    Without a guest list it is also None when the account has deleted the guest since.
+    Without a guest list it is also None when the account has deleted the guest since. `id` is None for a guest without
+    an account.
     """
 
     booking_id: UUID
-    id: int
+    id: int | None
     name: str | None
 
 
@@ -185,7 +187,14 @@ def _estimated(hotel_id: int, first: date, last: date) -> Select[tuple[date, int
 
 # The ledger has no currency for a refused booking: `_currency` takes the hotel's.
 _LISTED_COLUMNS = tuple(column for column in BOOKING_COLUMNS if column.key != "currency")
-_SALE_COLUMNS = (Booking.terms, Booking.sale, Booking.policy, Booking.freed_from, Booking.earlier_stays)
+_SALE_COLUMNS = (
+    Booking.terms,
+    Booking.sale,
+    Booking.policy,
+    Booking.freed_from,
+    Booking.earlier_stays,
+    Booking.accepted_terms,
+)
 
 
 async def bookings_of_hotel(
@@ -198,11 +207,14 @@ async def bookings_of_hotel(
     first: date | None = None,
     last: date | None = None,
     room_id: int | None = None,
+    booking_id: UUID | None = None,
 ) -> list[HotelListedBooking]:
     """Return bookings of a hotel by check-in and id; `first` and `last` are the nights that stays must touch."""
     conditions = [Booking.room_id == Room.id, Booking.hotel_id == hotel_id, *_touching(first, last)]
     if statuses:
         conditions.append(Booking.status.in_(statuses))
+    if booking_id is not None:
+        conditions.append(Booking.id == booking_id)
     if after is not None:
         conditions.append(tuple_(Booking.check_in, Booking.id) > tuple_(*after))
     # Room by room, each by its index: a hotel of many years is not sorted whole for every page.
@@ -277,8 +289,15 @@ async def guests_of_each(connection: AsyncConnection, booking_ids: Sequence[UUID
         .join(Booking, Booking.guest_list_id == GuestList.id)
         .where(Booking.id.in_(booking_ids), GuestList.booking_id == Booking.id)
     )
-    named = {booking_id: {guest["id"]: guest["name"] for guest in guests or ()} for booking_id, guests in lists}
-    return [
+    found = lists.all()
+    named = {booking_id: {guest["id"]: guest["name"] for guest in guests or ()} for booking_id, guests in found}
+    without_account = [
+        NamedGuest(booking_id=booking_id, id=None, name=guest["name"])
+        for booking_id, guests in found
+        for guest in guests or ()
+        if guest["id"] is None
+    ]
+    return without_account + [
         NamedGuest(
             booking_id=booking_id,
             id=guest_id,

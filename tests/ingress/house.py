@@ -28,7 +28,7 @@ from topics.envelope import (
 )
 from topics.kafka.producer import Producer, open_producer
 from topics.kafka.settings import KafkaSettings
-from topics.messages.events import BookingEvent
+from topics.messages.events import BookingEvent, Event
 from topics.messages.message import Message
 from topics.messages.values import StayTimes
 
@@ -123,14 +123,14 @@ class StandInWorker:
         envelope = decode_envelope(record.headers)
         return LoggedCommand(envelope, decode_value(envelope.type, record.value), record.key, record.partition)
 
-    async def publish(self, command: LoggedCommand, event: BookingEvent) -> None:
+    async def publish(self, command: LoggedCommand, event: Event) -> None:
         """Publish an event that answers this command, to the partition of the command's number."""
         self._sequence += 1
         envelope = Envelope(
             id=f"{command.envelope.id}:{self._sequence}",
             type=event.message_type,
             source="innkeeper/reservations",
-            subject=str(event.booking_id),
+            subject=str(event.booking_id) if isinstance(event, BookingEvent) else event.subject,
             time=datetime.now(UTC),
             causation=command.envelope.id,
             correlation=command.envelope.correlation,

@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
+from ingress.admin.money import percent_out
 from ingress.admin.sale_terms.models import (
     AgeBandOut,
     KeptIn,
@@ -157,7 +158,7 @@ def tax_out(tax: Tax, currency: str) -> TaxOut:
         id=tax.id,
         name=tax.name,
         kind=tax.kind,
-        percent=None if tax.percent_milli is None else _thousandths(tax.percent_milli),
+        percent=None if tax.percent_milli is None else percent_out(tax.percent_milli),
         amount=None if tax.amount_minor is None else decimal(tax.amount_minor, currency),
         per_night=tax.per_night,
         per_person=tax.per_person,
@@ -224,8 +225,3 @@ def _rule_out(rule: ArrivalRule) -> RuleOut:
         closed_to_departure=rule.closed_to_departure,
         stop_sell=rule.stop_sell,
     )
-
-
-def _thousandths(milli: int) -> str:
-    whole, thousandths = divmod(milli, _MILLI)
-    return f"{whole}.{thousandths:03}"

@@ -24,7 +24,8 @@ CHANGES: list[dict[str, Any]] = [
     *({"check_in_date": wrong} for wrong in ("2027-02-29", "2027-02-28T00:00:00", 1, "", None, "1969-12-31")),
     *({"check_out_date": wrong} for wrong in ("2201-01-01", "20270302", "2027-03-02Z")),
     {"amount": 1},
-    *({name: None} for name in ("plan_id", "adults", "children", "quote")),
+    *({"accepted_terms": given} for given in ("2026-11", "a" * 100, "a" * 101, "", "a b", "2026-11\n", "\x00", 1)),
+    *({name: None} for name in ("plan_id", "adults", "children", "promo_code", "quote", "accepted_terms")),
 ]
 _model, _quick = TypeAdapter(InitBooking), msgspec.json.Decoder(QuickInitBooking)
 
@@ -44,13 +45,15 @@ def test_the_quick_decoder_returns_the_same_as_the_model(changes: dict[str, Any]
     if model is None:
         assert quick is None
     elif quick is not None:
-        assert {name: getattr(quick, name) for name in STAY} == model.model_dump()
+        given = [name for name in (*STAY, "accepted_terms") if getattr(quick, name) is not msgspec.UNSET]
+        assert {name: getattr(quick, name) for name in given} == model.model_dump()
         # An Idempotency-Key names the same request whichever way it was decoded.
         assert _encoded(quick) == _encoded(model)
 
 
 def test_a_plain_stay_is_decoded_quickly_and_the_model_alone_has_the_optional_fields() -> None:
-    optional = ("plan_id", "adults", "children", "quote")
-    assert (*QuickInitBooking.__struct_fields__, *optional) == tuple(InitBooking.model_fields)
+    optional = ("plan_id", "adults", "children", "promo_code", "quote")
+    *plain, accepted_terms = QuickInitBooking.__struct_fields__
+    assert (*plain, *optional, accepted_terms) == tuple(InitBooking.model_fields)
     assert [getattr(_quick.decode(json.dumps(STAY).encode()), name) for name in optional] == [None] * len(optional)
     assert _quick.decode(json.dumps(STAY).encode()).rooms_count == 3

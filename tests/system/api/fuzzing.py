@@ -42,11 +42,11 @@ _CARD: Final = "4242424242424242"
 _NIGHTS: Final = {"change_nights": {"start_date": "", "end_date": ""}}
 _AT_LEAST: Final = {"change_nights": {"closed": False}}
 _COMMANDS: Final = frozenset(
-    {"init", "add_guests", "change_guests", "pay", "cancel", "cancel_for_hotel", *_AT_HOTEL, *_CHANGES}
+    {"init", "add_guests", "change_guests", "pay", "cancel", "cancel_for_hotel", "book_at_desk", *_AT_HOTEL, *_CHANGES}
     - {"quote_change"}
 )
 #: These would take what is known away from all others.
-_TAKES_AWAY: Final = frozenset({"delete_guest", "delete_room", "delete_hotel", "deactivate_hotel"})
+_TAKES_AWAY: Final = frozenset({"delete_guest", "delete_room", "delete_hotel", "deactivate_hotel", "deactivate_code"})
 #: Bodies whose fields depend on each other in ways that no schema expresses.
 _WHOLE: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
     "set_sale_terms": lambda: {
@@ -54,6 +54,8 @@ _WHOLE: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
         "policies": [{"id": "two_days", "steps": [{"hours_before": 48, "kept": {"nights": 1}}]}],
     },
     "set_plan": lambda: {"name": "Saver", "price_percent": "90.5", "price_plus": "-1.00"},
+    "add_code": lambda: {"code": f"C{uuid4().hex[:12]}", "percent": "10", "max_uses": 100},
+    "set_code": lambda: {"percent": "12.5"},
     # A day alone may be after the other one of the booking.
     **dict.fromkeys(
         ("change_stay", "quote_change", "change_stay_for_hotel"),
@@ -91,6 +93,7 @@ _SENSIBLE: Final[Mapping[str, Callable[[Any], Any]]] = {
     # Children need an adult, and nobody can invent a quote.
     "children": lambda given: given and [],
     "quote": lambda given: None,
+    "promo_code": lambda given: None,
 }
 
 

@@ -71,6 +71,11 @@ class Needs:
             "no_show": self._an_arrival,
             "booking_document": self._an_invoice,
             "hotel_document": self._an_invoice,
+            "add_code": self._a_hotel_of_its_own,
+            "read_code": self._a_code,
+            "set_code": self._a_code,
+            "deactivate_code": self._a_code,
+            "erase_contact": self._a_walk_in,
         }
         assert self._special.keys() <= OPERATIONS.keys()
 
@@ -173,6 +178,25 @@ class Needs:
         path = f"/v1/admin/hotels/{room.hotel_id}/rooms/{room.room_id}/blocks"
         block = await self._world.done(self._world.host, "POST", path, body)
         return _Found({**room._asdict(), "block_id": block["id"]})
+
+    async def _a_code(self) -> _Found:
+        room = await self._world.new_room(self._world.host)
+        body = {"code": "SUMMER", "percent": 10}
+        await self._world.done(self._world.host, "POST", f"/v1/admin/hotels/{room.hotel_id}/codes", body)
+        return _Found({**room._asdict(), "code": "SUMMER"})
+
+    async def _a_walk_in(self) -> _Found:
+        room = await self._world.room_on_sale(self._world.host)
+        first = datetime.now(UTC).date() + timedelta(days=_soon())
+        body = {
+            "room_id": room.room_id,
+            "check_in_date": str(first),
+            "check_out_date": str(first + timedelta(days=2)),
+            "contact": {"name": "Ada Lovelace"},
+        }
+        path = f"/v1/admin/hotels/{room.hotel_id}/bookings"
+        booking = await self._world.done(self._world.host, "POST", path, body)
+        return _Found({**room._asdict(), "booking_id": booking["id"]})
 
     async def _an_arrival(self) -> _Found:
         """A paid stay from today on, at a hotel where it is noon and guests are let in from midnight on."""

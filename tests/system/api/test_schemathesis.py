@@ -48,7 +48,15 @@ async def tried(world: World, host: Person, phases: str, *options: str) -> None:
     """Run these phases of schemathesis as a host, who is a guest, too."""
     room = await world.room_on_sale(host, total_count=1000)
     guest_id, booking_id = await world.saved_guest(host), await world.booked(host, room)
-    known = {**room._asdict(), "guest_id": guest_id, "booking_id": booking_id, "plan_id": "saver"}
+    code = {"code": "SUMMER", "percent": 10}
+    await world.done(host, "POST", f"/v1/admin/hotels/{room.hotel_id}/codes", code)
+    known = {
+        **room._asdict(),
+        "guest_id": guest_id,
+        "booking_id": booking_id,
+        "plan_id": "saver",
+        "code": "SUMMER",
+    }
     process = await asyncio.create_subprocess_exec(
         *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", "tests/system/api/schemathesis.toml"),
         *("run", f"{world.system.url}/openapi.json", "--no-color", "--phases", phases, *options),

@@ -1,0 +1,1 @@
+"""Promo codes: described by a hotel's managers, used by its guests."""

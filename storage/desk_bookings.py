@@ -1,0 +1,81 @@
+"""Bookings that managers make for guests without an account: whom the hotel can reach about them.
+
+The row is written before the command is sent, so that a booking never lacks it. The log has ids alone.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage import guests
+from storage.models import DeskBooking, Hotel
+
+#: The name of a contact that was erased.
+_ERASED: Final = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contact:
+    """The person whom a hotel can reach about a stay."""
+
+    name: str
+    email: str | None
+    phone: str | None
+
+
+async def add_desk_booking(
+    connection: AsyncConnection, booking_id: UUID, *, hotel_id: int, manager_id: int, contact: Contact
+) -> None:
+    """Insert the contact of a booking, unless it has one or had one that was erased."""
+    await connection.execute(
+        insert(DeskBooking)
+        .values(
+            booking_id=booking_id,
+            hotel_id=hotel_id,
+            manager_id=manager_id,
+            contact_name=contact.name,
+            contact_email=contact.email,
+            contact_phone=contact.phone,
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+async def contacts_of(connection: AsyncConnection, booking_ids: Collection[UUID]) -> dict[UUID, Contact]:
+    """Return the contacts of those of these bookings that have one which was not erased."""
+    rows = await connection.execute(
+        select(
+            DeskBooking.booking_id, DeskBooking.contact_name, DeskBooking.contact_email, DeskBooking.contact_phone
+        ).where(DeskBooking.booking_id.in_(booking_ids), DeskBooking.contact_name != _ERASED)
+    )
+    return {booking_id: Contact(name=name, email=email, phone=phone) for booking_id, name, email, phone in rows}
+
+
+async def is_of_hotel(connection: AsyncConnection, booking_id: UUID, hotel_id: int, owner_id: int) -> bool:
+    """Return whether a manager asked for a booking with this id at the owner's hotel; it need not be decided."""
+    rows = await connection.execute(
+        select(DeskBooking.booking_id)
+        .join(Hotel, Hotel.id == DeskBooking.hotel_id)
+        .where(
+            DeskBooking.booking_id == booking_id,
+            Hotel.id == hotel_id,
+            Hotel.owner_id == owner_id,
+            Hotel.deleted_at.is_(None),
+        )
+    )
+    return rows.first() is not None
+
+
+async def erase_people(connection: AsyncConnection, booking_id: UUID) -> None:
+    """Erase the contact of a booking and the names of its guests; the rows stay, so that nothing writes them again."""
+    await connection.execute(
+        update(DeskBooking)
+        .where(DeskBooking.booking_id == booking_id)
+        .values(contact_name=_ERASED, contact_email=None, contact_phone=None)
+    )
+    await guests.erase_names(connection, booking_id)
