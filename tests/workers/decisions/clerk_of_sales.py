@@ -161,7 +161,7 @@ def offer(terms: Fact, plan: Fact, command: Any, prices: list[int]) -> Fact:
     discount = getattr(command, "discount", None)
     off = 0 if discount is None else _off(discount, sum(nights))
     if off:
-        nights = _shares(sum(nights) - off, nights)
+        nights = shares_of(sum(nights) - off, nights)
     lines: list[Fact] = [{"kind": "stay", "id": plan["id"], "name": plan["name"], "amount_minor": sum(nights)}]
     now = later = 0
     for tax in terms["taxes"]:

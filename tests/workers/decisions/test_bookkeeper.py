@@ -234,7 +234,7 @@ class Till(RuleBasedStateMachine):
         changing = [each for each in self.scenario.bookings.values() if each.pending_change is not None]
         booking = changing[back % len(changing)]
         assert booking.pending_change is not None
-        about = {"room_id": ROOM, "booking_id": booking.id}
+        about: dict[str, Any] = {"room_id": ROOM, "booking_id": booking.id}
         self.send(WithdrawChange(**about, change_id=booking.pending_change.id, user_id=GUEST))
 
     @precondition(has_bookings)
@@ -250,7 +250,7 @@ class Till(RuleBasedStateMachine):
     @rule(is_refused=st.sampled_from((False, False, True)))
     def session_opens(self, is_refused: bool) -> None:
         asked = self.requested.pop()
-        about = {"room_id": ROOM, "booking_id": asked.booking_id}
+        about: dict[str, Any] = {"room_id": ROOM, "booking_id": asked.booking_id}
         if is_refused:
             self.mail.append(DeclinePayment(**about, failure="session_refused"))
             return
@@ -379,7 +379,7 @@ class Till(RuleBasedStateMachine):
         due = [paid for paid in self.books.payments.values() if paid.due and paid.booking_id in self.scenario.bookings]
         if due:
             paid = due[number % len(due)]
-            about = {"room_id": ROOM, "booking_id": paid.booking_id, "payment_intent": paid.intent}
+            about: dict[str, Any] = {"room_id": ROOM, "booking_id": paid.booking_id, "payment_intent": paid.intent}
             self.send(CloseRefund(**about, reason=RefundClosing.PAID_OTHERWISE))
 
     @precondition(has_money)
