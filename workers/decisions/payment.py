@@ -338,8 +338,9 @@ def fail_refund(state: State, command: FailRefund, now: datetime) -> tuple[Event
     the booking ended, the hotel keeps its part by the policy.
     """
     booking, payment = state.booking, payment_of(state.booking, command.payment_intent)
-    if booking is None or isinstance(payment, Refusal):
+    if isinstance(payment, Refusal):
         return refused(booking, command, payment)
+    assert booking is not None
     if command.refund_id in payment.failed_refund_ids:
         return repeated(booking, command)
     counted = payment.refund(command.refund_id)
@@ -381,8 +382,9 @@ def _end_reason(booking: Booking) -> RefundReason:
 def close_refund(state: State, command: CloseRefund, now: datetime) -> tuple[Event, ...]:
     """End a refund that is due, because an operator decided so."""
     booking, payment = state.booking, payment_of(state.booking, command.payment_intent)
-    if booking is None or isinstance(payment, Refusal):
+    if isinstance(payment, Refusal):
         return refused(booking, command, payment)
+    assert booking is not None
     if payment.due_minor == 0:
         return repeated(booking, command) if payment.closed_minor else refused(booking, command, Refusal.NOTHING_DUE)
     return (
@@ -400,8 +402,9 @@ def close_refund(state: State, command: CloseRefund, now: datetime) -> tuple[Eve
 def record_dispute(state: State, command: RecordDispute, now: datetime) -> tuple[Event, ...]:
     """Record that a payment is disputed, or how its dispute ended; an end that comes first records both."""
     booking, payment = state.booking, payment_of(state.booking, command.payment_intent)
-    if booking is None or isinstance(payment, Refusal):
+    if isinstance(payment, Refusal):
         return refused(booking, command, payment)
+    assert booking is not None
     known = payment.dispute(command.dispute_id)
     if known is not None and (command.result is None or known.state != "open"):
         return repeated(booking, command)
