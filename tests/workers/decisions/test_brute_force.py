@@ -1275,7 +1275,6 @@ MUTATIONS: dict[str, Patch] = {
         "due_expiry",
         lambda right: lambda booking, now: () if booking.pending_change is not None else right(booking, now),
     ),
-    "lets any payment pay a change": put("payment", "_is_of_present_attempt", lambda right: lambda *_: True),
     "forgets the change at arrival": put("at_hotel", "end_of_change", lambda right: lambda *_: ()),
     "keeps nothing of what a change gives up": put("changes", "cost_of_cancelling", lambda right: lambda *_: None),
     "sends nothing back of a stay that became cheaper": put("changes", "part_refunded", lambda right: lambda *_: ()),
