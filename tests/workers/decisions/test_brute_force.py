@@ -1111,6 +1111,16 @@ def put(module: str, name: str, wrong: Callable[[Any], Any]) -> Patch:
     return patch
 
 
+def put_pricing(module: str, name: str, wrong: Callable[[Any], Any]) -> Patch:
+    """Put a wrong function in the place of one of `pricing`."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        pricing = sys.modules[f"pricing.{module}"]
+        monkeypatch.setattr(pricing, name, wrong(getattr(pricing, name)))
+
+    return patch
+
+
 def put_on(record: type, name: str, wrong: object) -> Patch:
     return lambda monkeypatch: monkeypatch.setattr(record, name, wrong)
 
@@ -1232,7 +1242,7 @@ MUTATIONS: dict[str, Patch] = {
     "lets another room's events through": put(
         "evolve", "_is_of_another_room", lambda right: lambda booking, event: False
     ),
-    "lets a guest cancel after check-in": put("booking", "_too_late", lambda right: lambda *_, **__: None),
+    "lets a guest cancel after check-in": put("booking", "too_late", lambda right: lambda *_, **__: None),
     "puts past nights back on sale": giving_past_nights_back,
     "reads the hotel's clock in UTC": reading_the_hotels_clock_in_utc,
     "sells what is blocked": put_on(
@@ -1284,6 +1294,33 @@ MUTATIONS: dict[str, Patch] = {
     "takes the policy's part before what was closed": put("evolve", "_balanced", _closed_last),
     "refunds all when a refund by hand fails after the end": put(
         "payment", "refund_but", lambda right: lambda booking, kept_minor, reason: right(booking, 0, reason)
+    ),
+    "changes a stay without looking at what is free": put(
+        "changes", "_more_rooms", lambda right: lambda booking, command: {}
+    ),
+    "gives the rooms of a change that ended back to nobody": put(
+        "evolve", "_with_held", lambda right: lambda nights, held, sign: right(nights, held, max(sign, 0))
+    ),
+    "leaves a change that is over to the timer": put(
+        "decide",
+        "due_expiry",
+        lambda right: lambda booking, now: () if booking.pending_change is not None else right(booking, now),
+    ),
+    "forgets the change at arrival": put("at_hotel", "end_of_change", lambda right: lambda *_: ()),
+    "keeps nothing of what a change gives up": put("changes", "cost_of_cancelling", lambda right: lambda *_: None),
+    "sends nothing back of a stay that became cheaper": put("changes", "part_refunded", lambda right: lambda *_: ()),
+    "keeps the costs of changes twice of those who leave early": put(
+        "at_hotel", "costs_of_changes", lambda right: lambda sale: 0
+    ),
+    "sells nights of a change at today's price": put_pricing(
+        "changes", "_agreed_prices", lambda right: lambda before, wanted, prices: [*prices]
+    ),
+    "ends a stay when one of its payments went back by hand": put(
+        "payment",
+        "_is_rest",
+        lambda right: (
+            lambda booking, payment, amount: payment.state is PaymentState.KEPT and payment.left_minor <= amount
+        ),
     ),
     "forgets that a stay was sold": put(
         "evolve",
