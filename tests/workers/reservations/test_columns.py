@@ -14,8 +14,9 @@ from storage.bookings import BOOKING_COLUMNS
 from storage.inventory import COUNT_COLUMNS, KEY_COLUMNS, NIGHT_COLUMNS
 from tests.support.filled import filled
 from tests.support.scenario import NOON
-from tests.workers.decisions import words, words_at_hotel
+from tests.workers.decisions import words, words_at_hotel, words_of_changes
 from topics.messages.events import BookingEvent, InventoryChanged
+from topics.messages.values import ChangeEnd
 from workers.booking_rows import booking_of, payments_of, row_of
 from workers.decisions import Block, Booking, Night, Payment, PaymentState, RefundMade
 from workers.decisions.evolve import _CHANGES
@@ -82,7 +83,8 @@ async def test_an_update_of_bookings_takes_each_value_from_the_position_of_its_c
 
 
 def test_every_field_of_a_booking_that_an_event_changes_is_written() -> None:
-    messages = (*vars(words).values(), *vars(words_at_hotel).values())
+    messages = [message for each in (words, words_at_hotel, words_of_changes) for message in vars(each).values()]
+    messages.append(words_of_changes.ended(ChangeEnd.EXPIRED))
     examples = {type(value): value for value in messages if isinstance(value, BookingEvent)}
     assert _CHANGES.keys() <= examples.keys(), "the words of the scenarios have no example of an event"
 
@@ -93,7 +95,7 @@ def test_every_field_of_a_booking_that_an_event_changes_is_written() -> None:
             examples[kind] = _about(examples[kind], payment.payment_intent)
         changed |= changes(booking, examples[kind]).keys()
     # Guests have a table of their own.
-    assert changed - {"guest_ids"} == {*bookings.CHANGING_COLUMNS}
+    assert changed - {"guest_ids"} == {*bookings.CHANGING_COLUMNS, *bookings.STAY_COLUMNS}
 
 
 def _about(event: BookingEvent, payment_intent: str) -> BookingEvent:
@@ -108,8 +110,9 @@ def test_a_row_of_bookings_has_each_field_in_the_position_of_its_column() -> Non
     assert isinstance(row["payments"], Jsonb)
     assert isinstance(row["stay_times"], Jsonb)
     assert row["earlier_guest_list_ids"].obj == [str(each) for each in booking.earlier_guest_list_ids]
-    assert (row["sale"].obj, row["policy"].obj) == (booking.sale, booking.policy)
-    structured = {"payments", "stay_times", "guest_ids", "earlier_guest_list_ids", "sale", "policy"}
+    as_they_are = {"sale", "policy", "pending_change", "earlier_stays"}
+    assert {name: row[name].obj for name in as_they_are} == {name: getattr(booking, name) for name in as_they_are}
+    structured = {"payments", "stay_times", "guest_ids", "earlier_guest_list_ids", *as_they_are}
     simple = {name: value for name, value in asdict(booking).items() if name not in structured}
     assert {name: row[name] for name in simple} == {name: _plain(value) for name, value in simple.items()}
 
