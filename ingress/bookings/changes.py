@@ -66,6 +66,7 @@ _WITHDRAWN: Final = {
 }
 
 ChangeContext: TypeAlias = RequestContext[ChangeRequest, NoQuery]
+WithdrawContext: TypeAlias = RequestContext[NoBody, NoQuery]
 
 
 class StayChanges:
@@ -158,7 +159,7 @@ class StayChanges:
         example=Example(path=_CHANGE, status=204, headers=_WAITS),
         headers=STEERING,
     )
-    async def withdraw_change(self, context: Context) -> Response:
+    async def withdraw_change(self, context: WithdrawContext) -> Response:
         """Give up a change that waits for its payment: its rooms are on sale again, and the booking stays as it is."""
         change_id, user_id = context.path["change_id"], context.caller.user_id
 
@@ -208,7 +209,7 @@ class StayChanges:
         example=Example(path={"hotel_id": 1, **_CHANGE}, status=204, headers=_WAITS),
         headers=STEERING,
     )
-    async def withdraw_change_for_hotel(self, context: Context) -> Response:
+    async def withdraw_change_for_hotel(self, context: WithdrawContext) -> Response:
         """Give up a change that waits for its guest's payment; the booking stays as it is."""
         change_id = context.path["change_id"]
 
