@@ -36,7 +36,7 @@ from ingress.bookings.sending import (
     waited_headers,
 )
 from ingress.database import Database, snapshot
-from ingress.http.models import NoQuery, RefusedBooking
+from ingress.http.models import NoBody, NoQuery, RefusedBooking
 from ingress.http.problems import Problem
 from ingress.http.responses import Response, json_response, no_content
 from ingress.log.commands import Commands
