@@ -36,7 +36,7 @@ from ingress.bookings.sending import (
     waited_headers,
 )
 from ingress.database import Database, snapshot
-from ingress.http.models import NoQuery, RefusedBooking
+from ingress.http.models import NoBody, NoQuery, RefusedBooking
 from ingress.http.problems import Problem
 from ingress.http.responses import Response, json_response, no_content
 from ingress.log.commands import Commands
@@ -66,6 +66,7 @@ _WITHDRAWN: Final = {
 }
 
 ChangeContext: TypeAlias = RequestContext[ChangeRequest, NoQuery]
+WithdrawContext: TypeAlias = RequestContext[NoBody, NoQuery]
 
 
 class StayChanges:
@@ -159,7 +160,7 @@ class StayChanges:
         example=Example(path=_CHANGE, status=204, headers=_WAITS),
         headers=STEERING,
     )
-    async def withdraw_change(self, context: Context) -> Response:
+    async def withdraw_change(self, context: WithdrawContext) -> Response:
         """Give up a change that waits for its payment: its rooms are on sale again, and the booking stays as it is."""
         change_id, user_id = context.path["change_id"], context.caller.user_id
 
@@ -209,7 +210,7 @@ class StayChanges:
         example=Example(path={"hotel_id": 1, **_CHANGE}, status=204, headers=_WAITS),
         headers=STEERING,
     )
-    async def withdraw_change_for_hotel(self, context: Context) -> Response:
+    async def withdraw_change_for_hotel(self, context: WithdrawContext) -> Response:
         """Give up a change that waits for its guest's payment; the booking stays as it is."""
         change_id = context.path["change_id"]
 
