@@ -425,8 +425,8 @@ class RefundRequested(BookingEvent, frozen=True, kw_only=True):
     total_minor: Annotated[
         int | None,
         msgspec.Meta(
-            description="The sum that refunds, lost disputes and refunds that an operator ended reach with this refund; "
-            "left out, `amount_minor`."
+            description="The sum that refunds, lost disputes and refunds that an operator ended reach with this "
+            "refund; left out, `amount_minor`."
         ),
     ] = None
     retained_minor: Annotated[

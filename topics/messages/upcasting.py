@@ -47,8 +47,8 @@ class RefundRequestedV1(BookingEvent, frozen=True, kw_only=True):
     total_minor: Annotated[
         int | None,
         msgspec.Meta(
-            description="The sum that refunds, lost disputes and refunds that an operator ended reach with this refund; "
-            "left out, `amount_minor`."
+            description="The sum that refunds, lost disputes and refunds that an operator ended reach with this "
+            "refund; left out, `amount_minor`."
         ),
     ] = None
 
