@@ -1,7 +1,7 @@
 """Any sequence of all commands of money: a bookkeeper who knows facts of money alone finds every cent where it belongs.
 
-Stripe is played here too: sessions, payments, refunds that succeed and fail, refunds by hand, disputes. The log hears
-of them late, twice and in any order. After every command the core's sums are those of the bookkeeper; no refund is of
+Stripe is played here too: sessions, payments, refunds that succeed and fail, refunds by hand, disputes. The log gets
+reports of them late, twice and in any order. After every command the core's sums are those of the bookkeeper; no refund is of
 more than is there, and none takes what the policy keeps; at the end nothing is due and every payment is explained.
 
 One thing is left out: a refund by hand of a payment while a part of it goes back, because a stay became cheaper, and
