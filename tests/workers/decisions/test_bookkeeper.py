@@ -1,8 +1,8 @@
 """Any sequence of all commands of money: a bookkeeper who knows facts of money alone finds every cent where it belongs.
 
 Stripe is played here too: sessions, payments, refunds that succeed and fail, refunds by hand, disputes. The log gets
-reports of them late, twice and in any order. After every command the core's sums are those of the bookkeeper; no refund is of
-more than is there, and none takes what the policy keeps; at the end nothing is due and every payment is explained.
+reports of them late, twice and in any order. After every command the core's sums are those of the bookkeeper; no refund
+is of more than is there, and none takes what the policy keeps; at the end nothing is due and each payment is explained.
 
 One thing is left out: a refund by hand of a payment while a part of it goes back, because a stay became cheaper, and
 the rest still pays the stay. Payments takes it for that part, and the core for a gift once a refund of ours fails.
