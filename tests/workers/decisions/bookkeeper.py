@@ -74,7 +74,7 @@ def half_up(part: int, divisor: int) -> int:
 
 @dataclass(frozen=True)
 class Stay:
-    """What was agreed: the price of each night in one room, the plan (None: no sale terms), and the terms' version."""
+    """The agreement: the price of each night in one room, the plan (None: no sale terms), and the terms' version."""
 
     nights: dict[date, int]
     rooms: int
@@ -125,7 +125,7 @@ class Stay:
 
 @dataclass
 class Payment:
-    """A payment at Stripe, and what the log was told of it; `pays`: it bought a stay or a change of one.
+    """A payment at Stripe, and the part of it that the log knows; `pays`: it bought a stay or a change of one.
 
     `due` is still to go back and `closed` never goes back, because an operator ended the refund. `is_over`: all of it
     but `policy`, which the hotel keeps, had to go back.
@@ -176,7 +176,7 @@ class Payment:
         return max(0, min(self.target - gone - self.closed, self.left))
 
     def leaves(self, amount: int, *, by_us: bool = False) -> None:
-        """Let money leave: what is due first, and by us, or if the payment `is_over`, what was closed next."""
+        """Let money leave: the due part first, and then, by us or if the payment `is_over`, the closed part."""
         more = max(0, amount - self.due)
         self.due = max(0, self.due - amount)
         if self.is_over or by_us:
@@ -290,7 +290,7 @@ class Books:
         payment.pays = True
 
     def _changed(self, booking: Booking, command: Command, event: ChangeHeld | StayChanged, now: datetime) -> None:
-        """Check a change of a stay: what it costs, and what goes back."""
+        """Check a change of a stay: its costs, and the money that goes back."""
         if isinstance(event, StayChanged) and event.payment_intent is not None:
             assert booking.change is not None
             id, stay, extra, floor = booking.change
@@ -369,7 +369,7 @@ class Books:
         assert payment.target <= payment.amount
 
     def _refund_failed(self, command: FailRefund) -> None:
-        """Expect what goes back after a refund failed: what the hotel has now and may not keep."""
+        """Expect what goes back after a refund failed: the money that the hotel has now and may not keep."""
         booking, payment = self.bookings.get(command.booking_id), self.payments[command.payment_intent]
         if booking is None:
             return
@@ -381,7 +381,7 @@ class Books:
             self.expected[command.booking_id] = max(0, kept - may_keep)
 
     def reported_refund(self, command: RecordRefund | FailRefund) -> None:
-        """Note what the log was told of a refund."""
+        """Note a report of a refund to the log."""
         payment = self.payments[command.payment_intent]
         if command.refund_id in payment.reported_failed:
             return
@@ -393,11 +393,11 @@ class Books:
         payment.reported_failed.add(command.refund_id)
         amount, by_hand = payment.reported.pop(command.refund_id, (0, True))
         if not by_hand:
-            # Another refund may have been made in its place before the log was told.
+            # Another refund may have been made in its place before the log knew.
             payment.due = min(payment.due + amount, max(0, payment.reported_left - payment.closed - payment.policy))
 
     def reported_dispute(self, command: RecordDispute) -> None:
-        """Note what the log was told of a lost dispute, once."""
+        """Note a report of a lost dispute to the log, once."""
         payment = self.payments[command.payment_intent]
         if command.dispute_id not in payment.reported_disputes:
             payment.reported_disputes.add(command.dispute_id)

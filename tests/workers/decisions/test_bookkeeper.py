@@ -1,8 +1,8 @@
 """Any sequence of all commands of money: a bookkeeper who knows facts of money alone finds every cent where it belongs.
 
-Stripe is played here too: sessions, payments, refunds that succeed and fail, refunds by hand, disputes. The log hears
-of them late, twice and in any order. After every command the core's sums are those of the bookkeeper; no refund is of
-more than is there, and none takes what the policy keeps; at the end nothing is due and every payment is explained.
+Stripe is played here too: sessions, payments, refunds that succeed and fail, refunds by hand, disputes. The log gets
+reports of them late, twice and in any order. After every command the core's sums are those of the bookkeeper; no refund
+is of more than is there, and none takes what the policy keeps; at the end nothing is due and each payment is explained.
 
 One thing is left out: a refund by hand of a payment while a part of it goes back, because a stay became cheaper, and
 the rest still pays the stay. Payments takes it for that part, and the core for a gift once a refund of ours fails.
@@ -123,7 +123,7 @@ class Till(RuleBasedStateMachine):
         if has_terms:
             self.hotel_sets_terms(1)
 
-    # What the hotel does.
+    # Actions of the hotel.
 
     @precondition(lambda till: till.books.version < 2)
     @rule(version=st.sampled_from((1, 2)))
@@ -147,7 +147,7 @@ class Till(RuleBasedStateMachine):
     def hotel_records_a_day_of_the_stay(self, back: int, kind: type[Any]) -> None:
         self.send(kind(**self.about(back, sold=True)))
 
-    # What guests do.
+    # Actions of guests.
 
     @rule(stay=stays, plan=plans, hold_seconds=st.sampled_from((900, 900, 60)))
     def guest_reserves(self, stay: tuple[date, int, int], plan: str | None, hold_seconds: int) -> None:
@@ -244,7 +244,7 @@ class Till(RuleBasedStateMachine):
         user_id = None if by_hotel else GUEST
         self.send(CancelBooking(**self.about(back), user_id=user_id, reason=reason, stay_times=TIMES))
 
-    # What Stripe does.
+    # Actions of Stripe and banks.
 
     @precondition(lambda till: till.requested)
     @rule(is_refused=st.sampled_from((False, False, True)))
@@ -305,7 +305,7 @@ class Till(RuleBasedStateMachine):
 
     @precondition(lambda till: any(paid.rest for paid in till.books.payments.values()))
     @rule(number=st.integers(0, 8))
-    def refund_is_carried_out(self, number: int) -> None:
+    def payments_makes_a_refund(self, number: int) -> None:
         due = [paid for paid in self.books.payments.values() if paid.rest and not paid.disputed]
         if due:
             self.refund(due[number % len(due)])
@@ -313,9 +313,9 @@ class Till(RuleBasedStateMachine):
     def refund(self, paid: Payment) -> None:
         """Payments sends all that is due of a payment and not gone yet; all reports of it came, or some are late."""
         amount = paid.rest
-        is_told = all(getattr(command, "payment_intent", "") != paid.intent for command in self.mail)
+        is_known = all(getattr(command, "payment_intent", "") != paid.intent for command in self.mail)
         # The log knows no sums of a payment whose booking does not exist.
-        if is_told and paid.booking_id in self.books.bookings:
+        if is_known and paid.booking_id in self.books.bookings:
             assert amount == paid.due, "payments sends another amount than what is due"
         self.refunded(paid, amount, by_hand=False, cancel_if_full=False)
 
@@ -418,7 +418,7 @@ class Till(RuleBasedStateMachine):
             result=result,
         )
 
-    # What time does.
+    # Time and mail.
 
     @precondition(lambda till: till.mail)
     @rule(at=st.sampled_from((-1, -1, 0, 1, 2)), again=st.sampled_from((False, False, True)))
@@ -517,7 +517,7 @@ class Till(RuleBasedStateMachine):
                 assert payment.closed_minor == paid.closed, (payment, paid)
 
     def teardown(self) -> None:
-        """Let Stripe and the log settle: then nothing is due, and what is left is what the hotel may keep."""
+        """Let Stripe and the log settle: then nothing is due, and the hotel has no more than it may keep."""
         while self.mail or any(paid.disputed or paid.rest for paid in self.books.payments.values()):
             self.mail.sort(key=lambda command: not isinstance(command, ConfirmPayment))
             for command in self.mail:
