@@ -65,16 +65,24 @@ def faults_of_documents(
         if began is None or is_lost or sequence > sequences.get(partition, 0):
             continue
         paid = bookings.get(booking.trip_id or id_, booking)
-        is_new = paid.charged_at is not None and paid.charged_at >= began
+        is_new = paid.charged_at is not None and paid.charged_at >= began and _has_documents(booking)
         net, kept = nets.get(id_, 0), _kept(booking)
         if net != kept and (is_new or id_ in documents.of_stays):
             yield f"booking {id_}: {booking.status}, its documents are of {net}, and {kept} is kept of it"
 
 
+def _has_documents(booking: Booking) -> bool:
+    """Return whether the booking was reserved by a release that issues documents: it has amounts by night."""
+    if booking.earlier_stays:
+        _, first = booking.earlier_stays[0]
+        return bool(first.get("night_amounts_minor"))
+    return bool(booking.night_amounts)
+
+
 def _kept(booking: Booking) -> int:
     """Return what the hotel keeps of a booking's payments, or is owed at the hotel."""
     if booking.trip_id is not None:
-        # The trip has the payment; what is kept of a leg of it is by the leg's own policy.
+        # The trip has the payment, of which the leg's own policy keeps a part.
         return _kept_of_leg(booking)
     if booking.terms == "prepaid":
         return sum(paid.kept if paid.state == "kept" else paid.retained for paid in booking.payments.values())

@@ -9,7 +9,8 @@
     RefundFailed of it                           -> an invoice that takes the credit note back
 
 Nothing is issued for an amount of 0, nor while the lines of the invoice stay what they are. The legs of a paid trip
-have documents like any stay that is paid in advance; the trip, which is no stay, has none.
+have documents like any stay that is paid in advance; the trip, which is no stay, has none. Bookings that 0.1.0
+reserved have none either.
 
 The ledger's booking may be newer than the event: a stay is found by its place among the stays of the booking, a refund
 by its id. Where the order of events counts, the decision cuts a document to what is left, or does not issue it
@@ -71,10 +72,19 @@ def commands_for(event: object, envelope: Envelope, booking: Booking | None) -> 
         envelope: its envelope.
         booking: the ledger's booking, of an event in `WITH_BOOKING`. It may be newer than the event.
     """
-    if booking is None or booking.legs:
+    if booking is None or booking.legs or _is_of_older_release(booking):
         return ()
     issued = enumerate(_documents_for(event, booking))
     return tuple((f"{envelope.id}:document/{number}", command) for number, command in issued)
+
+
+def _is_of_older_release(booking: Booking) -> bool:
+    """Return whether the booking was reserved by 0.1.0, or beside it: so a rollout does not invoice all stays so far.
+
+    Only such a booking has no amounts by night.
+    """
+    stays = [each.stay for each in booking.earlier_stays]
+    return not (stays[0] if stays else booking).night_amounts_minor
 
 
 def _documents_for(event: object, booking: Booking) -> Iterator[IssueDocument]:

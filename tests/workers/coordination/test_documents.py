@@ -17,6 +17,7 @@ from tests.workers.decisions.words import (
     LAST_DAY,
     NAMED,
     OPENED,
+    RESERVED,
     SECOND_DAY,
     WAITING,
     but,
@@ -46,6 +47,15 @@ def test_a_paid_stay_has_an_invoice_with_its_taxes() -> None:
         ("Standard, 1 room, 2026-03-10 to 2026-03-12", 200_00, False),
         ("VAT", 13_08, True),
     ]
+
+
+def test_a_booking_of_the_release_before_has_no_documents_also_when_it_is_changed_or_ends() -> None:
+    opened, terms_set, _, *rest = SOLD
+    booked = OneBooking(opened, terms_set, but(RESERVED, night_amounts_minor=()), *rest)
+    booked.changes(250_00)
+    booked.when(but(HAND_REFUND, amount_minor=10_00))
+    booked.when(CANCEL, at=PART_UNTIL - HOUR)
+    assert booked.documents() == []
 
 
 def test_a_stay_that_is_free_or_paid_at_the_hotel_has_none_when_it_is_booked() -> None:
