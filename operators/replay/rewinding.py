@@ -46,7 +46,7 @@ REWIND_EFFECTS: Final[Mapping[str, RewindEffect]] = {
         description="rows of money_movement that exist are not changed; missing rows are written again",
     ),
     "coordination": RewindEffect(
-        description="commands about trips, promo codes and documents are sent again; each is answered as a repeated one,"
+        description="commands about trips, promo codes and documents are sent again; each is answered as repeated,"
         " and changes nothing",
     ),
     "payments": RewindEffect(
