@@ -117,7 +117,7 @@ def test_other_nights_cost_todays_price_and_another_room_the_agreed_one() -> Non
     assert money(changed(stay, WantedStay(FIRST, day(2), 2), 150_00, 150_00)) == (400_00, 200_00, 0, 0)
 
 
-def test_what_a_guest_gives_up_costs_the_share_of_the_policy() -> None:
+def test_nights_that_a_guest_gives_up_cost_the_share_of_the_policy() -> None:
     stay = bought(100_00, 100_00, 100_00, 100_00)
     wanted = WantedStay(FIRST, day(1), 1)
     change = changed(stay, wanted, 100_00, kept_now_minor=120_00)
@@ -301,7 +301,7 @@ def test_the_sums_of_every_change_are_right(drawn: Changes) -> None:
         new, sale = change.price, change.price.sale
         assert sale is not None
         assert new.terms is price.terms
-        # What was paid, what is paid more and what goes back are the new amount.
+        # The new amount is the old one, with the extra payment and without the refund.
         assert new.amount_minor == known.amount_minor + change.extra_minor - change.back_minor
         assert min(change.extra_minor, change.back_minor, change.kept_minor) >= 0
         assert 0 in {change.extra_minor, change.back_minor + change.kept_minor}

@@ -286,9 +286,9 @@ def test_a_part_that_somebody_sends_by_hand_is_due_again_if_that_fails() -> None
     scenario.when(fails).then(but(REFUND_FAILED, refund_id="re_hand", amount_minor=100_00, by_hand=True), PART_BACK)
 
 
-@pytest.mark.parametrize("is_carried_out", [True, False], ids=["our refund went", "our refund failed"])
+@pytest.mark.parametrize("ours_went", [True, False], ids=["our refund went", "our refund failed"])
 def test_a_refund_by_hand_that_made_a_changes_refund_short_brings_the_rest_of_it_back_if_it_fails(
-    is_carried_out: bool,  # noqa: FBT001 - A parameter of the test.
+    ours_went: bool,  # noqa: FBT001 - A parameter of the test.
 ) -> None:
     by_hand = but(HAND_REFUND, amount_minor=150_00)
     hand_fails = but(FAIL_REFUND, refund_id="re_hand", amount_minor=150_00, by_hand=True)
@@ -297,7 +297,7 @@ def test_a_refund_by_hand_that_made_a_changes_refund_short_brings_the_rest_of_it
     scenario.then(IS_SHORTER, but(PART_BACK, amount_minor=50_00, total_minor=200_00))
     ours = but(RECORD_REFUND, amount_minor=50_00)
     scenario.when(ours)
-    if not is_carried_out:
+    if not ours_went:
         scenario.when(but(FAIL_REFUND, amount_minor=50_00))
     failed = but(REFUND_FAILED, refund_id="re_hand", amount_minor=150_00, by_hand=True)
     scenario.when(hand_fails).then(failed, but(PART_BACK, amount_minor=50_00, total_minor=100_00))

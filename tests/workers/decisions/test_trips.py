@@ -393,7 +393,7 @@ def test_a_second_payment_and_a_wrong_amount_of_a_trip_go_back_whole() -> None:
     "command",
     [of_trip(ARRIVE), of_trip(LEAVE), of_trip(NO_SHOW), of_trip(CHANGE_GUESTS), of_trip(LONGER)],
 )
-def test_what_happens_to_a_leg_does_not_happen_to_the_trip(command: BookingCommand) -> None:
+def test_guests_arrive_leave_and_change_in_a_leg_and_not_in_the_trip(command: BookingCommand) -> None:
     given(*TRIP_BOUGHT).when(command, at=CHECK_IN).then(refused(command, Refusal.HAS_LEGS, BookingStatus.CONFIRMED))
 
 
@@ -463,7 +463,7 @@ def test_a_leg_that_ends_before_its_trip_is_paid_or_after_its_end_changes_nothin
     given(*TRIP_HELD, TRIP_CANCELLED).when(FIRST_ENDS).then(repeated(FIRST_ENDS, BookingStatus.CANCELLED))
 
 
-def test_the_policy_of_a_leg_says_what_its_cancellation_costs() -> None:
+def test_a_leg_is_cancelled_at_the_costs_of_its_own_policy() -> None:
     sold = (*BOTH_OPEN, TERMS_SET, but(FIRST_RESERVED, sale=SALE), but(GUESTS, booking_id=FIRST), FIRST_SOLD)
     scenario = given(*sold).when(of_leg(CANCEL), at=CHECK_IN - timedelta(hours=1))
     scenario.then(but(TRIP_CANCELLED, booking_id=FIRST, policy=policy(100_00))).with_booking(FIRST, payments=())

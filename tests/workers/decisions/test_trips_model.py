@@ -17,17 +17,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from msgspec.structs import replace
 
 from tests.support.scenario import NOON, Scenario
 from tests.workers.decisions.words import CHECK_IN, HOTEL, OPENED, TIMES, but, march
+from tests.workers.decisions.words_of_codes import SET_CODE, SPRING
 from tests.workers.decisions.words_of_sale import TERMS_SET
 from topics.envelope import Envelope
 from topics.messages.commands import (
     AddGuests,
-    BookingCommand,
     CancelBooking,
     CheckIn,
     CheckOut,
+    ClaimCode,
     ClosePayment,
     Command,
     ConfirmPayment,
@@ -43,11 +45,13 @@ from topics.messages.commands import (
 from topics.messages.events import BookingEvent, Event
 from topics.messages.sale import LegRequest
 from topics.messages.values import BookingStatus, CancelReason, LegState, nights_of
-from workers.coordination import trips
+from workers.coordination import codes, trips
 from workers.decisions import Booking, PaymentState
 from workers.decisions.states import IllegalTransition
 
 ROOMS = (7, 8, 9)
+#: The keys of the partitions: those of the rooms, and that of a promo code of two uses.
+KEYS = (*ROOMS, SPRING)
 PRICES = (100_00, 80_00, 0)
 GUEST = 11
 MINUTE = timedelta(minutes=1)
@@ -71,10 +75,13 @@ class Trips(RuleBasedStateMachine):
             self.scenario.happen(but(OPENED, room_id=room_id, price_minor=price_minor, total_count=4))
             self.scenario.happen(but(TERMS_SET, room_id=room_id))
         self.now = NOON
-        self.queues: dict[int, list[Command]] = {room_id: [] for room_id in ROOMS}
-        self.logs: dict[int, list[Event]] = {room_id: [] for room_id in ROOMS}
-        self.read = dict.fromkeys(ROOMS, 0)
+        code = replace(SET_CODE.terms, max_account_uses=None, room_ids=(), end_night=march(14))
+        self.scenario.when(but(SET_CODE, terms=code))
+        self.queues: dict[int, list[Command]] = {key: [] for key in KEYS}
+        self.logs: dict[int, list[Event]] = {key: [] for key in KEYS}
+        self.read = dict.fromkeys(KEYS, 0)
         self.asked: list[ReserveTrip] = []
+        self.sent: list[Command] = []
         self.alone: list[ReserveStay] = []
         self.paid_count = 0
         #: Trips of whose money a person sent some back.
@@ -82,22 +89,21 @@ class Trips(RuleBasedStateMachine):
 
     # The machinery.
 
-    def send(self, command: BookingCommand) -> None:
-        """Put a command at the end of its room's queue."""
-        self.queues[command.room_id].append(command)
+    def send(self, command: Command) -> None:
+        """Put a command at the end of the queue of its room, or of the promo code."""
+        self.queues[command.key].append(command)
 
-    def decide(self, room_id: int) -> None:
-        """Decide the first command of a room's queue."""
-        self.scenario.when(self.queues[room_id].pop(0), at=self.now)
-        self.logs[room_id] += self.scenario.answer
+    def decide(self, key: int) -> None:
+        """Decide the first command of a queue."""
+        self.scenario.when(self.queues[key].pop(0), at=self.now)
+        self.logs[key] += self.scenario.answer
 
-    def carry(self, room_id: int, count: int) -> int:
-        """Send the commands that follow from the next events of a room; return how many events that were."""
-        start = self.read[room_id]
-        batch = self.logs[room_id][start : start + count]
+    def carry(self, key: int, count: int) -> int:
+        """Send the commands that follow from the next events of a log; return how many events that were."""
+        start = self.read[key]
+        batch = self.logs[key][start : start + count]
         for number, event in enumerate(batch, start):
-            for _, command in commands_after(event, f"{room_id}:{number}", self.scenario.bookings):
-                assert isinstance(command, BookingCommand)
+            for command in commands_after(event, f"{key}:{number}", self.scenario.bookings):
                 self.send(command)
         return len(batch)
 
@@ -111,15 +117,18 @@ class Trips(RuleBasedStateMachine):
         ids = [trip.booking_id for trip in self.asked]
         return [self.scenario.bookings[trip_id] for trip_id in ids if trip_id in self.scenario.bookings]
 
-    # What happens.
+    # Guests, the hotel, Stripe and the clock.
 
     @precondition(lambda self: len(self.asked) < 4)
     @rule(
         buys=st.integers(0, 3),
+        with_code=st.booleans(),
         stay=stays,
         legs=st.lists(st.tuples(st.integers(0, 2), st.sampled_from((1, 1, 1, 2)), numbers), min_size=2, max_size=3),
     )
-    def a_guest_asks_for_a_trip(self, buys: int, stay: tuple[int, int], legs: list[tuple[int, int, int]]) -> None:
+    def a_guest_asks_for_a_trip(
+        self, buys: int, with_code: bool, stay: tuple[int, int], legs: list[tuple[int, int, int]]
+    ) -> None:
         """A guest asks for a trip, and may buy it at once, so that many games have one that was sold, or pay late."""
         number = 100 * (1 + len(self.asked))
         requests = tuple(
@@ -142,9 +151,10 @@ class Trips(RuleBasedStateMachine):
             stay_times=TIMES,
         )
         self.asked.append(command)
-        self.send(command)
+        self.sent.append(ClaimCode(code_id=SPRING, trip=command) if with_code else command)
+        self.send(self.sent[-1])
         if buys:
-            self.everything_moves_on(rounds=3)
+            self.everything_moves_on(rounds=4)
             self.the_guest_wants_to_pay(0, names=True)
             self.the_guest_pays(0, less_minor=0, minutes=15 if buys == LATE else 0)
             self.everything_moves_on(rounds=buys)
@@ -152,7 +162,7 @@ class Trips(RuleBasedStateMachine):
     @precondition(lambda self: self.asked)
     @rule(number=numbers)
     def the_request_for_a_trip_arrives_again(self, number: int) -> None:
-        self.send(self.asked[number % len(self.asked)])
+        self.send(self.sent[number % len(self.sent)])
 
     @precondition(lambda self: len(self.alone) < 4)
     @rule(room_id=st.sampled_from(ROOMS), stay=stays, sells=st.booleans())
@@ -176,16 +186,16 @@ class Trips(RuleBasedStateMachine):
         stay = self.alone[number % len(self.alone)]
         self.send(CancelBooking(room_id=stay.room_id, booking_id=stay.booking_id, user_id=12))
 
-    @rule(room_id=st.sampled_from(ROOMS), count=st.integers(1, 6))
-    def a_room_decides(self, room_id: int, count: int) -> None:
-        for _ in range(min(count, len(self.queues[room_id]))):
-            self.decide(room_id)
+    @rule(key=st.sampled_from(KEYS), count=st.integers(1, 6))
+    def some_commands_are_decided(self, key: int, count: int) -> None:
+        for _ in range(min(count, len(self.queues[key]))):
+            self.decide(key)
 
-    @rule(room_id=st.sampled_from(ROOMS), count=st.integers(1, 6), dies=st.sampled_from((False, False, True)))
-    def coordination_carries(self, room_id: int, count: int, dies: bool) -> None:
-        done = self.carry(room_id, count)
+    @rule(key=st.sampled_from(KEYS), count=st.integers(1, 6), dies=st.sampled_from((False, False, True)))
+    def coordination_carries(self, key: int, count: int, dies: bool) -> None:
+        done = self.carry(key, count)
         if not dies:
-            self.read[room_id] += done
+            self.read[key] += done
 
     @rule(rounds=st.integers(1, 4))
     def everything_moves_on(self, rounds: int) -> None:
@@ -194,11 +204,11 @@ class Trips(RuleBasedStateMachine):
 
     def move_on(self) -> None:
         """Decide all that waits in the queues, and carry what follows from it."""
-        for room_id in ROOMS:
-            while self.queues[room_id]:
-                self.decide(room_id)
-        for room_id in ROOMS:
-            self.read[room_id] += self.carry(room_id, len(self.logs[room_id]))
+        for key in KEYS:
+            while self.queues[key]:
+                self.decide(key)
+        for key in KEYS:
+            self.read[key] += self.carry(key, len(self.logs[key]))
 
     @rule(minutes=st.sampled_from((1, 1, 1, 16)))
     def time_passes(self, minutes: int) -> None:
@@ -278,7 +288,7 @@ class Trips(RuleBasedStateMachine):
         self.now = max(self.now, CHECK_IN + timedelta(hours=hours))
 
     @rule(number=numbers, fails=st.booleans())
-    def a_refund_is_carried_out(self, number: int, fails: bool) -> None:
+    def a_refund_of_ours_goes_out(self, number: int, fails: bool) -> None:
         trip = self.booking(number)
         due = [] if trip is None else [paid for paid in trip.payments if paid.due_minor]
         if trip is None or not due:
@@ -328,7 +338,7 @@ class Trips(RuleBasedStateMachine):
             )
         )
 
-    # What is true at every moment.
+    # Rules that count at every moment.
 
     @invariant()
     def no_night_is_sold_twice(self) -> None:
@@ -346,7 +356,7 @@ class Trips(RuleBasedStateMachine):
                 assert min(sums) >= 0
                 assert sum(sums) == max(paid.amount_minor, paid.refunded_minor)
 
-    # What is true in the end.
+    # Rules that count in the end.
 
     def teardown(self) -> None:
         self.drain()
@@ -381,6 +391,20 @@ class Trips(RuleBasedStateMachine):
             else:
                 check_held(trip, legs)
         self.check_nights()
+        self.check_uses_of_the_code()
+
+    def check_uses_of_the_code(self) -> None:
+        """Check that a trip has a use of the code exactly as long as it may be bought, and since it was."""
+        uses = self.scenario.code_uses
+        for trip in self.known():
+            lost = trip.status in {BookingStatus.REJECTED, BookingStatus.EXPIRED} or (
+                trip.status is BookingStatus.CANCELLED and trip.policy is None and trip.cancel_reason in UNSOLD
+            )
+            use = uses.get((SPRING, trip.id))
+            assert use is None or use.returned is lost
+        assert {booking_id for _, booking_id in uses} <= {trip.booking_id for trip in self.asked}
+        used_count = sum(not use.returned for use in uses.values())
+        assert self.scenario.codes[SPRING].used_count == used_count <= 2
 
     def check_sold(self, trip: Booking, legs: list[Booking]) -> None:
         """Check that all legs of a trip were sold, and that it keeps what they cost and no more."""
@@ -422,6 +446,7 @@ class Trips(RuleBasedStateMachine):
         )
 
 
+UNSOLD = {CancelReason.BY_GUEST, CancelReason.BY_HOTEL, CancelReason.PAYMENT_CLOSED}
 UNPAID = {BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING}
 
 
@@ -439,11 +464,15 @@ def check_held(trip: Booking, legs: Sequence[Booking | None]) -> None:
     assert not any(paid.kept_minor for paid in trip.payments)
 
 
-def commands_after(event: Event, id: str, bookings: dict[UUID, Booking]) -> Sequence[tuple[str, Command]]:
+def commands_after(event: Event, id: str, bookings: dict[UUID, Booking]) -> Sequence[Command]:
     """Return what coordination sends after an event; it reads the ledger, which may be newer than the event."""
     envelope = Envelope(id=id, type=event.message_type, source="innkeeper/test", subject="", time=NOON)
     found = bookings.get(event.booking_id) if isinstance(event, BookingEvent) else None
-    return trips.commands_for(event, envelope, found if isinstance(event, trips.WITH_BOOKING) else None)
+    return [
+        command
+        for rules in (codes, trips)
+        for _, command in rules.commands_for(event, envelope, found if isinstance(event, rules.WITH_BOOKING) else None)
+    ]
 
 
 def play(examples: int, *, phases: Sequence[Phase] = tuple(Phase), fixed: bool = True) -> None:
@@ -465,7 +494,7 @@ def play(examples: int, *, phases: Sequence[Phase] = tuple(Phase), fixed: bool =
 
 
 def test_a_trip_is_sold_whole_or_not_at_all() -> None:
-    play(100)
+    play(60)
 
 
 @pytest.mark.long
