@@ -232,7 +232,7 @@ def test_a_payment_of_a_booking_cancelled_before_it_was_paid_is_of_no_change() -
     given(*NAMED, CANCELLED).when(but(PAY, attempt=1)).then(SENT_BACK)
 
 
-# What goes back of a changed stay
+# Money that goes back of a changed stay
 
 
 def test_a_stay_that_became_dearer_is_refunded_in_all_its_payments() -> None:
@@ -480,7 +480,7 @@ def test_money_that_went_by_hand_is_kept_of_the_next_payment_and_split_right_if_
     )
 
 
-def test_what_the_policy_keeps_beyond_what_is_left_is_kept_of_a_refund_that_fails() -> None:
+def test_the_part_of_the_policy_beyond_what_is_left_is_kept_of_a_refund_that_fails() -> None:
     scenario = lengthened_on_terms().when(HAND_REFUND)
     # One night is kept; nothing is left of the first payment, and all of the second is kept.
     scenario.when(CANCEL, at=PART_UNTIL).then(cancelled(policy(100_00)))
