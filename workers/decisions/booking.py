@@ -144,9 +144,14 @@ def _reserved_event(command: ReserveStay, price: PricedStay, now: datetime) -> B
 def _unused_code(booking: Booking, command: ReserveStay) -> int | None:
     """Return the code whose use was granted to a booking that does not have it, so that the use is given back.
 
-    That is a claim which was refused at first and then sent again: the booking was rejected by then.
+    That is a claim which was refused at first and then sent again: the booking was rejected by then. Of a leg, its trip
+    has the use.
     """
-    if command.discount is None or (booking.sale is not None and booking.sale.discount is not None):
+    if (
+        command.discount is None
+        or command.trip_id is not None
+        or (booking.sale is not None and booking.sale.discount is not None)
+    ):
         return None
     return command.discount.code_id
 

@@ -75,7 +75,9 @@ def reserve_trip(state: State, command: ReserveTrip, now: datetime) -> tuple[Eve
     """Open the trip, whose legs are then reserved in their own rooms; a trip that exists already stays as it is."""
     booking = state.booking
     if booking is not None:
-        return repeated(booking, command)
+        # A claim that was refused rejected the trip; if the claim is then sent again, it may be granted.
+        unused = command.discount if booking.status is BookingStatus.REJECTED else None
+        return repeated(booking, command, code_id=None if unused is None else unused.code_id)
     reason = command.code_rejection or _fault(command)
     if reason is not None:
         return (_rejected_event(command, reason),)
