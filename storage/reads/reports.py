@@ -209,12 +209,14 @@ async def bookings_of_hotel(
     room_id: int | None = None,
     booking_id: UUID | None = None,
 ) -> list[HotelListedBooking]:
-    """Return bookings of a hotel by check-in and id; `first` and `last` are the nights that stays must touch."""
+    """Return bookings of a hotel by check-in and id; `first` and `last` are the nights that stays must touch.
+
+    Of a trip its legs are listed; the trip itself is returned only by its id.
+    """
     conditions = [Booking.room_id == Room.id, Booking.hotel_id == hotel_id, *_touching(first, last)]
     if statuses:
         conditions.append(Booking.status.in_(statuses))
-    if booking_id is not None:
-        conditions.append(Booking.id == booking_id)
+    conditions.append(Booking.legs.is_(None) if booking_id is None else Booking.id == booking_id)
     if after is not None:
         conditions.append(tuple_(Booking.check_in, Booking.id) > tuple_(*after))
     # Room by room, each by its index: a hotel of many years is not sorted whole for every page.

@@ -35,8 +35,9 @@ UNPAID_OF_EACH: Final = text(
 )
 _HELD_OF_NIGHTS: Final = text(
     f"""
-    select id from booking
+    select distinct coalesce(trip_id, id) as id from booking
     where user_id = :user_id and ({UNPAID}) and room_id = :room_id and check_in < :check_out and check_out > :check_in
+    and legs is null
     order by id limit :most
     """  # noqa: S608 - the predicate of the index is a constant
 )
@@ -91,7 +92,8 @@ async def nights_held_unpaid(
 ) -> NightsHeld:
     """Return what an account holds unpaid of the nights of [check_in, check_out) of a room type.
 
-    A hold whose deadline has passed is listed until the timer has ended it, because it still holds its nights.
+    A hold whose deadline has passed is listed until the timer has ended it, because it still holds its nights. A leg of
+    a trip is listed by the id of its trip, which its guest pays or cancels.
     """
     asked = {
         "user_id": user_id,

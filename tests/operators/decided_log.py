@@ -138,7 +138,7 @@ class DecidedLog:
             if booking_id is not None and changed.booking is not None:
                 self.bookings[booking_id] = changed.booking
             decided.append(self.append(event, id=f"command-{self._commands}:{index}"))
-        self._follow(decided)
+        self._follow(decided, clock)
         return self
 
     def _decide_with_rows(self, command: CodeCommand | IssueDocument) -> None:
@@ -157,8 +157,8 @@ class DecidedLog:
             decided.append(self.append(event, id=f"command-{self._commands}:{index}"))
         self._follow(decided)
 
-    def _follow(self, decided: Sequence["LoggedEvent"]) -> None:
-        """Send the commands that follow from events to other keys, as coordination does."""
+    def _follow(self, decided: Sequence["LoggedEvent"], clock: StayClock | None = None) -> None:
+        """Send the commands that follow from events to other keys, as coordination does, at the same time."""
         for logged in decided:
             booking_id = getattr(logged.event, "booking_id", None)
             booking = None if booking_id is None else self.bookings.get(booking_id)
@@ -171,7 +171,7 @@ class DecidedLog:
                 *trips.commands_for(logged.event, envelope, booking),
             )
             for _, command in followed:
-                self.after(command, seconds=0)
+                self.after(command, seconds=0, clock=clock)
 
     def issue_again(self) -> None:
         """Ask for the first document a second time."""
