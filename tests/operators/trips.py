@@ -43,8 +43,8 @@ TERMS = SaleTerms(
     ),
     capacity=2,
 )
-#: Trips: whose legs ended one by one, that was cancelled, that a room refused, and that was not paid.
-TRIP, CANCELLED_TRIP, REFUSED_TRIP, UNPAID_TRIP = (UUID(int=number) for number in range(91, 95))
+#: Trips: whose legs ended one by one, that was cancelled, that a room refused, that was not paid, and that is to come.
+TRIP, CANCELLED_TRIP, REFUSED_TRIP, UNPAID_TRIP, SOLD_TRIP = (UUID(int=number) for number in range(91, 96))
 
 
 def leg(trip: UUID, number: int) -> UUID:
@@ -65,7 +65,7 @@ def trips_of(first: date, price_minor: int, hold_seconds: int) -> Iterator[tuple
     yield ExpireHold(room_id=ROOMS[0], booking_id=UNPAID_TRIP), None
     for room_id in ROOMS:
         yield SetSaleTerms(room_id=room_id, hotel_id=1, terms=TERMS), None
-    for trip in (TRIP, CANCELLED_TRIP):
+    for trip in (TRIP, CANCELLED_TRIP, SOLD_TRIP):
         yield _asked(trip, first, hold_seconds), None
         yield from ((command, None) for command in _paid(trip, 4 * price_minor))
     arrived = StayClock(
