@@ -147,10 +147,10 @@ class DecidedLog:
             series = (command.hotel_id, command.kind)
             state = self.rows.document_state(series, command.document_id, command.corrects_id, command.booking_id)
         else:
-            reserve = command.reserve if isinstance(command, ClaimCode) else None
-            booking_id = UUID(int=0) if reserve is None else reserve.booking_id
+            asked = command.asked if isinstance(command, ClaimCode) else None
+            booking_id = UUID(int=0) if asked is None else asked.booking_id
             booking_id = command.booking_id if isinstance(command, ReturnCode) else booking_id
-            state = self.rows.code_state((command.code_id, booking_id), None if reserve is None else reserve.user_id)
+            state = self.rows.code_state((command.code_id, booking_id), None if asked is None else asked.user_id)
         decided = []
         for index, event in enumerate(decide(state, command, self._now)):
             state = self.rows.apply(state, event, self._now)

@@ -317,6 +317,7 @@ def test_a_use_of_a_code_that_its_terms_do_not_allow_is_named(terms: dict[str, A
 
 def test_uses_of_codes_are_counted_by_account_and_each_once() -> None:
     def of_account_7(event: CodeClaimed) -> CodeClaimed:
+        assert event.reserve is not None
         return replace(event, user_id=7, reserve=replace(event.reserve, user_id=7))
 
     by_account = forged(CodeClaimed, CODE_BACK, of_account_7)

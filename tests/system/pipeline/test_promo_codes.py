@@ -124,7 +124,7 @@ async def an_expired_hold_gives_its_use_back(house: House) -> None:
     await used(house, USES)
     await house.send(late)
     await becomes(house, late, "RESERVED")
-    [row] = await house.rows("select amount_minor from booking where id = %s", late.reserve.booking_id)
+    [row] = await house.rows("select amount_minor from booking where id = %s", late.asked.booking_id)
     assert row["amount_minor"] == HALF_MINOR
     await used(house, USES + 1)
 
@@ -142,12 +142,12 @@ async def used(house: House, count: int) -> None:
 async def becomes(house: House, claimed: ClaimCode, status: str) -> None:
     """Wait until the booking of a claim has this status."""
     query = "select coalesce((select status from booking where id = %s), '') = %s as so"
-    await house.eventually(query, claimed.reserve.booking_id, status)
+    await house.eventually(query, claimed.asked.booking_id, status)
 
 
 async def expired(house: House, claimed: ClaimCode) -> None:
     """Ask for the end of a hold, as the timer does, until its time has come."""
-    reserve = claimed.reserve
+    reserve = claimed.asked
 
     async def ended() -> bool:
         await house.send(ExpireHold(room_id=reserve.room_id, booking_id=reserve.booking_id))

@@ -272,7 +272,8 @@ def test_a_part_whose_refund_fails_is_due_again_and_can_be_closed() -> None:
     scenario = given(*SHORTENED, part).when(fails).then(but(REFUND_FAILED, amount_minor=100_00))
     scenario.with_booking(ADAS, payments=(replace(FIRST, due_minor=100_00, failed_refund_ids=("re_1",)),))
     scenario.when(CLOSE_REFUND).then(but(REFUND_CLOSED, amount_minor=100_00))
-    scenario.when(CANCEL).then(CANCELLED, but(SENT_BACK, amount_minor=100_00))
+    # The sum that refunds reach has what an operator ended too.
+    scenario.when(CANCEL).then(CANCELLED, but(SENT_BACK, amount_minor=100_00, total_minor=200_00))
 
 
 def test_a_part_that_somebody_sends_by_hand_is_due_again_if_that_fails() -> None:
@@ -283,6 +284,25 @@ def test_a_part_that_somebody_sends_by_hand_is_due_again_if_that_fails() -> None
     scenario = given(*SHORTENED).when(by_hand).then(but(REFUNDED_BY_HAND, amount_minor=100_00))
     scenario.with_booking(ADAS, payments=(replace(FIRST, refunds=(RefundMade("re_hand", 100_00, by_hand=True),)),))
     scenario.when(fails).then(but(REFUND_FAILED, refund_id="re_hand", amount_minor=100_00, by_hand=True), PART_BACK)
+
+
+@pytest.mark.parametrize("is_carried_out", [True, False], ids=["our refund went", "our refund failed"])
+def test_a_refund_by_hand_that_made_a_changes_refund_short_brings_the_rest_of_it_back_if_it_fails(
+    is_carried_out: bool,  # noqa: FBT001 - A parameter of the test.
+) -> None:
+    by_hand = but(HAND_REFUND, amount_minor=150_00)
+    hand_fails = but(FAIL_REFUND, refund_id="re_hand", amount_minor=150_00, by_hand=True)
+    # The shorter stay costs 100.00, and 100.00 should go back, but 50.00 are left.
+    scenario = given(*BOUGHT).when(by_hand).when(SHORTER)
+    scenario.then(IS_SHORTER, but(PART_BACK, amount_minor=50_00, total_minor=200_00))
+    ours = but(RECORD_REFUND, amount_minor=50_00)
+    scenario.when(ours)
+    if not is_carried_out:
+        scenario.when(but(FAIL_REFUND, amount_minor=50_00))
+    failed = but(REFUND_FAILED, refund_id="re_hand", amount_minor=150_00, by_hand=True)
+    scenario.when(hand_fails).then(failed, but(PART_BACK, amount_minor=50_00, total_minor=100_00))
+    [payment] = scenario.bookings[ADAS].payments
+    assert payment.kept_minor == scenario.bookings[ADAS].amount_minor == 100_00
 
 
 def test_no_more_goes_back_than_is_left() -> None:
