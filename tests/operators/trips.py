@@ -57,7 +57,7 @@ def trips_of(first: date, price_minor: int, hold_seconds: int) -> Iterator[tuple
     nights: dict[str, Any] = {"first_night": first, "end_night": first + timedelta(days=2)}
     for room_id in ROOMS:
         inventory = OpenInventory(
-            room_id=room_id, hotel_id=1, **nights, total_count=3, price_minor=price_minor, currency="EUR"
+            room_id=room_id, hotel_id=1, **nights, total_count=6, price_minor=price_minor, currency="EUR"
         )
         yield inventory, None
     for trip in (UNPAID_TRIP, REFUSED_TRIP):

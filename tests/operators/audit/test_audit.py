@@ -26,6 +26,7 @@ from tests.operators.changed_stays import (
     TOO_LATE,
     WAITING,
 )
+from tests.operators.decided_ledger import change_ledger, empty_ledger, write_cursors, write_ledger
 from tests.operators.decided_log import (
     AT_HOTEL,
     BLOCK,
@@ -49,17 +50,13 @@ from tests.operators.decided_log import (
     STAYING,
     WALKED,
     DecidedLog,
-    change_ledger,
     decided_log,
-    empty_ledger,
     guest_list,
     intent,
     nights_on_sale,
     publish,
     record,
     session,
-    write_cursors,
-    write_ledger,
 )
 from tests.operators.trips import CANCELLED_TRIP, REFUSED_TRIP, SOLD_TRIP, TRIP, UNPAID_TRIP, leg
 from tests.support.stack import Server, fresh_database

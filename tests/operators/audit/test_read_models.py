@@ -13,7 +13,8 @@ from operators.audit.read_models import Reads, read_models
 from storage.projections.rebuildable import PROJECTIONS
 from storage.settings import DatabaseSettings
 from tests.operators.booking_load import FIRST, open_booking_load
-from tests.operators.decided_log import PRICE, decided_log, write_ledger
+from tests.operators.decided_ledger import write_ledger
+from tests.operators.decided_log import PRICE, decided_log
 from tests.operators.rebuild import test_batches
 from tests.operators.trips import CANCELLED_TRIP, TRIP, leg
 from tests.storage.projections import test_daily_report

@@ -17,7 +17,8 @@ from operators.export.columns import COLUMNS
 from sandbox.replay import _record
 from sandbox.trace import TraceStep, read_trace
 from storage.settings import DatabaseSettings
-from tests.operators.decided_log import HOLD_SECONDS, PRICE, DecidedLog, write_ledger
+from tests.operators.decided_ledger import write_ledger
+from tests.operators.decided_log import HOLD_SECONDS, PRICE, DecidedLog
 from tests.operators.export.conftest import Export
 from tests.operators.export.questions import (
     CANCELLATIONS,

