@@ -131,7 +131,6 @@ def _newest(nights: Subquery, hotel_id: int) -> FromClause:
         .where(
             Booking.room_id == of_night.room_id,
             Booking.hotel_id == hotel_id,
-            # A trip has no rooms: its legs have them.
             Booking.legs.is_(None),
             # Guests who have arrived are in their room.
             Booking.status == BookingStatus.CONFIRMED,
