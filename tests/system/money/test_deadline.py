@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.money import read_events, read_ledger
-from tests.support.waiting import wait_until
+from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from tests.system.money.desk import Desk, Inn
 from topics.envelope import Envelope
 from topics.messages.commands import AddGuests, RequestPayment, ReserveStay
@@ -34,6 +34,8 @@ pytestmark = [
 
 HOLD_SECONDS = 1
 PRICE = 100_00
+CALLS_SECONDS = 0.3
+"""The time in which payments makes all calls about one booking, at most: for its session and its refund."""
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=pytest.mark.long)])
@@ -66,7 +68,8 @@ async def test_each_payment_near_its_deadline_is_confirmed_or_goes_back(desk: De
         *(takes_what_is_free(number) for number in range(0, count, 2)),
     )
 
-    ends = await wait_until(lambda: ends_of(desk, bookings), message="each payment is confirmed or has gone back")
+    seconds = MAX_WAIT_SECONDS + count * CALLS_SECONDS
+    ends = await wait_until(lambda: ends_of(desk, bookings), seconds, "each payment is confirmed or has gone back")
     assert set(ends) <= {"confirmed", "gone back"}
     assert sum(ends.values()) == count
 
