@@ -121,8 +121,8 @@ async def comes(at: float) -> None:
     await wait_until(lambda: loop.time() >= at)
 
 
-async def ends_of(desk: Desk, bookings: list[UUID]) -> Counter[str] | None:
-    """Return how many payments are confirmed, and how many went back in full; None while one has no end."""
+async def ends_of(desk: Desk, bookings: list[UUID]) -> Counter[str]:
+    """Return how many payments are confirmed, and how many went back in full; none while one has no end."""
     names = set(map(str, bookings))
     ledger = await read_ledger(desk.house.session, desk.house.system.stripe_url)
     paid = {entry["payment_intent"]: entry for entry in ledger if entry.get("metadata", {}).get("booking_id") in names}
@@ -138,7 +138,7 @@ async def ends_of(desk: Desk, bookings: list[UUID]) -> Counter[str] | None:
                 back.add(intent)
     assert not confirmed & asked, "a payment is confirmed and goes back"
     if len(paid) < len(bookings) or (confirmed | back) < set(paid):
-        return None
+        return Counter()
     for intent, entry in paid.items():
         assert entry["captured_minor"] - entry["refunded_minor"] == (PRICE if intent in confirmed else 0)
     return Counter("confirmed" if intent in confirmed else "gone back" for intent in paid)
