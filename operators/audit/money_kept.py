@@ -59,7 +59,8 @@ def faults_of_documents(
     for id_, booking in bookings.items():
         partition, sequence = booking.position
         if booking.legs:
-            # The documents are those of its legs.
+            if id_ in nets:
+                yield f"booking {id_}: a trip has documents, which are those of its legs"
             continue
         is_lost = any(paid.lost for paid in booking.payments.values())
         if began is None or is_lost or sequence > sequences.get(partition, 0):
