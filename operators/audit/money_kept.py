@@ -1,4 +1,4 @@
-"""Compares the documents of each booking with the money that its hotel keeps of it, or is owed for it.
+"""Compares the documents of each booking with the money that its hotel keeps of it, or that its guests pay there.
 
 Documents follow from the events of bookings a moment later. So a booking is compared once all commands that follow from
 its events have been decided.
@@ -73,9 +73,9 @@ def faults_of_documents(
 
 
 def _kept(booking: Booking) -> int:
-    """Return what the hotel keeps of a booking's payments, or is owed at the hotel."""
+    """Return what the hotel keeps of a booking's payments, or what its guests pay there."""
     if booking.trip_id is not None:
-        # The trip has the payment; what is kept of a leg of it is by the leg's own policy.
+        # The trip has the payment, and each leg a policy of its own.
         return _kept_of_leg(booking)
     if booking.terms == "prepaid":
         return sum(paid.kept if paid.state == "kept" else paid.retained for paid in booking.payments.values())
