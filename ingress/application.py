@@ -20,6 +20,7 @@ from ingress.admin.rooms.handlers import AdminRooms
 from ingress.admin.sale_terms.handlers import AdminSaleTerms
 from ingress.admin.sale_terms.sending import SaleTermsSender
 from ingress.admin.statements.handlers import Statements
+from ingress.bookings.admission import Admission
 from ingress.bookings.at_hotel import StaysAtHotel
 from ingress.bookings.changes import StayChanges
 from ingress.bookings.desk import FrontDesk
@@ -30,6 +31,7 @@ from ingress.bookings.quotes import Quotes
 from ingress.bookings.rejections import Rejections
 from ingress.bookings.reserving import NewBookings
 from ingress.bookings.rooms import Rooms
+from ingress.bookings.trips import Trips
 from ingress.bookings.unpaid import UnpaidCap
 from ingress.database import Database
 from ingress.documents.pages import Pages
@@ -207,23 +209,39 @@ def _bookings(
     commands: Commands,
     rollout: Rollout,
     quote_tokens: QuoteTokens,
-) -> tuple[NewBookings, Bookings, StayChanges, FrontDesk]:
+) -> tuple[NewBookings, Trips, Bookings, StayChanges, FrontDesk]:
     percent = settings.max_account_share_percent
     account_share_percent = percent if percent < _WHOLE_PERCENT else None
     rejections = Rejections(app[DATABASE], rooms, account_share_percent=account_share_percent)
-    new = NewBookings(
-        database=app[DATABASE],
-        rooms=rooms,
+    admission = Admission(
         booking_ids=app[BOOKING_IDS],
         keys=keys,
         commands=commands,
-        rollout=rollout,
         unpaid=UnpaidCap(
             app[DATABASE],
             most=settings.max_unpaid_bookings,
             reading_seconds=settings.room_facts_seconds,
             undecided_seconds=settings.hold_seconds,
         ),
+    )
+    new = NewBookings(
+        database=app[DATABASE],
+        rooms=rooms,
+        admission=admission,
+        rollout=rollout,
+        quote_tokens=quote_tokens,
+        rejections=rejections,
+        hold_seconds=settings.hold_seconds,
+        account_share_percent=account_share_percent,
+        required_terms=settings.required_terms,
+        merchant_name=settings.merchant_name,
+    )
+    trips = Trips(
+        database=app[DATABASE],
+        rooms=rooms,
+        booking_ids=app[BOOKING_IDS],
+        admission=admission,
+        rollout=rollout,
         quote_tokens=quote_tokens,
         rejections=rejections,
         hold_seconds=settings.hold_seconds,
@@ -253,7 +271,7 @@ def _bookings(
         merchant_name=settings.merchant_name,
     )
     desk = FrontDesk(app[DATABASE], rooms=rooms, keys=keys, commands=commands, rollout=rollout, rejections=rejections)
-    return new, existing, changes, desk
+    return new, trips, existing, changes, desk
 
 
 def _redis(settings: IngressSettings) -> "RedisLink | None":

@@ -35,6 +35,7 @@ Method = TypeVar("Method", bound=Callable[..., Awaitable[web.StreamResponse]])
 
 _PLACEHOLDER_PATTERNS: Final = {
     "booking_id": "[0-9a-fA-F-]{36}",
+    "trip_id": "[0-9a-fA-F-]{36}",
     "hotel_id": "[0-9]{1,19}",
     "room_id": "[0-9]{1,19}",
     "guest_id": "[0-9]{1,19}",
@@ -47,6 +48,7 @@ _PLACEHOLDER_PATTERNS: Final = {
 #: Ids that are UUIDs, with the kinds of the things that they name, and ids that are texts; all others are numbers.
 _UUIDS: Final = {
     "booking_id": "booking",
+    "trip_id": "trip",
     "block_id": "block",
     "change_id": "change",
     "document_id": "document",

@@ -127,15 +127,11 @@ def price_change(
     earlier_minor = before.sale.change_costs_minor
     present_minor = before.amount_minor - earlier_minor
     less_minor = present_minor - price.amount_minor
-    if less_minor <= 0:
-        costs_minor, floor_minor = earlier_minor, kept_now_minor if by_guest else 0
-        return PricedChange(_with_costs(price, costs_minor, floor_minor), -less_minor, 0, 0)
     kept_minor = 0
-    if by_guest:
+    if by_guest and less_minor > 0:
         kept_minor = min(less_minor, half_up(less_minor * (kept_now_minor - earlier_minor), present_minor, step))
-    floor_minor = kept_now_minor if by_guest else 0
-    changed = _with_costs(price, earlier_minor + kept_minor, floor_minor)
-    return PricedChange(changed, 0, less_minor - kept_minor, kept_minor)
+    changed = _with_costs(price, earlier_minor + kept_minor, kept_now_minor if by_guest else 0)
+    return PricedChange(changed, max(0, -less_minor), max(0, less_minor - kept_minor), kept_minor)
 
 
 def _by_nights_alone(

@@ -1,6 +1,7 @@
 """Checks whether a request for a booking makes sense at all. Whether a room is free is decided later, on the log."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from ingress.bookings.models import ChangeRequest, InitBooking, StayRequest
@@ -12,7 +13,8 @@ from ingress.tokens import QuoteTokens
 from pricing.changes import WantedStay
 from pricing.sale import party_rejection, standard_terms
 from storage.reads.bookings import AgreedBooking, BookingRow, RoomFacts
-from topics.messages.sale import Party
+from topics.messages.sale import Party, Quoted
+from topics.messages.values import Refusal, Rejection
 
 
 def accept_room(stay: StayRequest, facts: RoomFacts | None) -> RoomFacts:
@@ -46,10 +48,20 @@ def accept_party(party: Party | None, rooms_count: int, facts: RoomFacts) -> Non
         raise refusal(reason)
 
 
-async def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens) -> dict[str, Any]:
+def accept_quote_time(quoted: Quoted | None) -> None:
+    """Check that a quote still holds. Raises `Problem` 409.
+
+    The log's time decides; this spares a command that would be refused.
+    """
+    if quoted is not None and quoted.good_until < datetime.now(UTC):
+        raise refusal(Rejection.QUOTE_EXPIRED)
+
+
+async def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens, *, within: str = "") -> dict[str, Any]:
     """Return the fields of `ReserveStay` for the plan, the people and the quote of a request; none for a plain stay.
 
-    The times of a stay that was quoted are those of its quote, whose policy counts back from them.
+    The times of a stay that was quoted are those of its quote, whose policy counts back from them. `within` is what the
+    names of refused fields begin with.
 
     Raises:
         Problem: 422 for people who cannot book, for a text that is no quote of ours, and for a quote of another stay;
@@ -61,11 +73,11 @@ async def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens) -> 
         return {name: value for name, value in named.items() if value is not None}
     quote = await tokens.read(stay.quote)
     if quote is None:
-        raise refused_field("quote", "is no quote of ours, or was altered")
+        raise refused_field(f"{within}quote", "is no quote of ours, or was altered")
     if quote.user_id != user_id:
         raise Problem(403, "the quote was given to another account")
     sale = quote.quoted.sale
-    code = None if sale.discount is None else sale.discount.code
+    code = code_of(quote.quoted)
     agreements = (
         ("hotel_id", stay.hotel_id, quote.hotel_id),
         ("room_id", stay.room_id, quote.room_id),
@@ -78,8 +90,13 @@ async def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens) -> 
     )
     for field, given, quoted in agreements:
         if given != quoted:
-            raise refused_field(field, "is not that of the quote")
+            raise refused_field(f"{within}{field}", "is not that of the quote")
     return {"quoted": quote.quoted, "stay_times": quote.stay_times}
+
+
+def code_of(quoted: Quoted | None) -> str | None:
+    """Return the promo code in the price of a quote; None: there is none."""
+    return None if quoted is None or quoted.sale.discount is None else quoted.sale.discount.code
 
 
 def _lowercased(code: str | None) -> str | None:
@@ -97,27 +114,35 @@ def accept_terms(given: str | None, required: str) -> None:
         raise refused_field("accepted_terms", f"must be {required}, the version of the general terms that now counts")
 
 
-def accept_guests(guest_ids: Sequence[int], booking: BookingRow, facts: RoomFacts | None) -> None:
+def accept_guests(guest_ids: Sequence[int], stays: Sequence[tuple[BookingRow, RoomFacts | None]]) -> None:
     """Check that each guest is named once and that there is place for all of them.
 
     A booking whose party is binding has a place for each of its people, infants too, and for nobody else. Any other one
     has as many places as its rooms.
 
+    Args:
+        guest_ids: the guests.
+        stays: the booking, or the legs of a trip, which has the places of all of them, each with its room's facts.
+
     Raises:
-        Problem: 422, with the rule that is broken; 404 when the room is no longer described.
+        Problem: 422, with the rule that is broken; 404 when a room is no longer described.
     """
     if len(set(guest_ids)) < len(guest_ids):
         raise Problem(422, "a guest is named twice")
+    places = sum(_places(booking, facts) for booking, facts in stays)
+    if len(guest_ids) <= places:
+        return
+    if all(booking.sale is not None and booking.sale.party_binding for booking, _ in stays):
+        raise Problem(422, f"{len(guest_ids)} guests are too many: the stay was sold for {places} in all")
+    raise Problem(422, f"{len(guest_ids)} guests do not fit: there is place for {places}")
+
+
+def _places(booking: BookingRow, facts: RoomFacts | None) -> int:
     if facts is None:
         raise Problem(404, "the booking's room is no longer described")
     if booking.sale is not None and booking.sale.party_binding:
-        people = booking.sale.party.people_count
-        if len(guest_ids) > people:
-            raise Problem(422, f"{len(guest_ids)} guests are too many: the stay was sold for {people} in all")
-        return
-    beds = facts.capacity * booking.rooms_count
-    if len(guest_ids) > beds:
-        raise Problem(422, f"{len(guest_ids)} guests do not fit: there is place for {beds}")
+        return booking.sale.party.people_count
+    return facts.capacity * booking.rooms_count
 
 
 def wanted_stay(change: ChangeRequest, booking: AgreedBooking) -> WantedStay:
@@ -140,6 +165,13 @@ def wanted_stay(change: ChangeRequest, booking: AgreedBooking) -> WantedStay:
         change.rooms_count or booking.rooms_count,
         party,
     )
+
+
+def accept_changeable(booking: AgreedBooking) -> None:
+    """Check that the booking is neither a trip nor a leg of one, whose stays do not change. Raises `Problem` 409."""
+    reason = Refusal.HAS_LEGS if booking.legs else Refusal.PART_OF_TRIP
+    if booking.legs or booking.trip_id is not None:
+        raise refusal(reason, id=booking.id, booking_status=booking.status)
 
 
 def accept_change(stay: WantedStay, booking: AgreedBooking, facts: RoomFacts, named_count: int) -> None:

@@ -9,16 +9,11 @@ from ingress.bookings.hotel_commands import HotelCommands
 from ingress.bookings.models import BookingState, StayAtHotel
 from ingress.bookings.representation import refunds_out, state_of
 from ingress.bookings.rooms import Rooms
-from ingress.bookings.sending import (
-    ACCEPTED,
-    ACCEPTED_HEADERS,
-    WAITED_HEADERS,
-    waited_headers,
-)
 from ingress.database import Database, snapshot
 from ingress.http.models import NoBody, NoQuery, RefusedBooking
 from ingress.http.preferences import PREFER
 from ingress.http.responses import Response, json_response
+from ingress.http.waiting import ACCEPTED, ACCEPTED_HEADERS, WAITED_HEADERS, waited_headers
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
@@ -101,6 +96,9 @@ async def _shown(connection: AsyncConnection, booking: BookingFacts) -> StayAtHo
     back_minor = sum(
         payment.refunded_minor + payment.due_minor for payment in returned if payment.currency == booking.currency
     )
+    if booking.trip_id is not None and end.kept_minor is not None:
+        # The trip has the payment.
+        back_minor = max(0, booking.amount_minor - end.kept_minor)
     fields = state_of(booking) | {"goes_back": decimal(back_minor, booking.currency), "currency": booking.currency}
     if end.freed_from is not None:
         fields["freed_from"] = end.freed_from

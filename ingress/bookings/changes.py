@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from ingress.bookings.acceptance import accept_change, accept_hotel, wanted_stay
+from ingress.bookings.acceptance import accept_change, accept_changeable, accept_hotel, wanted_stay
 from ingress.bookings.change_quotes import ChangePrice
 from ingress.bookings.hotel_commands import HotelCommands, bookings_path
 from ingress.bookings.ids import BookingIds
@@ -27,18 +27,12 @@ from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import changed_by_hotel
 from ingress.bookings.responses import BookingResponses
 from ingress.bookings.rooms import Rooms
-from ingress.bookings.sending import (
-    ACCEPTED,
-    STEERING,
-    WAITED_HEADERS,
-    Context,
-    accepted_response,
-    waited_headers,
-)
+from ingress.bookings.sending import STEERING, Context, accepted_response
 from ingress.database import Database, snapshot
 from ingress.http.models import NoBody, NoQuery, RefusedBooking
 from ingress.http.problems import Problem
 from ingress.http.responses import Response, json_response, no_content
+from ingress.http.waiting import ACCEPTED, WAITED_HEADERS, waited_headers
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IdempotencyKeys
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
@@ -229,8 +223,10 @@ class StayChanges:
         """Check a change that is asked for by a guest, or by a manager (None), whose hotel may be closed.
 
         Raises:
-            Problem: as `accept_change`; 404 when the room is no longer described, 409 for a hotel that is not active.
+            Problem: as `accept_change` and `accept_changeable`; 404 when the room is no longer described, 409 for a
+                hotel that is not active.
         """
+        accept_changeable(booking)
         facts = await self.facts(booking)
         if user_id is not None:
             accept_hotel(facts)

@@ -12,16 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ingress.bookings.acceptance import accept_party, accept_room
 from ingress.bookings.desk_models import DeskBooking
 from ingress.bookings.models import BookingState, HotelBooking
-from ingress.bookings.promo_codes import PromoCodes, accept_code, stay_command
+from ingress.bookings.promo_codes import PromoCodes, accept_code, claiming
 from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import hotel_bookings_out, pending_state, raise_if_refused
 from ingress.bookings.rooms import Rooms
-from ingress.bookings.sending import ACCEPTED, STEERING, WAITED_HEADERS, Context, accepted_response, waited_headers
+from ingress.bookings.sending import STEERING, Context, accepted_response
 from ingress.database import Database, snapshot
 from ingress.http.models import NoBody, NoQuery, Problems, RefusedBooking
 from ingress.http.problems import existing, no_such
 from ingress.http.responses import Response, json_response, no_content
 from ingress.http.rollout import Rollout
+from ingress.http.waiting import ACCEPTED, WAITED_HEADERS, waited_headers
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IdempotencyKeys, Ids
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
@@ -208,7 +209,7 @@ def _command(body: DeskBooking, facts: RoomFacts, booking_id: UUID, code_id: int
         guest_list_id=_guest_list_id(body, booking_id),
         accepted_terms=body.accepted_terms,
     )
-    return stay_command(reserve, code_id)
+    return claiming(reserve, code_id)
 
 
 def _guest_list_id(body: DeskBooking, booking_id: UUID) -> UUID | None:

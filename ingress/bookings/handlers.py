@@ -20,7 +20,7 @@ from ingress.bookings.models import (
     GuestIds,
     TimelineEntry,
 )
-from ingress.bookings.own_commands import OwnCommands
+from ingress.bookings.own_commands import OwnCommands, not_decided
 from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import (
     PAID_AT_HOTEL,
@@ -33,19 +33,13 @@ from ingress.bookings.representation import (
 )
 from ingress.bookings.responses import BookingResponses
 from ingress.bookings.rooms import Rooms
-from ingress.bookings.sending import (
-    ACCEPTED,
-    ACCEPTED_HEADERS,
-    STEERING,
-    WAITED_HEADERS,
-    accepted_response,
-    waited_headers,
-)
+from ingress.bookings.sending import STEERING, accepted_response
 from ingress.database import Database, snapshot
 from ingress.http.models import NoBody, NoQuery, RefusedBooking
 from ingress.http.problems import Problem, no_such
 from ingress.http.responses import Response, json_response, no_content
 from ingress.http.rollout import Rollout
+from ingress.http.waiting import ACCEPTED, ACCEPTED_HEADERS, WAITED_HEADERS, waited_headers
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IdempotencyKeys
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
@@ -58,6 +52,7 @@ from topics.messages.commands import (
     ChangeGuests,
     RequestPayment,
 )
+from topics.messages.events import TripCancelRequested
 from topics.messages.values import SOLD, BookingStatus, Refusal, StayTimes, Terms
 
 _BOOKING: Final = {"booking_id": "01980000-0000-8000-8000-000000000000"}
@@ -210,7 +205,11 @@ class Bookings:
         links=dict.fromkeys(("status", "show"), _SAME_BOOKING),
     )
     async def cancel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
-        """Give the booking up, until check-in: its nights go back on sale, its payment is refunded by the policy."""
+        """Give the booking up, until check-in: its nights go back on sale, its payment is refunded by the policy.
+
+        The legs of a paid trip are cancelled one by one, each by its own policy, and the trip with the last of them:
+        202 until then.
+        """
         user_id = context.caller.user_id
 
         async def command(booking: BookingRow, _: str) -> CancelBooking:
@@ -222,7 +221,7 @@ class Bookings:
             )
 
         booking, event = await self._own.send(context, command)
-        if event is None:
+        if event is None or isinstance(event, TripCancelRequested):
             return await self._own.accepted(context, booking)
         return no_content(waited_headers(context))
 
@@ -278,9 +277,12 @@ class Bookings:
     # Shared by the operations.
 
     async def _accept_guests(self, guest_ids: list[int], booking: BookingRow) -> None:
-        accept_guests(guest_ids, booking, await self._rooms.facts(booking.room_id))
+        if booking.status == BookingStatus.RESERVING:
+            raise not_decided()
         async with self._database.reading() as connection:
             foreign = await guests.guests_of_others(connection, booking.user_id, guest_ids)
+            stays = list((await bookings.own_legs(connection, booking)).values()) if booking.legs else [booking]
+        accept_guests(guest_ids, [(stay, await self._rooms.facts(stay.room_id)) for stay in stays])
         if foreign:
             raise Problem(404, f"no such guest: {', '.join(map(str, foreign))}")
 

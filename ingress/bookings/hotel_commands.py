@@ -16,6 +16,7 @@ from ingress.log.idempotency import IdempotencyKeys
 from storage.reads import bookings
 from storage.reads.bookings import AgreedBooking
 from topics.messages.commands import BookingCommand
+from topics.messages.events import TripCancelRequested
 from topics.messages.message import Message
 
 
@@ -34,6 +35,8 @@ class HotelCommands:
     async def send(self, context: Context, make: Callable[..., BookingCommand], **fields: object) -> Response | None:
         """Send a command about the booking; return 202 if it was not answered in time, None if it was.
 
+        The end of a paid trip, whose legs are cancelled one by one, is 202 too.
+
         Args:
             context: the request.
             make: the command's type, which has `stay_times` for a booking from before it kept its own.
@@ -49,7 +52,7 @@ class HotelCommands:
             return make(room_id=booking.room_id, booking_id=booking.id, stay_times=stay_times, **fields)
 
         booking, event = await self.send_made(context, command)
-        if event is not None:
+        if event is not None and not isinstance(event, TripCancelRequested):
             return None
         state = await self.state_after_wait(context, booking)
         return accepted_response(context, state, bookings_path(context))

@@ -41,9 +41,15 @@ class BookingIds:
 
     def issue(self, user_id: int) -> UUID:
         """Return a new id for a booking of this user."""
-        count = next(self._count)
+        return self._id(user_id, time.time_ns() // 1_000_000, next(self._count))
+
+    def of_leg(self, user_id: int, trip_id: UUID, number: int) -> UUID:
+        """Return the id of this user's leg with this number of a trip: the same one each time."""
+        hashed = hashlib.blake2b(trip_id.bytes + number.to_bytes(1, "big"), key=self._key, digest_size=8).digest()
+        return self._id(user_id, trip_id.int >> 80, int.from_bytes(hashed, "big"))
+
+    def _id(self, user_id: int, milliseconds: int, count: int) -> UUID:
         high, low = (count >> _LOW_BITS) & 0xFFF, count & _LOW_MASK
-        milliseconds = time.time_ns() // 1_000_000
         open_part = milliseconds << 80 | _VERSION | high << 64 | _VARIANT | low << _HASH_BITS
         return UUID(int=open_part | int.from_bytes(self._hash(open_part, user_id), "big"))
 

@@ -16,14 +16,8 @@ from ingress.bookings.models import (
     OwnBooking,
     OwnBookings,
 )
-from ingress.bookings.representation import hotel_bookings_out, listed_fields
+from ingress.bookings.representation import hotel_bookings_out, own_listed_fields
 from ingress.bookings.rooms import Rooms
-from ingress.bookings.sending import (
-    ACCEPTED,
-    ACCEPTED_HEADERS,
-    WAITED_HEADERS,
-    waited_headers,
-)
 from ingress.database import Database, snapshot
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody, NoQuery, RefusedBooking
@@ -32,6 +26,7 @@ from ingress.http.paging import NEXT_PAGE, Cursors, first_page, link_to_next
 from ingress.http.preferences import PREFER
 from ingress.http.problems import existing
 from ingress.http.responses import Response, json_response, no_content
+from ingress.http.waiting import ACCEPTED, ACCEPTED_HEADERS, WAITED_HEADERS, waited_headers
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
@@ -76,7 +71,7 @@ class BookingLists:
             )
         )
         page, last = first_page(rows, query.limit)
-        body = [OwnBooking(**listed_fields(booking), hotel_name=booking.hotel_name) for booking in page]
+        body = [OwnBooking(**own_listed_fields(booking)) for booking in page]
         return json_response(200, body, link_to_next(context.address_with, last, _creation))
 
     @operation(
@@ -90,7 +85,10 @@ class BookingLists:
         ),
     )
     async def hotel_bookings(self, context: RequestContext[NoBody, HotelBookings]) -> Response:
-        """List the bookings of one's hotel with a night from `from_date` to `to_date`, both included."""
+        """List the bookings of one's hotel with a night from `from_date` to `to_date`, both included.
+
+        A trip is listed by its legs, which have its id (`trip_id`).
+        """
         query, hotel_id = context.query, context.path["hotel_id"]
         if query.from_date and query.to_date and query.from_date > query.to_date:
             raise refused_field("from_date", "must not be after to_date")
@@ -139,7 +137,10 @@ class BookingLists:
         headers=(PREFER, IDEMPOTENCY_KEY),
     )
     async def cancel_for_hotel(self, context: RequestContext[HotelCancellation, NoQuery]) -> Response:
-        """Cancel a booking of one's hotel, until check-out; the rest of its payment is refunded in full."""
+        """Cancel a booking of one's hotel, until check-out; the rest of its payment is refunded in full.
+
+        It may be a leg of a paid trip, or a trip, of which each leg is cancelled then (202).
+        """
         fields = {"reason": CancelReason.BY_HOTEL, "hotel_reason": context.body.reason}
         accepted = await self._commands.send(context, CancelBooking, **fields)
         return no_content(waited_headers(context)) if accepted is None else accepted

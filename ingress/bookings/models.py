@@ -4,13 +4,12 @@ from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Final
 from uuid import UUID
 
-import msgspec
 from pydantic import ConfigDict, Field, RootModel, StringConstraints
 
-from ingress.http.models import MAX_ID, Body, BodyDay, Currency, Day, Gender, Id, Line, MoneyOut, OutModel, Several
+from ingress.http.models import Body, BodyDay, Currency, Day, Gender, Id, Line, MoneyOut, OutModel, Several
 from ingress.http.paging import Paged
 from ingress.offers import ApproximateOffer, OfferOut, PriceLineOut
-from ingress.stays import MAX_PEOPLE, MAX_ROOMS_OF_A_BOOKING, Adults, ChildAge, RoomsCount
+from ingress.stays import MAX_PEOPLE, Adults, ChildAge, RoomsCount
 from pricing.codes import MAX_CODE_LENGTH
 from pricing.terms import MAX_ID_LENGTH
 from storage.reads.payments import RefundStatus
@@ -104,31 +103,6 @@ class InitBooking(StayRequest):
     accepted_terms: AcceptedTerms | None = _optional("The version of the general terms that the guest accepts.")
 
 
-class QuickInitBooking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`InitBooking` again with few optional fields, for the most frequent of all requests: decoded much faster.
-
-    A field that is left out is not encoded, as in the model: both have the same bytes under an Idempotency-Key.
-    """
-
-    plan_id: ClassVar[None] = None
-    adults: ClassVar[None] = None
-    children: ClassVar[None] = None
-    promo_code: ClassVar[None] = None
-    quote: ClassVar[None] = None
-
-    hotel_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
-    room_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
-    check_in_date: date
-    check_out_date: date
-    rooms_count: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROOMS_OF_A_BOOKING)] = 1
-    accepted_terms: Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,100}\Z")] | msgspec.UnsetType = msgspec.UNSET
-
-    def __post_init__(self) -> None:
-        """Leave years that the model refuses to the model, whose refusal names the reason."""
-        if not 1970 <= self.check_in_date.year <= self.check_out_date.year <= 2200:
-            raise ValueError("not between 1970 and 2200")
-
-
 class GuestIds(RootModel[Annotated[list[Id], Field(min_length=1, max_length=200)]]):
     """The ids of the saved guests who will stay: a bare list."""
 
@@ -182,17 +156,11 @@ class PendingStay(OutModel):
     rooms_count: int
 
 
-class QuickPendingStay(msgspec.Struct, frozen=True, kw_only=True):
-    """`PendingStay` again, which is encoded faster: the response to the most frequent of all requests."""
+class LegOut(OutModel, title="Leg"):
+    """A leg of a trip: the booking `id` of rooms of one type."""
 
     id: UUID
-    booking_status: BookingStatus
-    user_id: int
-    hotel_id: int
     room_id: int
-    check_in_date: date
-    check_out_date: date
-    rooms_count: int
 
 
 class BookingState(OutModel):
@@ -321,6 +289,9 @@ class BookingOut(BookingState, title="BookingShown"):
 
     `sale` is what was sold: plan, people, the lines of the price, what is due at the hotel, and what a cancellation
     costs from now on. It is left out of a booking without sale terms, of which everything comes back until check-in.
+
+    A trip has `legs`, no rooms of its own, the room type of its first leg, and the money of all its legs. A leg is
+    named for, paid and cancelled by its trip, `trip_id`; once that is paid, it is cancelled alone, too.
     """
 
     user_id: int
@@ -346,6 +317,8 @@ class BookingOut(BookingState, title="BookingShown"):
         ),
     )
     session_url: str | None = None
+    trip_id: UUID | None = Field(default=None, description="The trip of which the booking is a leg; else left out.")
+    legs: list[LegOut] = Field(default_factory=list, description="The legs of a trip; left out of other bookings.")
     sale: OfferOut | None = None
     pending_change: PendingChangeOut | None = None
     earlier_stays: list[EarlierStayOut] = Field(
@@ -408,7 +381,10 @@ class BookingWithHistory(BookingOut, title="BookingWithHistory"):
 
 
 class BookingListed(BookingState):
-    """The fields of a booking that every list has. `user_id` is null for a booking without an account."""
+    """The fields of a booking that every list has. `user_id` is null for a booking without an account.
+
+    `trip_id` is left out of a booking that is no leg of a trip.
+    """
 
     user_id: int | None
     hotel_id: int
@@ -422,12 +398,14 @@ class BookingListed(BookingState):
     created_at: datetime
     updated_at: datetime
     pending_change: PendingChangeOut | None = None
+    trip_id: UUID | None = None
 
 
 class OwnBooking(BookingListed):
-    """A booking in the list of the account that made it."""
+    """A booking in the list of the account that made it. A trip has `legs`, which are listed too, and no rooms."""
 
     hotel_name: str | None
+    legs: list[LegOut] = Field(default_factory=list)
 
 
 class NamedGuest(OutModel):

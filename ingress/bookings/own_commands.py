@@ -36,7 +36,7 @@ class OwnCommands:
             booking = await self.find(context, connection)
         if booking is None:
             self.must_be_pending(context)
-            raise Problem(409, "not decided yet, retry", headers={"Retry-After": "1"}, more={"reason": "pending"})
+            raise not_decided()
         return booking
 
     async def send(
@@ -78,3 +78,8 @@ class OwnCommands:
         booking_id: UUID = context.path["booking_id"]
         if not self._booking_ids.was_issued_to(context.caller.user_id, booking_id):
             raise no_such("booking")
+
+
+def not_decided() -> Problem:
+    """Return the problem of a command about a booking that is not decided yet."""
+    return Problem(409, "not decided yet, retry", headers={"Retry-After": "1"}, more={"reason": "pending"})

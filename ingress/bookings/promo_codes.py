@@ -1,7 +1,7 @@
 """Promo codes of requests: the text becomes the code that its hotel has, and the command asks for a use of it first."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, overload
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -10,7 +10,7 @@ from ingress.bookings.representation import refusal
 from ingress.database import Database
 from pricing.codes import counts_for, discount_of
 from storage import code_names
-from topics.messages.commands import ClaimCode, ReserveStay
+from topics.messages.commands import ClaimCode, ReserveStay, ReserveTrip
 from topics.messages.sale import Discount, Quoted
 from topics.messages.values import Rejection
 
@@ -69,6 +69,14 @@ async def quoted_discount(connection: AsyncConnection, stay: QuoteRequest, user_
     return discount_of(code.id, terms)
 
 
-def stay_command(reserve: ReserveStay, code_id: int | None) -> ReserveStay | ClaimCode:
-    """Return the command for a stay: that to reserve it, or to use a promo code for it first."""
-    return reserve if code_id is None else ClaimCode(code_id=code_id, reserve=reserve)
+@overload
+def claiming(request: ReserveStay, code_id: int | None) -> ReserveStay | ClaimCode: ...
+@overload
+def claiming(request: ReserveTrip, code_id: int | None) -> ReserveTrip | ClaimCode: ...
+def claiming(request: ReserveStay | ReserveTrip, code_id: int | None) -> ReserveStay | ReserveTrip | ClaimCode:
+    """Return the command for a stay or a trip: that to reserve it, or to use a promo code for it first."""
+    if code_id is None:
+        return request
+    if isinstance(request, ReserveTrip):
+        return ClaimCode(code_id=code_id, trip=request)
+    return ClaimCode(code_id=code_id, reserve=request)

@@ -1,6 +1,7 @@
 """Stays that were not reserved and changes that were rejected, as problems: the reason, and facts to mend it with."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Final, Protocol
 from uuid import UUID
@@ -68,7 +69,10 @@ class Rejections:
         elif user_id is not None and reason in (Rejection.ACCOUNT_SHARE, Rejection.SOLD_OUT):
             async with self._database.reading() as connection:
                 held = await nights_held_unpaid(connection, user_id, stay.room_id, stay.check_in, stay.check_out)
-            self._explain_held(problem, reason, held)
+            # The other legs of a rejected trip are being released.
+            self._explain_held(
+                problem, reason, replace(held, bookings=[id for id in held.bookings if id != booking_id])
+            )
         elif reason in _RULES:
             async with self._database.reading() as connection:
                 terms = await terms_of_room(connection, stay.room_id)
@@ -111,7 +115,7 @@ def rule_refusal(reason: Rejection, plan: RatePlan | None, check_in: date, curre
 def _explain_limits(problem: Problem, currency: str) -> None:
     words = limits_in_words(currency)
     if is_chargeable(currency):
-        problem.detail += f"; the amount of a stay {words}"
+        problem.detail += f"; one payment {words}"
     else:
         problem.detail = f"refused: {words}"
 

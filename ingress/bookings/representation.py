@@ -18,6 +18,7 @@ from ingress.bookings.models import (
     EarlierStayOut,
     HotelBooking,
     HotelSaleOut,
+    LegOut,
     NamedGuest,
     PendingChangeOut,
     RefundOut,
@@ -38,7 +39,7 @@ from storage.reads.reports import HotelListedBooking, ListedBooking
 from topics.messages.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
 from topics.messages.message import Message
 from topics.messages.sale import AppliedPolicy, Sale
-from topics.messages.values import BookingStatus, Refusal, Rejection, StayTimes, Terms
+from topics.messages.values import BookingStatus, CancelReason, Refusal, Rejection, StayTimes, Terms
 
 OutType = TypeVar("OutType", bound=OutModel)
 
@@ -68,8 +69,15 @@ _WORDS: Final = {
     Rejection.CODE_USED_BY_ACCOUNT: "this account has used the promo code as often as it may",
     Refusal.TOO_MANY_CHANGES: "the stay was changed too often: cancel it and book again, or ask the hotel",
     Refusal.NO_SUCH_CHANGE: "no such change waits for a payment: it was paid, withdrawn or replaced, or it has ended",
+    Refusal.PART_OF_TRIP: (
+        "the booking is a leg of a trip: until it is paid, the trip is named for, paid and cancelled as a whole; and "
+        "the stay of a leg cannot be changed"
+    ),
+    Refusal.HAS_LEGS: "the booking is a trip, and its legs have the stays: ask for this with the id of a leg",
+    CancelReason.TRIP_ENDED: "its trip was refused, given up, or not paid in time",
     Rejection.QUOTE_EXPIRED: "the quote has expired: ask for a new one",
     Rejection.NO_SUCH_PLAN: "the room has no such rate plan",
+    Rejection.NOT_PREPAID: "a trip is paid with the booking, and stays by this rate plan are paid at the hotel",
     Rejection.NO_ADULT: "a party needs an adult",
     Rejection.PARTY_TOO_LARGE: "the rooms do not hold so many people: ask for more rooms",
     Rejection.STOP_SELL: "this rate plan is not sold for this arrival",
@@ -83,7 +91,7 @@ _WORDS: Final = {
         "bookings, cancel them, let them end, or ask for fewer rooms; bookings that are paid at the hotel cannot be "
         "paid for in advance"
     ),
-    Rejection.NOT_CHARGEABLE: "the amount of the stay is smaller or larger than can be charged in its currency",
+    Rejection.NOT_CHARGEABLE: "the amount to be paid is smaller or larger than can be charged in its currency",
     PAID_AT_HOTEL: "the stay is paid at the hotel, and cannot be paid for in advance",
     SESSION_REFUSED: "the payment provider opens no payment page for this booking",
 }
@@ -193,22 +201,35 @@ async def booking_fields(connection: AsyncConnection, booking: BookingRow, merch
     fields |= {
         "hold_expires_at": _hold_expires_at(booking),
         "guests": out(StayingGuest, await bookings.guests_of(connection, booking.id)),
+        **_trip_fields(booking),
     }
+    if booking.legs:
+        fields["legs"] = legs_out(booking)
     url = await bookings.open_session_url(connection, booking.id)
     if url is not None:
         fields["session_url"] = url
-    stay_times = None if booking.sale is None else await _stay_times(connection, booking)
+    stay_times = None if booking.sale is None else await stay_times_of(connection, booking)
     if stay_times is not None:
-        fields["sale"] = _sale_out(booking, stay_times)
+        fields["sale"] = sale_out(booking, stay_times)
     if booking.pending_change is not None:
         fields["pending_change"] = pending_change_out(booking, stay_times)
     if booking.earlier_stays:
         times = await changed_at(connection, booking.id)
         fields["earlier_stays"] = earlier_stays_out(booking.earlier_stays, booking.currency, times)
     if booking.policy is not None:
-        fields["policy"] = _policy_out(booking.policy, booking.currency)
+        fields["policy"] = policy_out(booking.policy, booking.currency)
     returned = await payments.returned_payments(connection, booking.id, booking.payments or (), booking.currency)
     return fields | {"refunds": refunds_out(returned)} if returned else fields
+
+
+def _trip_fields(booking: BookingFacts) -> dict[str, Any]:
+    """Return the field that legs of trips alone have."""
+    return {} if booking.trip_id is None else {"trip_id": booking.trip_id}
+
+
+def legs_out(booking: BookingFacts) -> list[LegOut]:
+    """Return the legs of a trip."""
+    return [LegOut(id=leg.booking_id, room_id=leg.room_id) for leg in booking.trip_legs]
 
 
 def pending_change_out(booking: BookingFacts, stay_times: StayTimes | None = None) -> PendingChangeOut:
@@ -244,7 +265,7 @@ async def changed_by_hotel(connection: AsyncConnection, booking: AgreedBooking) 
         "currency": booking.currency,
     }
     if booking.pending_change is not None:
-        fields["pending_change"] = pending_change_out(booking, await _stay_times(connection, booking))
+        fields["pending_change"] = pending_change_out(booking, await stay_times_of(connection, booking))
         url = await bookings.open_session_url(connection, booking.id)
         fields |= {} if url is None else {"session_url": url}
     returned = await payments.returned_payments(connection, booking.id, booking.payments or (), booking.currency)
@@ -296,7 +317,7 @@ def _refund_out(payment: ReturnedPayment) -> RefundOut:
     return RefundOut(**fields)
 
 
-async def _stay_times(connection: AsyncConnection, booking: AgreedBooking) -> StayTimes | None:
+async def stay_times_of(connection: AsyncConnection, booking: AgreedBooking) -> StayTimes | None:
     """Return the times that the booking keeps, or else those of its hotel now; None if neither is there."""
     if booking.stay_times is not None:
         return booking.stay_times
@@ -304,7 +325,7 @@ async def _stay_times(connection: AsyncConnection, booking: AgreedBooking) -> St
     return None if facts is None else facts.stay_times
 
 
-def _sale_out(booking: BookingRow, stay_times: StayTimes) -> OfferOut:
+def sale_out(booking: BookingRow, stay_times: StayTimes) -> OfferOut:
     """Return what was sold; until the stay begins, with the costs of a cancellation from now on.
 
     Money of the payment that went back already, or was lost, does not come back once more.
@@ -326,7 +347,8 @@ def _refund_minor(left_minor: int, kept: str, booking: BookingRow) -> int:
     return max(0, left_minor - minor_units(Decimal(kept), booking.currency))
 
 
-def _policy_out(policy: AppliedPolicy, currency: str) -> AppliedPolicyOut:
+def policy_out(policy: AppliedPolicy, currency: str) -> AppliedPolicyOut:
+    """Return the policy that counted at a booking's end, in major units."""
     fields: dict[str, Any] = {"kept": decimal(policy.kept_minor, currency)}
     if policy.percent is not None:
         fields["percent"] = policy.percent
@@ -393,7 +415,7 @@ def _sale_and_end(booking: HotelListedBooking) -> dict[str, Any]:
     if booking.sale is not None:
         fields["sale"] = _hotel_sale_out(booking.sale, booking.terms, booking.currency)
     if booking.policy is not None:
-        fields["policy"] = _policy_out(booking.policy, booking.currency)
+        fields["policy"] = policy_out(booking.policy, booking.currency)
     return fields if booking.freed_from is None else fields | {"freed_from": booking.freed_from}
 
 
@@ -420,5 +442,12 @@ def _flags(booking: ListedBooking) -> dict[str, Any]:
 
 def listed_fields(booking: ListedBooking) -> dict[str, Any]:
     """Return the fields of a booking that every list has."""
-    fields = _fields(booking) | {"room_type": booking.room_type}
+    # A trip has the room type of its first leg alone.
+    fields = _fields(booking) | _trip_fields(booking) | {"room_type": None if booking.legs else booking.room_type}
     return fields if booking.pending_change is None else fields | {"pending_change": pending_change_out(booking)}
+
+
+def own_listed_fields(booking: ListedBooking) -> dict[str, Any]:
+    """Return the fields of a booking in its account's list."""
+    fields = listed_fields(booking) | {"hotel_name": booking.hotel_name}
+    return fields | {"legs": legs_out(booking)} if booking.legs else fields

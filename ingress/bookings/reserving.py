@@ -1,48 +1,35 @@
 """`POST /bookings/init`: a request for a stay becomes a command of the room, and the room's worker decides."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
-from uuid import NAMESPACE_OID, UUID, uuid5
+from uuid import UUID
 
 import msgspec
 
-from ingress.bookings.acceptance import accept_offer, accept_party, accept_room, accept_terms
-from ingress.bookings.ids import BookingIds
-from ingress.bookings.models import BookingOut, InitBooking, PendingStay, QuickInitBooking, QuickPendingStay
-from ingress.bookings.promo_codes import PromoCodes, accept_code, stay_command
+from ingress.bookings.acceptance import accept_offer, accept_party, accept_quote_time, accept_room, accept_terms
+from ingress.bookings.admission import Admission
+from ingress.bookings.models import BookingOut, InitBooking, PendingStay
+from ingress.bookings.promo_codes import PromoCodes, accept_code, claiming
+from ingress.bookings.quick_models import QuickInitBooking, QuickPendingStay
 from ingress.bookings.rejections import Rejections
-from ingress.bookings.representation import raise_if_refused, refusal, reserved_booking
+from ingress.bookings.representation import raise_if_refused, reserved_booking
 from ingress.bookings.responses import BookingResponses
 from ingress.bookings.rooms import Rooms
-from ingress.bookings.sending import (
-    ACCEPTED,
-    ACCEPTED_HEADERS,
-    STEERING,
-    WAITED_HEADERS,
-    Context,
-    accepted_response,
-    waited_headers,
-)
-from ingress.bookings.unpaid import TooManyUnpaid, UnpaidCap
+from ingress.bookings.sending import STEERING, Context, accepted_response
+from ingress.bookings.unpaid import TooManyUnpaid
 from ingress.database import Database
 from ingress.http.models import NoQuery, Problems, RefusedBooking
 from ingress.http.old_statuses import shown_status
-from ingress.http.problems import NothingDone, Problem
 from ingress.http.responses import Response, json_response
 from ingress.http.rollout import Rollout
-from ingress.log.commands import Commands
-from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids, endpoint_of
+from ingress.http.waiting import ACCEPTED, ACCEPTED_HEADERS, WAITED_HEADERS, waited_headers
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, Unversioned, operation
 from ingress.stays import accept_stay, today_at
 from ingress.tokens import QuoteTokens
 from storage.reads import bookings
-from topics.envelope import format_id
 from topics.messages.commands import ReserveStay
 from topics.messages.events import BookingRejected, BookingReserved, CodeUnchanged
 from topics.messages.message import Message
-from topics.messages.sale import Party, Quoted
-from topics.messages.values import BookingStatus, Rejection
+from topics.messages.values import BookingStatus
 
 _NEW_BOOKING: Final = {"booking_id": "$response.body#/id"}
 _AFTER_INIT: Final = ("add_guests", "pay", "cancel", "status", "show")
@@ -56,11 +43,8 @@ class NewBookings:
         *,
         database: Database,
         rooms: Rooms,
-        booking_ids: BookingIds,
-        keys: IdempotencyKeys,
-        commands: Commands,
+        admission: Admission,
         rollout: Rollout,
-        unpaid: UnpaidCap,
         quote_tokens: QuoteTokens,
         rejections: Rejections,
         hold_seconds: int,
@@ -70,11 +54,8 @@ class NewBookings:
     ) -> None:
         self._database = database
         self._rooms = rooms
-        self._booking_ids = booking_ids
-        self._keys = keys
-        self._commands = commands
+        self._admission = admission
         self._rollout = rollout
-        self._unpaid = unpaid
         self._quote_tokens = quote_tokens
         self._rejections = rejections
         self._hold_seconds = hold_seconds
@@ -129,7 +110,11 @@ class NewBookings:
         stay, user_id = context.body, context.caller.user_id
         offer = await accept_offer(stay, user_id, self._quote_tokens)
         code_id = await self._codes.code_id(stay.hotel_id, stay.promo_code, offer.get("quoted"))
-        ids = await self._admitted_ids(context, offer, code_id)
+
+        async def accept() -> None:
+            await self._accept(stay, offer, code_id)
+
+        ids = await self._admission.ids(context, accept)
         facts = await self._rooms.facts(stay.room_id)
         agreed = {"stay_times": None if facts is None else facts.stay_times, **offer}
         reserve = ReserveStay(
@@ -146,72 +131,31 @@ class NewBookings:
             accepted_terms=stay.accepted_terms or None,
             **agreed,
         )
-        command = stay_command(reserve, code_id)
-        try:
-            event = await self._commands.send_command(command, context.wait_seconds, command_id=ids.command_id)
-        except NothingDone:
-            self._unpaid.forget(user_id, ids.booking_id)
-            raise
-        except Problem:
-            self._unpaid.unanswered(user_id, ids.booking_id)
-            raise
+        event = await self._admission.send(context, claiming(reserve, code_id), ids)
         if event is not None and not await self._is_undecided(event, ids.booking_id, user_id):
             return await self._stay_response(event, ids.booking_id, context)
         pending = _pending_stay(ids.booking_id, user_id, stay)
         return accepted_response(context, await self._status_after_wait(context, pending))
 
-    async def _admitted_ids(
-        self, context: RequestContext[InitBooking, NoQuery], offer: Mapping[str, Any], code_id: int | None
-    ) -> Ids:
-        """Return the ids of a request for a stay, which counts as an unpaid booking if it is a new one.
+    async def _accept(self, stay: InitBooking, offer: dict[str, Any], code_id: int | None) -> None:
+        """Check a new request for a stay.
 
         Args:
-            context: the request.
+            stay: the request.
             offer: the plan, the people and the quote that `accept_offer` returned.
             code_id: the id of the promo code, as `PromoCodes.code_id` returned it.
 
         Raises:
-            Problem: as `IdempotencyKeys.ids`; 404, 409 or 422 for a stay that makes no sense, and 409 for a quote that
-                has expired or for an unknown code; 429 at the account's cap.
+            Problem: 404, 409 or 422 for a stay that makes no sense, and 409 for a quote that has expired or for an
+                unknown code.
         """
-        stay, user_id = context.body, context.caller.user_id
-        party: Party | None = offer.get("party")
-        quoted: Quoted | None = offer.get("quoted")
-        booking_id = self._booking_ids.issue(user_id)
-        key = context.request.headers.get(IDEMPOTENCY_KEY.name)
-        request_id = (
-            booking_id
-            if key is None
-            else uuid5(NAMESPACE_OID, f"request:{user_id}:{endpoint_of(context.request)}:{key}")
-        )
-        admitted = False
-
-        async def accept() -> None:
-            nonlocal admitted
-            facts = accept_room(stay, await self._rooms.facts(stay.room_id))
-            accept_stay(stay.check_in_date, stay.check_out_date, today_at(facts.time_zone))
-            self._rollout.must_be_charged_right(facts.currency)
-            accept_party(party, stay.rooms_count, facts)
-            accept_terms(stay.accepted_terms or None, self._required_terms)
-            accept_code(code_id)
-            # The log's time decides; this spares a command that would be refused.
-            if quoted is not None and quoted.good_until < datetime.now(UTC):
-                raise refusal(Rejection.QUOTE_EXPIRED)
-            await self._unpaid.admit(user_id, request_id)
-            admitted = True
-
-        # One command alone reserves a booking, so the booking's id can be the command's too.
-        new_ids = Ids(format_id(booking_id), booking_id)
-        ids = None
-        try:
-            ids = await self._keys.ids(context.request, user_id, stay, lambda: new_ids, accept)
-        finally:
-            if admitted and ids == new_ids:
-                self._unpaid.accepted(user_id, request_id, booking_id)
-            elif admitted:
-                # The request is refused, or a repeated one, which was counted before.
-                self._unpaid.withdraw(user_id, request_id)
-        return ids
+        facts = accept_room(stay, await self._rooms.facts(stay.room_id))
+        accept_stay(stay.check_in_date, stay.check_out_date, today_at(facts.time_zone))
+        self._rollout.must_be_charged_right(facts.currency)
+        accept_party(offer.get("party"), stay.rooms_count, facts)
+        accept_terms(stay.accepted_terms or None, self._required_terms)
+        accept_code(code_id)
+        accept_quote_time(offer.get("quoted"))
 
     async def _status_after_wait(self, context: Context, pending: QuickPendingStay) -> QuickPendingStay:
         """Return the stay with the status that it has by now, if the request waited for its decision in vain."""

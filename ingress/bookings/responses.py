@@ -5,9 +5,10 @@ from uuid import UUID
 from ingress.bookings.models import BookingOut
 from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import booking_fields
-from ingress.bookings.sending import Context, waited_headers
+from ingress.bookings.sending import Context
 from ingress.database import Database, snapshot
 from ingress.http.responses import Response, json_response
+from ingress.http.waiting import waited_headers
 from storage.reads import bookings
 from topics.messages.values import BookingStatus
 

@@ -5,12 +5,14 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingress.bookings.models import BookingState, QuickPendingStay
+from ingress.bookings.models import BookingState
+from ingress.bookings.quick_models import QuickPendingStay
 from ingress.bookings.representation import raise_if_refused, state_of
 from ingress.database import Database
 from ingress.http.models import NoBody
 from ingress.http.preferences import PREFER
-from ingress.http.responses import Response, json_response
+from ingress.http.responses import Response
+from ingress.http.waiting import accepted
 from ingress.log.commands import Commands, new_command_id
 from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids
 from ingress.operations import RequestContext
@@ -23,12 +25,6 @@ FindBooking: TypeAlias = Callable[[AsyncConnection], Awaitable[BookingFacts | No
 
 #: The request headers by which a client waits for a decision and repeats a request safely.
 STEERING: Final = (PREFER, IDEMPOTENCY_KEY)
-ACCEPTED: Final = "Accepted; the decision follows."
-ACCEPTED_HEADERS: Final = {
-    "Location": "The address of the booking's status.",
-    "Retry-After": "In how many seconds to ask.",
-}
-WAITED_HEADERS: Final = {"Preference-Applied": "How long the request may have waited for this."}
 
 
 class BookingCommands:
@@ -84,10 +80,4 @@ def accepted_response(
     context: Context, body: BookingState | QuickPendingStay, status_path: str | None = None
 ) -> Response:
     """Return 202; `status_path` is where the decision can be read, if not at the booking's status."""
-    headers = {"Location": context.link(status_path or f"/bookings/{body.id}/status"), "Retry-After": "1"}
-    return json_response(202, body, headers)
-
-
-def waited_headers(context: Context) -> dict[str, str]:
-    """Return the header of a response for which the request waited."""
-    return {"Preference-Applied": f"wait={context.wait_seconds}"}
+    return accepted(context, body, status_path or f"/bookings/{body.id}/status")

@@ -158,12 +158,15 @@ class InvalidRequest(Problems):
 class RefusedBooking(Problems):
     """A refusal by the rules, with the booking's status.
 
-    `unpaid_bookings` are the account's own bookings of the room that hold the nights without being paid.
+    `unpaid_bookings` are the account's own bookings of the room that hold the nights without being paid. Of a trip that
+    is refused for one of its legs, `leg_number` is that leg's place in the request, counted from 1.
     """
 
     id: UUID | None = None
     booking_status: str | None = None
     unpaid_bookings: list[UUID] | None = None
+    leg_id: UUID | None = None
+    leg_number: int | None = None
 
 
 def left_out() -> Any:

@@ -21,13 +21,25 @@ def old_statuses() -> Iterator[None]:
 
 
 def shown_status(status: str) -> BookingStatus:
-    """Return the status that the client of the request at hand gets: a sold booking is CONFIRMED to older clients."""
+    """Return the status that the client of the request at hand gets.
+
+    To older clients a sold booking is CONFIRMED, and a trip whose rooms are being reserved is PENDING.
+    """
     shown = BookingStatus(status)
-    return BookingStatus.CONFIRMED if shown in SOLD and _old_client.get() else shown
+    if not _old_client.get():
+        return shown
+    if shown is BookingStatus.RESERVING:
+        return BookingStatus.PENDING
+    return BookingStatus.CONFIRMED if shown in SOLD else shown
 
 
 def meant_statuses(statuses: Sequence[BookingStatus]) -> Sequence[BookingStatus]:
-    """Return the statuses that the client of the request at hand means: CONFIRMED of an older one is every sold one."""
-    if BookingStatus.CONFIRMED in statuses and _old_client.get():
-        return [*statuses, *sorted(SOLD.difference(statuses))]
-    return statuses
+    """Return the statuses that the client of the request at hand means by those that `shown_status` returns."""
+    if not _old_client.get():
+        return statuses
+    meant = set(statuses)
+    if BookingStatus.CONFIRMED in meant:
+        meant |= SOLD
+    if BookingStatus.PENDING in meant:
+        meant.add(BookingStatus.RESERVING)
+    return sorted(meant)

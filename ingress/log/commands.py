@@ -32,6 +32,7 @@ from topics.messages.commands import (
     ReleaseBlock,
     RequestPayment,
     ReserveStay,
+    ReserveTrip,
     SetCode,
     SetSaleTerms,
     WithdrawChange,
@@ -61,6 +62,9 @@ from topics.messages.events import (
     PaymentDeclined,
     SaleTermsChanged,
     StayChanged,
+    TripCancelRequested,
+    TripRejected,
+    TripReserved,
 )
 from topics.messages.message import Message
 
@@ -80,8 +84,18 @@ class _Answers:
 
 _ANSWERS: Final[dict[type[Command], _Answers]] = {
     ReserveStay: _Answers((BookingReserved, BookingRejected, CommandRefused, CommandRepeated)),
+    ReserveTrip: _Answers((TripReserved, TripRejected, CommandRefused, CommandRepeated), through_others=True),
     ClaimCode: _Answers(
-        (BookingReserved, BookingRejected, CodeUnchanged, CommandRefused, CommandRepeated), through_others=True
+        (
+            BookingReserved,
+            BookingRejected,
+            TripReserved,
+            TripRejected,
+            CodeUnchanged,
+            CommandRefused,
+            CommandRepeated,
+        ),
+        through_others=True,
     ),
     AddGuests: _Answers((GuestsAdded, CommandRefused, CommandRepeated)),
     RequestPayment: _Answers(
@@ -95,7 +109,7 @@ _ANSWERS: Final[dict[type[Command], _Answers]] = {
     ),
     WithdrawChange: _Answers((ChangeEnded, CommandRefused, CommandRepeated)),
     ChangeGuests: _Answers((GuestsChanged, CommandRefused, CommandRepeated)),
-    CancelBooking: _Answers((BookingCancelled, CommandRefused, CommandRepeated)),
+    CancelBooking: _Answers((BookingCancelled, TripCancelRequested, CommandRefused, CommandRepeated)),
     CheckIn: _Answers((GuestsCheckedIn, CommandRefused, CommandRepeated)),
     CheckOut: _Answers((GuestsCheckedOut, CommandRefused, CommandRepeated)),
     MarkNoShow: _Answers((GuestsDidNotArrive, CommandRefused, CommandRepeated)),

@@ -26,6 +26,8 @@ _ALL: Final = {"percent": 100}
 _NOTHING: Final = {"percent": 0}
 _ONE_DAY: Final = timedelta(days=1)
 _CHECK_IN_TIME: Final = "15:00:00"
+#: A hotel records within 30 days of check-out that nobody arrived.
+_NO_SHOW_DELAY_MS: Final = 30 * 86_400_000
 
 
 class Line(NamedTuple):
@@ -418,6 +420,15 @@ def faults_of_cancellation(booking: Booking, sale: Event, policy: Event | None, 
     number = next(number for number, end in enumerate(ends) if end is None or now_ms < end)
     if (*applied, milliseconds(policy.get("until"))) != (*costs[number], ends[number]):
         yield f"cancelled by the guest, and {policy} is kept, by its policy {costs[number][0]} at that time"
+
+
+def is_late_no_show(booking: Booking, now_ms: int) -> bool:
+    """Return whether it is too late, by an hour at least, to record that nobody arrived; False: no times are known."""
+    if booking.stay_times is None:
+        return False
+    check_out = datetime.fromisoformat(f"{booking.check_out}T{booking.stay_times['check_out_time']}")
+    check_out_ms = _instant_ms(check_out, booking.stay_times["time_zone"])
+    return now_ms >= check_out_ms + _NO_SHOW_DELAY_MS + _ZONE_CHANGE_MS
 
 
 def _instant_ms(wall_time: datetime, time_zone: str) -> int:

@@ -20,7 +20,7 @@ ANSWERS: Final = frozenset(
     kind.message_type for kind in (CommandRefused, CommandRepeated, ChangeRejected, CodeUnchanged)
 )
 #: Fields of our messages that the page shows elsewhere. The request in a message about a promo code is another step.
-_SHOWN_ELSEWHERE: Final = frozenset({"room_id", "booking_id", "hotel_id", "user_id", "stay_times", "reserve"})
+_SHOWN_ELSEWHERE: Final = frozenset({"room_id", "booking_id", "hotel_id", "user_id", "stay_times", "reserve", "trip"})
 
 
 def steps_of(search: Search, request: Request) -> tuple[Step, ...]:

@@ -90,12 +90,22 @@ class NightOffer:
     free_count: int
 
 
+class TripLeg(msgspec.Struct, frozen=True, kw_only=True):
+    """A leg of a trip: rooms of one type, which are the booking `booking_id`."""
+
+    booking_id: UUID
+    room_id: int
+    rooms_count: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BookingFacts:
     """A booking as the ledger has it; `user_id` is None when its command named no account.
 
     `payments` are those that arrived, as the ledger writes them: `storage.reads.payments` reads them. `pending_change`
-    is written as the ledger has it, too: `held_change` reads it.
+    and `legs` are written as the ledger has them, too: `held_change` and `trip_legs` read them.
+
+    A trip has `legs`, the room type of the first of them, and no rooms of its own. A leg has the trip's id (`trip_id`).
     """
 
     id: UUID
@@ -114,6 +124,8 @@ class BookingFacts:
     hold_expires_at: datetime | None
     payments: list[dict[str, Any]] | None
     pending_change: dict[str, Any] | None
+    trip_id: UUID | None
+    legs: list[dict[str, Any]] | None
     created_at: datetime
     updated_at: datetime
 
@@ -121,6 +133,11 @@ class BookingFacts:
     def held_change(self) -> HeldChange | None:
         """The change that is held until it is paid, which ends at `hold_expires_at`."""
         return None if self.pending_change is None else msgspec.convert(self.pending_change, HeldChange)
+
+    @property
+    def trip_legs(self) -> tuple[TripLeg, ...]:
+        """The legs of a trip, in the order of its request; other bookings have none."""
+        return msgspec.convert(self.legs or (), tuple[TripLeg, ...])
 
 
 #: The columns of a `BookingFacts`.
@@ -366,6 +383,17 @@ async def own_booking(connection: AsyncConnection, booking_id: UUID, user_id: in
     return None if row is None else BookingRow(**{**row, **agreed(row)})
 
 
+async def own_legs(connection: AsyncConnection, trip: BookingRow) -> dict[UUID, BookingRow]:
+    """Return the bookings of those legs of a trip that their rooms have decided, by their ids."""
+    ids = [leg.booking_id for leg in trip.trip_legs]
+    rows = await connection.execute(
+        select(*BOOKING_COLUMNS, *_AGREED_COLUMNS).where(
+            Booking.id.in_(ids), Booking.user_id == trip.user_id, Booking.trip_id == trip.id
+        )
+    )
+    return {row["id"]: BookingRow(**{**row, **agreed(row)}) for row in rows.mappings()}
+
+
 _AGREED_COLUMNS: Final = (
     Booking.terms,
     Booking.sale,
@@ -425,12 +453,13 @@ async def booking_of_hotel(
 async def guests_of(connection: AsyncConnection, booking_id: UUID) -> list[StayingGuest]:
     """Return the guests of a booking as they were named, by id; none if their names were erased.
 
-    A booking without a guest list shows the guests that the account has saved.
+    A leg has those of its trip until other ones are named for it. A booking without a guest list shows the guests that
+    the account has saved.
     """
     lists = await connection.execute(
         select(GuestList.guests)
         .join(Booking, Booking.guest_list_id == GuestList.id)
-        .where(Booking.id == booking_id, GuestList.booking_id == booking_id)
+        .where(Booking.id == booking_id, GuestList.booking_id.in_((Booking.id, Booking.trip_id)))
     )
     listed = lists.first()
     if listed is not None:

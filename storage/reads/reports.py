@@ -209,8 +209,17 @@ async def bookings_of_hotel(
     room_id: int | None = None,
     booking_id: UUID | None = None,
 ) -> list[HotelListedBooking]:
-    """Return bookings of a hotel by check-in and id; `first` and `last` are the nights that stays must touch."""
-    conditions = [Booking.room_id == Room.id, Booking.hotel_id == hotel_id, *_touching(first, last)]
+    """Return bookings of a hotel by check-in and id; `first` and `last` are the nights that stays must touch.
+
+    Trips are left out, which have no rooms: their legs are there.
+    """
+    conditions = [
+        Booking.room_id == Room.id,
+        Booking.hotel_id == hotel_id,
+        # The legs of a trip have its rooms.
+        Booking.legs.is_(None),
+        *_touching(first, last),
+    ]
     if statuses:
         conditions.append(Booking.status.in_(statuses))
     if booking_id is not None:
@@ -277,7 +286,7 @@ def _currency() -> ColumnElement[Any]:
 
 
 async def guests_of_each(connection: AsyncConnection, booking_ids: Sequence[UUID]) -> list[NamedGuest]:
-    """Return the guests of these bookings as they were named, by booking and guest."""
+    """Return the guests of these bookings as they were named, by booking and guest; legs have those of their trips."""
     rows = await connection.execute(
         select(BookingGuest.booking_id, BookingGuest.guest_id, Guest.name)
         .outerjoin(Guest, Guest.id == BookingGuest.guest_id)
@@ -285,9 +294,9 @@ async def guests_of_each(connection: AsyncConnection, booking_ids: Sequence[UUID
         .order_by(BookingGuest.booking_id, BookingGuest.guest_id)
     )
     lists = await connection.execute(
-        select(GuestList.booking_id, GuestList.guests)
+        select(Booking.id, GuestList.guests)
         .join(Booking, Booking.guest_list_id == GuestList.id)
-        .where(Booking.id.in_(booking_ids), GuestList.booking_id == Booking.id)
+        .where(Booking.id.in_(booking_ids), GuestList.booking_id.in_((Booking.id, Booking.trip_id)))
     )
     found = lists.all()
     named = {booking_id: {guest["id"]: guest["name"] for guest in guests or ()} for booking_id, guests in found}

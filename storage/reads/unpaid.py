@@ -16,7 +16,8 @@ from storage.predicates import UNPAID
 _MAX_BOOKINGS_LISTED: Final = 100
 
 # The index `booking_unpaid` finds an account's unpaid bookings; stays that are over do not count. A hold whose deadline
-# has passed does not count either, even if the timer has not ended it yet.
+# has passed does not count either, even if the timer has not ended it yet. A trip counts once: its legs have no
+# deadline of their own. It is undecided while its rooms have not answered.
 UNPAID_OF_EACH: Final = text(
     f"""
     select account.id as user_id, unpaid.id as booking_id, unpaid.hold_expires_at
@@ -30,14 +31,16 @@ UNPAID_OF_EACH: Final = text(
       limit :most
     ) as unpaid
     union all
-    select null, booking.id, null from booking where booking.id = any (cast(:undecided as uuid[]))
+    select null, booking.id, null from booking
+    where booking.id = any (cast(:undecided as uuid[])) and status <> 'RESERVING'
     """  # noqa: S608 - the predicate of the index is a constant
 )
+# A trip is paid or cancelled, and not one of its legs.
 _HELD_OF_NIGHTS: Final = text(
     f"""
-    select id from booking
+    select distinct coalesce(trip_id, id) as held_id from booking
     where user_id = :user_id and ({UNPAID}) and room_id = :room_id and check_in < :check_out and check_out > :check_in
-    order by id limit :most
+    order by held_id limit :most
     """  # noqa: S608 - the predicate of the index is a constant
 )
 
@@ -91,7 +94,8 @@ async def nights_held_unpaid(
 ) -> NightsHeld:
     """Return what an account holds unpaid of the nights of [check_in, check_out) of a room type.
 
-    A hold whose deadline has passed is listed until the timer has ended it, because it still holds its nights.
+    A leg is listed as its trip. A hold whose deadline has passed is listed until the timer has ended it, because it
+    still holds its nights.
     """
     asked = {
         "user_id": user_id,

@@ -131,6 +131,7 @@ def _newest(nights: Subquery, hotel_id: int) -> FromClause:
         .where(
             Booking.room_id == of_night.room_id,
             Booking.hotel_id == hotel_id,
+            Booking.legs.is_(None),
             # Guests who have arrived are in their room.
             Booking.status == BookingStatus.CONFIRMED,
             Booking.check_in <= of_night.night,

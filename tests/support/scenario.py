@@ -150,7 +150,7 @@ class Scenario:
         """Return the code of a command or an event, its use by the booking, and the uses by the command's account."""
         booking_id = user_id = None
         if isinstance(message, ClaimCode):
-            booking_id, user_id = message.reserve.booking_id, message.reserve.user_id
+            booking_id, user_id = message.asked.booking_id, message.asked.user_id
         elif isinstance(message, ReturnCode | CodeClaimed | CodeReturned):
             booking_id = message.booking_id
         uses = [use for use in self.code_uses.values() if use.code_id == message.code_id and not use.returned]

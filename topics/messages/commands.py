@@ -466,10 +466,33 @@ class SetCode(CodeCommand, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ClaimCode(CodeCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Use a promo code for a booking; `reserve` asks for its stay once the use is granted."""
+    """Use a promo code for a stay or for a trip, whichever is set: it is asked for once the use is granted."""
 
     message_type: ClassVar[str] = "code.claim.v1"
-    reserve: ReserveStay
+    reserve: ReserveStay | None = None
+    trip: ReserveTrip | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a claim for nothing, or for both."""
+        asked_of(self.reserve, self.trip)
+
+    @property
+    def asked(self) -> ReserveStay | ReserveTrip:
+        """The request for the stay or for the trip."""
+        return asked_of(self.reserve, self.trip)
+
+
+def asked_of(reserve: ReserveStay | None, trip: ReserveTrip | None) -> ReserveStay | ReserveTrip:
+    """Return the one of both that a promo code is used for.
+
+    Raises:
+        ValueError: none is set, or both are.
+    """
+    if reserve is not None and trip is None:
+        return reserve
+    if trip is not None and reserve is None:
+        return trip
+    raise ValueError("a promo code is used for a stay or for a trip")
 
 
 class ReturnCode(CodeCommand, frozen=True, kw_only=True, omit_defaults=True):

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from topics.messages.commands import ReserveStay
+from topics.messages.commands import ReserveStay, ReserveTrip, asked_of
 from topics.messages.message import Message
 from topics.messages.sale import AppliedPolicy, CodeTerms, Discount, LegRequest, PriceLine, Sale, SaleTerms
 from topics.messages.values import (
@@ -621,22 +621,42 @@ class CodeChanged(CodeEvent, frozen=True, kw_only=True):
 
 
 class CodeClaimed(CodeEvent, frozen=True, kw_only=True):
-    """A use of the promo code is granted to a booking, which `reserve` asks for with the discount."""
+    """A use of the promo code is granted to a booking: a stay or a trip, which is asked for with the discount."""
 
     message_type: ClassVar[str] = "code.claimed.v1"
     booking_id: UUID
     user_id: int | None = None
     discount: Discount
-    reserve: ReserveStay
+    reserve: ReserveStay | None = None
+    trip: ReserveTrip | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an answer about nothing, or about both."""
+        asked_of(self.reserve, self.trip)
+
+    @property
+    def asked(self) -> ReserveStay | ReserveTrip:
+        """The request for the stay or for the trip."""
+        return asked_of(self.reserve, self.trip)
 
 
 class CodeRejected(CodeEvent, frozen=True, kw_only=True):
-    """A use of the promo code is refused, and so is the booking that `reserve` would have asked for."""
+    """A use of the promo code is refused, and so is the stay or the trip that was to have it."""
 
     message_type: ClassVar[str] = "code.rejected.v1"
     booking_id: UUID
     reason: Rejection
-    reserve: ReserveStay
+    reserve: ReserveStay | None = None
+    trip: ReserveTrip | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an answer about nothing, or about both."""
+        asked_of(self.reserve, self.trip)
+
+    @property
+    def asked(self) -> ReserveStay | ReserveTrip:
+        """The request for the stay or for the trip."""
+        return asked_of(self.reserve, self.trip)
 
 
 class CodeReturned(CodeEvent, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
     TripOpened                                     -> ReserveStay for each leg, to its room
     BookingReserved, BookingRejected of a leg      -> RecordLeg, to the trip
     BookingConfirmed of a trip                     -> ConfirmLeg, to each leg
-    TripRejected, BookingExpired of a trip         -> ReleaseLeg, to each leg
+    TripRejected, BookingExpired of an open trip   -> ReleaseLeg, to each leg
     BookingCancelled of a trip                     -> ReleaseLeg; CancelBooking, if it was refunded by hand
     TripCancelRequested                            -> CancelBooking, to each leg
     a paid leg is cancelled or ends early          -> RecordLegEnd, to the trip
@@ -65,6 +65,9 @@ def commands_for(event: object, envelope: Envelope, booking: Booking | None) -> 
             commands = _reserved_legs(event)
         case BookingReserved() | BookingRejected() if event.trip_id is not None:
             commands = (_recorded_leg(event),)
+        case TripRejected() if event.legs:
+            # The trip was refused as a whole: its legs were asked for nowhere.
+            return ()
         case TripRejected() | BookingExpired() if booking is not None:
             commands = _released(booking)
         case BookingConfirmed() if booking is not None:

@@ -5,9 +5,9 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from pricing.codes import counts_for, discount_of, fault_of_code
-from topics.messages.commands import ClaimCode, ReserveStay, ReturnCode, SetCode
+from topics.messages.commands import ClaimCode, ReserveStay, ReserveTrip, ReturnCode, SetCode
 from topics.messages.events import CodeChanged, CodeClaimed, CodeRejected, CodeReturned, CodeUnchanged, Event
-from topics.messages.sale import CodeTerms, Discount
+from topics.messages.sale import CodeTerms, Discount, Quoted
 from topics.messages.values import CodeRefusal, Rejection, Terms
 from workers.decisions.state import Code, State
 
@@ -36,47 +36,74 @@ def claim_code(state: State, command: ClaimCode, now: datetime) -> tuple[Event, 
     """
     if state.code_use is not None:
         return (_unchanged(command, None),)
-    reserve = replace(command.reserve, discount=None, code_rejection=None)
-    code_id, booking_id = command.code_id, reserve.booking_id
-    result = _discount_or_rejection(state, reserve, now)
+    asked = replace(command.asked, discount=None, code_rejection=None)
+    reserve, trip = (None, asked) if isinstance(asked, ReserveTrip) else (asked, None)
+    code_id, booking_id = command.code_id, asked.booking_id
+    result = _discount_or_rejection(state, asked, now)
     if isinstance(result, Rejection):
-        return (CodeRejected(code_id=code_id, booking_id=booking_id, reason=result, reserve=reserve),)
+        return (CodeRejected(code_id=code_id, booking_id=booking_id, reason=result, reserve=reserve, trip=trip),)
     return (
-        CodeClaimed(code_id=code_id, booking_id=booking_id, user_id=reserve.user_id, discount=result, reserve=reserve),
+        CodeClaimed(
+            code_id=code_id,
+            booking_id=booking_id,
+            user_id=asked.user_id,
+            discount=result,
+            reserve=reserve,
+            trip=trip,
+        ),
     )
 
 
-def _discount_or_rejection(state: State, reserve: ReserveStay, now: datetime) -> Discount | Rejection:
+def _discount_or_rejection(state: State, asked: ReserveStay | ReserveTrip, now: datetime) -> Discount | Rejection:
     """Return the discount of a use, or the first reason, in the order of `Rejection`, why the use is refused."""
     code = state.code
     if code is None:
         return Rejection.NO_SUCH_CODE
-    discount, terms = _discount(code, reserve), code.terms
-    if discount is None or code.hotel_id != reserve.hotel_id or not _counts_for(terms, reserve, now):
+    discount, terms = _discount(code, asked), code.terms
+    if discount is None or code.hotel_id != asked.hotel_id or not _counts_for(terms, asked, now):
         return Rejection.CODE_NOT_VALID
     if terms.max_uses is not None and code.used_count >= terms.max_uses:
         return Rejection.CODE_USED_UP
     # Guests without an account are not counted by account.
-    if terms.max_account_uses is None or reserve.user_id is None or state.account_uses < terms.max_account_uses:
+    if terms.max_account_uses is None or asked.user_id is None or state.account_uses < terms.max_account_uses:
         return discount
     return Rejection.CODE_USED_BY_ACCOUNT
 
 
-def _discount(code: Code, reserve: ReserveStay) -> Discount | None:
-    """Return the discount that the code gives to a stay; None: the stay's price is not one that a code changes.
+def _discount(code: Code, asked: ReserveStay | ReserveTrip) -> Discount | None:
+    """Return the discount that the code gives to a stay or a trip; None: its price is not one that a code changes.
 
-    A quote keeps its price also after the code's terms have changed.
+    A quote keeps its price also after the code's terms have changed. That of a trip's first leg counts for the trip:
+    another leg's room refuses a quote with another discount.
     """
-    if reserve.quoted is not None:
-        quoted = reserve.quoted.sale.discount
-        return quoted if quoted is not None and quoted.code_id == code.id else None
-    if reserve.agreed_nightly_minor is not None or reserve.terms is Terms.AT_HOTEL:
+    quoted = _quoted(asked)
+    if quoted is not None:
+        discount = quoted.sale.discount
+        return discount if discount is not None and discount.code_id == code.id else None
+    if isinstance(asked, ReserveStay) and _has_own_price(asked):
         return None
     return discount_of(code.id, code.terms)
 
 
-def _counts_for(terms: CodeTerms, reserve: ReserveStay, now: datetime) -> bool:
-    return counts_for(terms, room_id=reserve.room_id, check_in=reserve.check_in, check_out=reserve.check_out, now=now)
+def _quoted(asked: ReserveStay | ReserveTrip) -> Quoted | None:
+    """Return the quote of a stay, or of a trip's first leg."""
+    if isinstance(asked, ReserveStay):
+        return asked.quoted
+    return asked.legs[0].quoted if asked.legs else None
+
+
+def _has_own_price(reserve: ReserveStay) -> bool:
+    return reserve.agreed_nightly_minor is not None or reserve.terms is Terms.AT_HOTEL
+
+
+def _counts_for(terms: CodeTerms, asked: ReserveStay | ReserveTrip, now: datetime) -> bool:
+    """Return whether the code counts for the room, or for the rooms of all legs."""
+    legs = asked.legs if isinstance(asked, ReserveTrip) else ()
+    rooms = {asked.room_id, *(leg.room_id for leg in legs)}
+    return all(
+        counts_for(terms, room_id=room_id, check_in=asked.check_in, check_out=asked.check_out, now=now)
+        for room_id in rooms
+    )
 
 
 def return_code(state: State, command: ReturnCode, now: datetime) -> tuple[Event, ...]:

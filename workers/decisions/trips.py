@@ -50,7 +50,7 @@ from topics.messages.values import (
     Rejection,
 )
 from workers.decisions.answers import not_theirs, refused, repeated
-from workers.decisions.booking import cancel, part_refunded
+from workers.decisions.booking import cancel, part_refunded, too_late
 from workers.decisions.evolve import after
 from workers.decisions.state import Booking, State, live
 
@@ -75,7 +75,9 @@ def reserve_trip(state: State, command: ReserveTrip, now: datetime) -> tuple[Eve
     """Open the trip, whose legs are then reserved in their own rooms; a trip that exists already stays as it is."""
     booking = state.booking
     if booking is not None:
-        return repeated(booking, command)
+        # A claim that was refused rejected the trip; if the claim is then sent again, it may be granted.
+        unused = command.discount if booking.status is BookingStatus.REJECTED else None
+        return repeated(booking, command, code_id=None if unused is None else unused.code_id)
     reason = command.code_rejection or _fault(command)
     if reason is not None:
         return (_rejected_event(command, reason),)
@@ -220,7 +222,9 @@ def cancel_any(state: State, command: CancelBooking, now: datetime) -> tuple[Eve
     trip = state.booking
     if trip is None or not trip.legs or trip.status is not BookingStatus.CONFIRMED:
         return cancel(state, command, now)
-    reason = not_theirs(trip, command.user_id)
+    reason = not_theirs(trip, command.user_id) or too_late(state, now, by_guest=command.user_id is not None)
+    if reason is None and all(leg.state is not LegState.HELD for leg in trip.legs):
+        reason = Refusal.WRONG_STATUS
     if reason is not None:
         return refused(trip, command, reason)
     return (

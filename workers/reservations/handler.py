@@ -5,7 +5,7 @@ command: at least one, except for an `ExpireHold` that came too early, which has
 and the batch processor retries or splits it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
@@ -33,6 +33,7 @@ from topics.messages.commands import (
     OpenInventory,
     ReleaseBlock,
     ReserveStay,
+    ReserveTrip,
     ReturnCode,
     RoomCommand,
     SetCode,
@@ -116,11 +117,8 @@ class Reservations:
         if not can_decide(self._readable_by, command):
             reason = f"release {self._readable_by}, which may read the log, does not know {command.message_type}"
             raise Unreadable(received.record, reason)
-        reserve = command.reserve if isinstance(command, ClaimCode) else command
-        if isinstance(reserve, ReserveStay) and reserve.quoted is not None:
-            fault = fault_of_quote(reserve.quoted, reserve.check_in, reserve.check_out)
-            if fault is not None:
-                raise Unreadable(received.record, fault)
+        for fault in _faults_of_quotes(command.asked if isinstance(command, ClaimCode) else command):
+            raise Unreadable(received.record, fault)
         return command
 
     def _decide(self, commands: "CommandBatch", batch: PartitionBatch, received: Received) -> Iterable[Outgoing]:
@@ -204,9 +202,7 @@ class CommandBatch:
 
     async def _load_codes(self, connection: AsyncConnection, commands: Sequence[CodeCommand]) -> None:
         claims = [command for command in commands if isinstance(command, ClaimCode)]
-        accounts = {
-            (command.code_id, user_id) for command in claims if (user_id := command.reserve.user_id) is not None
-        }
+        accounts = {(command.code_id, user_id) for command in claims if (user_id := command.asked.user_id) is not None}
         # Only claims read the number of uses of an account.
         await self._rows.load_codes(connection, {_use_key(command) for command in commands}, accounts)
 
@@ -222,7 +218,7 @@ class CommandBatch:
     def _state(self, command: Command, now: datetime) -> State:
         """Return all that the decision depends on."""
         if isinstance(command, CodeCommand):
-            user_id = command.reserve.user_id if isinstance(command, ClaimCode) else None
+            user_id = command.asked.user_id if isinstance(command, ClaimCode) else None
             return self._rows.code_state(_use_key(command), user_id)
         if isinstance(command, IssueDocument):
             series = (command.hotel_id, command.kind)
@@ -278,10 +274,18 @@ class CommandBatch:
         return ()
 
 
+def _faults_of_quotes(command: Command) -> Iterator[str]:
+    """Yield what is wrong with the quotes of a stay, or of the legs of a trip."""
+    if isinstance(command, ReserveStay | ReserveTrip):
+        quotes = [leg.quoted for leg in command.legs] if isinstance(command, ReserveTrip) else [command.quoted]
+        faults = (fault_of_quote(quote, command.check_in, command.check_out) for quote in quotes if quote is not None)
+        yield from (fault for fault in faults if fault is not None)
+
+
 def _use_key(command: CodeCommand) -> UseKey:
     """Return the code and the booking of a command; the terms of a code are about no booking."""
     if isinstance(command, ClaimCode):
-        return command.code_id, command.reserve.booking_id
+        return command.code_id, command.asked.booking_id
     assert isinstance(command, ReturnCode | SetCode)
     return command.code_id, command.booking_id if isinstance(command, ReturnCode) else _NO_BOOKING
 

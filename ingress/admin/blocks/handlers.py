@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ingress.admin.blocks.models import BlockIn, BlockOut, BlocksQuery
 from ingress.admin.nights import NightsRefused, nights_refused
 from ingress.admin.resources import AnyContext
-from ingress.admin.waiting import ACCEPTED, ACCEPTED_HEADERS, WAITED_HEADERS, accepted, waited_headers
 from ingress.database import Database, snapshot
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody, NoQuery
@@ -18,6 +17,7 @@ from ingress.http.preferences import PREFER
 from ingress.http.problems import Problem, existing, no_such
 from ingress.http.responses import Response, json_response, no_content
 from ingress.http.rollout import Rollout
+from ingress.http.waiting import ACCEPTED, ACCEPTED_HEADERS, WAITED_HEADERS, accepted, waited_headers
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation

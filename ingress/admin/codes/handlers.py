@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ingress.admin.codes.conversion import code_out, terms_of
 from ingress.admin.codes.models import CodeIn, CodeOut, NewCodeIn
 from ingress.admin.resources import AnyContext, Resource, after_id
-from ingress.admin.waiting import ACCEPTED, ACCEPTED_HEADERS, WAITED_HEADERS, accepted, waited_headers
 from ingress.database import Database, snapshot
 from ingress.http.models import NoBody, NoQuery, Problems
 from ingress.http.paging import NEXT_PAGE, Paged
@@ -21,6 +20,7 @@ from ingress.http.problems import Problem, existing
 from ingress.http.responses import Response, json_response, no_content
 from ingress.http.rollout import Rollout
 from ingress.http.versions import ETAG_HEADER, IF_MATCH, etag
+from ingress.http.waiting import ACCEPTED, ACCEPTED_HEADERS, WAITED_HEADERS, accepted, waited_headers
 from ingress.log.commands import Commands
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from storage import code_names, hotels

@@ -22,7 +22,6 @@ from ingress.admin.sale_terms.models import (
     TermsVersion,
 )
 from ingress.admin.sale_terms.sending import SaleTermsSender
-from ingress.admin.waiting import ACCEPTED, ACCEPTED_HEADERS, WAITED_HEADERS, accepted, waited_headers
 from ingress.database import Database, snapshot
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody, NoQuery, Problems
@@ -30,6 +29,7 @@ from ingress.http.preferences import PREFER
 from ingress.http.problems import Problem, existing, no_such
 from ingress.http.responses import Response, json_response, no_content
 from ingress.http.versions import ETAG_HEADER, IF_MATCH, etag, must_be_expected
+from ingress.http.waiting import ACCEPTED, ACCEPTED_HEADERS, WAITED_HEADERS, accepted, waited_headers
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from pricing.terms import MAX_PLANS
 from storage import hotels, offers

@@ -137,6 +137,7 @@ async def test_a_promo_code_is_claimed_without_an_account(house: House, desk: St
     assert (await book(house, headers={}, promo_code="summer")).status == 202
     message = (await desk.next_command()).message
     assert isinstance(message, ClaimCode)
+    assert message.reserve is not None
     assert (message.code_id, message.reserve.user_id, message.reserve.at_desk) == (code_id, None, True)
     unknown = await book(house, promo_code="WINTER")
     assert (unknown.status, unknown.body["reason"]) == (409, "no_such_code")

@@ -136,6 +136,7 @@ async def test_a_stay_with_a_code_claims_its_use_and_is_answered_by_its_room(
     message = command.message
     assert isinstance(message, ClaimCode)
     reserve = message.reserve
+    assert reserve is not None
     assert (message.code_id, command.key) == (code_id, b"%d" % code_id)
     assert (reserve.user_id, reserve.room_id, reserve.discount, reserve.stay_times) == (GUEST, 1, None, STAY_TIMES)
     await stand_in.publish(command, _reserved(reserve))
@@ -150,6 +151,7 @@ async def test_a_refused_use_is_answered_with_its_reason_in_words(house: House, 
     command = await stand_in.next_command()
     assert isinstance(command.message, ClaimCode)
     reserve = command.message.reserve
+    assert reserve is not None
     rejected = BookingRejected(
         room_id=1,
         booking_id=reserve.booking_id,

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from ingress.bookings.models import InitBooking, QuickInitBooking
+from ingress.bookings.models import InitBooking
+from ingress.bookings.quick_models import QuickInitBooking
 from ingress.log.idempotency import _encoded
 
 STAY: dict[str, Any] = {

@@ -232,7 +232,7 @@ class Changes(Desk):
         )
 
     def fulfil(self, sheet: Fact, pay: Any) -> None:
-        """Do what the wish says, because it is paid."""
+        """Carry the wish out, because it is paid."""
         self._move(sheet, sheet["wish"], pay)
 
     def _move(self, sheet: Fact, wish: Fact, pay: Any) -> None:

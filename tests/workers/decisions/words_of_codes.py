@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.support.scenario import NOON
 from tests.workers.decisions.words import BEN_RESERVES, HOTEL, RESERVE, ROOM, but, march
 from tests.workers.decisions.words_of_sale import ON_TERMS, SALE
-from topics.messages.commands import ClaimCode, ReserveStay, ReturnCode, SetCode
+from topics.messages.commands import ClaimCode, ReturnCode, SetCode
 from topics.messages.events import CodeChanged, CodeClaimed, CodeRejected, CodeReturned, CodeUnchanged
 from topics.messages.sale import CancellationStep, CodeTerms, Discount
 from topics.messages.values import CodeRefusal, Rejection
@@ -60,20 +60,26 @@ DISCOUNTED = but(
 
 def claimed(claim: ClaimCode, discount: Discount = DISCOUNT) -> CodeClaimed:
     """Return the event that grants a use."""
-    reserve = claim.reserve
+    asked = claim.asked
     return CodeClaimed(
         code_id=claim.code_id,
-        booking_id=reserve.booking_id,
-        user_id=reserve.user_id,
+        booking_id=asked.booking_id,
+        user_id=asked.user_id,
         discount=discount,
-        reserve=but(reserve, discount=None, code_rejection=None),
+        reserve=claim.reserve,
+        trip=claim.trip,
     )
 
 
 def code_rejected(claim: ClaimCode, reason: Rejection) -> CodeRejected:
     """Return the event that refuses a use."""
-    reserve: ReserveStay = but(claim.reserve, discount=None, code_rejection=None)
-    return CodeRejected(code_id=claim.code_id, booking_id=reserve.booking_id, reason=reason, reserve=reserve)
+    return CodeRejected(
+        code_id=claim.code_id,
+        booking_id=claim.asked.booking_id,
+        reason=reason,
+        reserve=claim.reserve,
+        trip=claim.trip,
+    )
 
 
 def code_unchanged(command: SetCode | ClaimCode | ReturnCode, reason: CodeRefusal | None = None) -> CodeUnchanged:

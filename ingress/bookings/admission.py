@@ -1,0 +1,84 @@
+"""Requests for stays and trips: each gets its ids, counts as an unpaid booking of its account, and is sent once."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+from ingress.bookings.ids import BookingIds
+from ingress.bookings.unpaid import UnpaidCap
+from ingress.http.problems import NothingDone, Problem
+from ingress.log.commands import Commands
+from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids, endpoint_of
+from ingress.operations import RequestContext
+from topics.envelope import format_id
+from topics.messages.commands import Command
+from topics.messages.message import Message
+
+
+class Admission:
+    """Admits requests for stays and trips."""
+
+    def __init__(
+        self, *, booking_ids: BookingIds, keys: IdempotencyKeys, commands: Commands, unpaid: UnpaidCap
+    ) -> None:
+        self._booking_ids = booking_ids
+        self._keys = keys
+        self._commands = commands
+        self._unpaid = unpaid
+
+    async def ids(self, context: RequestContext[Any, Any], accept: Callable[[], Awaitable[None]]) -> Ids:
+        """Return the ids of a request, which counts as an unpaid booking of its account if it is a new one.
+
+        Args:
+            context: the request.
+            accept: raises a problem for a new request that makes no sense.
+
+        Raises:
+            Problem: as `IdempotencyKeys.ids` and `accept`; 429 at the account's cap.
+        """
+        user_id = context.caller.user_id
+        booking_id = self._booking_ids.issue(user_id)
+        key = context.request.headers.get(IDEMPOTENCY_KEY.name)
+        request_id = (
+            booking_id
+            if key is None
+            else uuid5(NAMESPACE_OID, f"request:{user_id}:{endpoint_of(context.request)}:{key}")
+        )
+        admitted = False
+
+        async def admit() -> None:
+            nonlocal admitted
+            await accept()
+            await self._unpaid.admit(user_id, request_id)
+            admitted = True
+
+        # One command alone reserves a booking, so the booking's id can be the command's too.
+        new_ids = Ids(format_id(booking_id), booking_id)
+        ids = None
+        try:
+            ids = await self._keys.ids(context.request, user_id, context.body, lambda: new_ids, admit)
+        finally:
+            if admitted and ids == new_ids:
+                self._unpaid.accepted(user_id, request_id, booking_id)
+            elif admitted:
+                # The request is refused, or a repeated one, which was counted before.
+                self._unpaid.withdraw(user_id, request_id)
+        return ids
+
+    async def send(self, context: RequestContext[Any, Any], command: Command, ids: Ids) -> Message | None:
+        """Send the command of a request; return the event that answers it if the request waited for it.
+
+        A request whose command was not sent counts no more.
+
+        Raises:
+            Problem: as `Commands.send_command`.
+        """
+        user_id = context.caller.user_id
+        try:
+            return await self._commands.send_command(command, context.wait_seconds, command_id=ids.command_id)
+        except NothingDone:
+            self._unpaid.forget(user_id, ids.booking_id)
+            raise
+        except Problem:
+            self._unpaid.unanswered(user_id, ids.booking_id)
+            raise
