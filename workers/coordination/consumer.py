@@ -106,8 +106,8 @@ async def _bookings(connection: AsyncConnection, batches: Sequence[PartitionBatc
 
 def _trip_needs_this_release(received: Received, command: Command) -> str:
     return (
-        f"{position_text(received.record)}: a trip needs {type(command).__name__}, which release {Release.V0_1_0} cannot"
-        f" decide; remove LOG_READABLE_BY={Release.V0_1_0} from all processes and restart them"
+        f"{position_text(received.record)}: a trip needs {type(command).__name__}, which is not sent while workers of"
+        f" {Release.V0_1_0} may run; remove LOG_READABLE_BY={Release.V0_1_0} from all processes and restart them"
     )
 
 

@@ -302,8 +302,8 @@ def _refund_by_hand(history: _History, event: BookingRefunded) -> Iterator[Issue
 def _failed_refund(history: _History, event: RefundFailed) -> Iterator[IssueDocument]:
     """Yield the invoice of the money that is kept again, as a refund failed.
 
-    While the stay goes on, the invoice takes the credit note of a refund by hand back. After the end it is a further one
-    of what is kept: a refund by hand may have taken that part after any refund of the product's own that fails now.
+    While the stay goes on, the invoice takes the credit note of a refund by hand back. After the end it is a further
+    one of what is kept. A refund of the product's own leads to it too: one by hand may have taken of what is kept.
     """
     payment, end = history.booking.payment(event.payment_intent), history.end()
     if payment is None or not _pays(history, payment):

@@ -10,7 +10,7 @@ from topics.messages.events import DocumentIssued, DocumentNotIssued, Event
 from topics.messages.values import DocumentKind, DocumentReason
 from workers.decisions.state import Document, State
 
-#: The reasons of an invoice that has all of its amount, whatever invoices the booking has.
+#: The reasons of an invoice of a stay, which is never cut.
 _OF_THE_STAY: Final = (DocumentReason.STAY, DocumentReason.STAY_CHANGED)
 
 
