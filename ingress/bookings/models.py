@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, RootModel, StringConstraints
 
-from ingress.http.models import Body, BodyDay, Currency, Day, Gender, Id, Line, MoneyOut, OutModel, Several
+from ingress.http.models import Body, BodyDay, Currency, Day, Gender, Id, Line, MoneyOut, OutModel, Several, in_words
 from ingress.http.paging import Paged
 from ingress.offers import ApproximateOffer, OfferOut, PriceLineOut
 from ingress.stays import MAX_PEOPLE, Adults, ChildAge, RoomsCount
@@ -24,7 +24,14 @@ MAX_QUOTE_LENGTH: Final = 60_000
 PlanId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
 PromoCode = Annotated[Line, StringConstraints(max_length=MAX_CODE_LENGTH)]
 #: The version of the general terms; its characters are those that `REQUIRED_TERMS` may have.
-AcceptedTerms = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,100}$")]
+AcceptedTerms = Annotated[
+    str,
+    StringConstraints(
+        pattern=in_words(
+            r"^[!-~]{1,100}$", "must be a version of the general terms: 1 to 100 characters of ASCII without blanks"
+        )
+    ),
+]
 
 
 def _is_none(value: object) -> bool:
