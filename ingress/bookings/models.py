@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, RootModel, StringConstraints
 
 from ingress.http.models import Body, BodyDay, Currency, Day, Gender, Id, Line, MoneyOut, OutModel, Several, in_words
 from ingress.http.paging import Paged
-from ingress.offers import ApproximateOffer, OfferOut, PriceLineOut
+from ingress.offers import DISCOUNT, PROMO_CODE, ApproximateOffer, OfferOut, PriceLineOut
 from ingress.stays import MAX_PEOPLE, Adults, ChildAge, RoomsCount
 from pricing.codes import MAX_CODE_LENGTH
 from pricing.terms import MAX_ID_LENGTH
@@ -92,6 +92,13 @@ class QuoteOut(OutModel, title="Quote"):
     paid_to: str | None = Field(
         default=None,
         description="The business that gets what is charged with the booking; left out if it is not named.",
+    )
+    required_terms: str | None = Field(
+        default=None,
+        description=(
+            "The version of the general terms that a request for the stay has to accept (`accepted_terms`); left out "
+            "if none is required."
+        ),
     )
     offers: list[QuotedOffer]
 
@@ -446,6 +453,8 @@ class HotelSaleOut(OutModel, title="HotelSale"):
         description="The sum to collect from guests who stay as booked: all of it if the stay is paid at the hotel."
     )
     lines: list[PriceLineOut]
+    promo_code: str | None = PROMO_CODE
+    discount: MoneyOut | None = DISCOUNT
 
 
 class HotelBooking(BookingListed):
