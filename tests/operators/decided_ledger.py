@@ -44,6 +44,7 @@ def _in_columns(booking: Booking) -> dict[str, Any]:
         "payments": Jsonb(msgspec.to_builtins(booking.payments)),
         "legs": Jsonb(msgspec.to_builtins(booking.legs)) if booking.legs else None,
         "earlier_stays": Jsonb(msgspec.to_builtins(booking.earlier_stays)) if booking.earlier_stays else None,
+        "ended_change_ids": Jsonb(msgspec.to_builtins(booking.ended_change_ids)) if booking.ended_change_ids else None,
         "earlier_guest_list_ids": Jsonb(msgspec.to_builtins(booking.earlier_guest_list_ids)),
         "night_amounts_minor": list(booking.night_amounts_minor) or None,
         **{

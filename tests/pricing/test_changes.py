@@ -110,11 +110,11 @@ def test_a_longer_stay_costs_todays_price_of_its_new_nights_alone() -> None:
     assert change.price.night_amounts_minor == (100_00, 100_00, 170_00)
 
 
-def test_other_nights_cost_todays_price_and_another_room_the_agreed_one() -> None:
+def test_other_nights_and_another_room_cost_todays_price() -> None:
     stay = bought(100_00, 100_00)
 
     assert money(changed(stay, WantedStay(day(1), day(3), 1), 150_00, 90_00)) == (190_00, 0, 10_00, 0)
-    assert money(changed(stay, WantedStay(FIRST, day(2), 2), 150_00, 150_00)) == (400_00, 200_00, 0, 0)
+    assert money(changed(stay, WantedStay(FIRST, day(2), 2), 150_00, 150_00)) == (500_00, 300_00, 0, 0)
 
 
 def test_nights_that_a_guest_gives_up_cost_the_share_of_the_policy() -> None:
@@ -220,7 +220,7 @@ def test_people_whose_number_counts_stay_the_same_and_others_are_the_default() -
     assert party_of(stay, wanted) == family
     assert party_of(stay, wanted._replace(party=Party(adults=1))) == Party(adults=1)
     assert party_of(bought(100_00), wanted) is None
-    assert money(changed(stay, wanted, 0, terms=by_person)) == (210_00, 100_00, 0, 0)
+    assert money(changed(stay, wanted, 100_00, terms=by_person)) == (210_00, 100_00, 0, 0)
 
 
 def test_the_plan_is_that_of_the_booking_if_it_is_sold_still() -> None:
@@ -345,3 +345,29 @@ def test_a_change_to_the_same_stay_at_the_same_terms_costs_nothing(stay: Stay) -
     )
 
     assert money(change) == (price.amount_minor, 0, 0, 0)
+
+
+def test_rooms_that_are_added_to_a_night_of_the_stay_cost_todays_price() -> None:
+    stay = bought(100_00, 100_00)
+
+    three = changed(stay, WantedStay(FIRST, day(2), 3), 150_00, 160_00)
+    assert money(three) == (819_99, 619_99, 0, 0)
+    assert three.price.sale is not None
+    # 133.333... and 140: a price in one room is rounded once, half up.
+    assert three.price.sale.night_prices_minor == (133_33, 140_00)
+
+
+def test_a_change_by_the_hotel_leaves_the_least_costs_of_a_cancellation_as_they_are() -> None:
+    stay = bought(100_00, 100_00)
+    moved = after(changed(stay, WantedStay(day(20), day(22), 1), 100_00, 100_00, kept_now_minor=90_00), day(20))
+    by_hotel = changed(moved, WantedStay(day(20), day(23), 1), 100_00, 100_00, 100_00, by_guest=False)
+
+    assert by_hotel.price.sale is not None
+    assert min(step.kept_minor for step in by_hotel.price.sale.steps) == 90_00
+    one_night = changed(moved, WantedStay(day(20), day(21), 1), 80_00, by_guest=False)
+    assert money(one_night)[2:] == (100_00, 0)
+    assert one_night.price.sale is not None
+    assert min(step.kept_minor for step in one_night.price.sale.steps) == 90_00
+    without = changed(stay, WantedStay(day(20), day(22), 1), 100_00, 100_00, by_guest=False)
+    assert without.price.sale is not None
+    assert without.price.sale.steps[0].kept_minor == 0

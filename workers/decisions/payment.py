@@ -119,10 +119,13 @@ def confirm(state: State, command: ConfirmPayment, now: datetime) -> tuple[Event
         return (_refund_event(command, RefundReason.UNKNOWN_BOOKING),)
     if booking.payment(command.payment_intent) is not None:
         return repeated(booking, command)
+    if booking.trip_id is not None:
+        # Nobody is asked to pay a leg: its trip is paid.
+        return (_refund_event(command, RefundReason.UNKNOWN_BOOKING),)
     if booking.pending_change is not None and _is_of_present_attempt(booking, command):
         return _change_paid(state, booking, booking.pending_change, command)
     if (command.amount_minor, command.currency) == (booking.amount_minor, booking.currency):
-        if _has_price(booking) and booking.trip_id is None:
+        if _has_price(booking):
             return (_confirmed_event(booking, command),)
         if _is_open_to_late_payment(state, booking):
             return (_confirmed_event(booking, command, late=True),)

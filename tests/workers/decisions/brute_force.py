@@ -234,6 +234,7 @@ class Clerk(Changes):
             "policy": None,
             "wish": None,
             "changes": [],
+            "given_up": [],
             "bills": [],
         }
         self.sheets[command.booking_id] = fresh

@@ -205,9 +205,11 @@ def test_every_command_after_the_deadline_ends_the_change_first() -> None:
     expired = ended(ChangeEnd.EXPIRED)
     given(*CAN_PAY_MORE).when(PAY_MORE, at=CHANGE_DEADLINE).then(expired, CHANGE_BACK)
     given(*CAN_PAY_MORE).when(CANCEL, at=CHANGE_DEADLINE).then(expired, CANCELLED, SENT_BACK)
-    given(*CAN_PAY_MORE).when(LONGER, at=CHANGE_DEADLINE).then(
+    again = but(LONGER, change_id=ANOTHER_CHANGE)
+    given(*CAN_PAY_MORE).when(LONGER, at=CHANGE_DEADLINE).then(expired, repeated(LONGER, BookingStatus.CONFIRMED))
+    given(*CAN_PAY_MORE).when(again, at=CHANGE_DEADLINE).then(
         expired,
-        but(HELD_LONGER, hold_expires_at=CHANGE_DEADLINE + timedelta(minutes=15)),
+        but(HELD_LONGER, change_id=ANOTHER_CHANGE, hold_expires_at=CHANGE_DEADLINE + timedelta(minutes=15)),
         but(ASKED_MORE, attempt=3),
     )
     given(*CAN_PAY_MORE).when(WITHDRAW, at=CHANGE_DEADLINE).then(

@@ -114,10 +114,11 @@ def test_a_row_of_bookings_has_each_field_in_the_position_of_its_column() -> Non
     assert row.keys() | {"guest_ids"} == {*Booking.__struct_fields__}
     assert isinstance(row["payments"], Jsonb)
     assert isinstance(row["stay_times"], Jsonb)
-    assert row["earlier_guest_list_ids"].obj == [str(each) for each in booking.earlier_guest_list_ids]
+    for name in ("earlier_guest_list_ids", "ended_change_ids"):
+        assert row[name].obj == [str(each) for each in getattr(booking, name)]
     as_they_are = {"sale", "policy", "pending_change", "earlier_stays", "legs"}
     assert {name: row[name].obj for name in as_they_are} == {name: getattr(booking, name) for name in as_they_are}
-    structured = {"payments", "stay_times", "guest_ids", "earlier_guest_list_ids", *as_they_are}
+    structured = {"payments", "stay_times", "guest_ids", "earlier_guest_list_ids", "ended_change_ids", *as_they_are}
     simple = {name: value for name, value in asdict(booking).items() if name not in structured}
     assert {name: row[name] for name in simple} == {name: _plain(value) for name, value in simple.items()}
 
