@@ -1307,7 +1307,6 @@ MUTATIONS: dict[str, Patch] = {
         "due_expiry",
         lambda right: lambda booking, now: () if booking.pending_change is not None else right(booking, now),
     ),
-    "forgets the change at arrival": put("at_hotel", "end_of_change", lambda right: lambda *_: ()),
     "keeps nothing of what a change gives up": put("changes", "cost_of_cancelling", lambda right: lambda *_: None),
     "sends nothing back of a stay that became cheaper": put("changes", "part_refunded", lambda right: lambda *_: ()),
     "keeps the costs of changes twice of those who leave early": put(
