@@ -28,7 +28,7 @@ class ExpectedChanges:
             "booking.change_rejected.v1": self._on_rejected,
         }
 
-    # What a stay costs.
+    # The price of a stay.
 
     def check_stay(self, event: Event, booking: Booking, before: Booking | None = None) -> None:
         """Check the price and the conditions of a stay that is bought now, or that `before` becomes now."""
@@ -131,7 +131,7 @@ class ExpectedChanges:
             yield f"it becomes {changed}{'' if is_paid else ', unpaid'}, and {held} was held"
 
     def _check_change(self, event: Event, booking: Booking) -> None:
-        """Check a stay that a booking becomes, or will: its price, and what is kept of one that is cheaper."""
+        """Check a stay that a booking becomes, or will: its price, and the costs of a cheaper one."""
         if event["change_id"] in {id_ for id_, _ in booking.earlier_stays}:
             self._known.fault(event, f"change {event['change_id']} comes a second time")
         if len(booking.earlier_stays) >= MAX_CHANGES:

@@ -125,7 +125,7 @@ class Booking:
     `back` is what changes made it cheaper by, as far as its refund is not requested; `was_expired`: its hold ended.
     `legs` are those of a trip, by their bookings, as the ledger has them; `trip_id` is the trip of a leg.
     `position` are the partition and the sequence of its last event. `charged_at` is the time, in milliseconds since
-    1970, from which on money is kept of it, or owed for it at the hotel.
+    1970, from which on money is kept of it, or is to be paid for it at the hotel.
     """
 
     __slots__ = (

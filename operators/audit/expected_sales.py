@@ -42,7 +42,7 @@ class Line(NamedTuple):
 
 
 class Floor(NamedTuple):
-    """What a change of a stay may keep: `costs` of all changes so far, and `least` of each later cancellation."""
+    """The money that a change may keep: `costs` of all changes so far, and `least` of each later cancellation."""
 
     costs: int
     least: int

@@ -137,7 +137,7 @@ def worth(trip: Booking) -> int:
 
 
 def faults_of_trips(bookings: Mapping[str, Booking], sequences: Mapping[int, int]) -> Iterator[str]:
-    """Yield, in words, each leg that is not what its trip says of it: a trip is bought as a whole, or not at all.
+    """Yield, in words, each leg that differs from its trip: a trip is bought as a whole, or not at all.
 
     A decision in one partition reaches another a moment later. So a trip or a leg is compared once all commands that
     follow from its events have been decided, which are those up to `sequences`, by partition.

@@ -1,4 +1,4 @@
-"""Compares the documents of each booking with the money that its hotel keeps of it, or is owed for it.
+"""Compares the documents of each booking with the money that its hotel keeps of it, or that its guests pay there.
 
 Documents follow from the events of bookings a moment later. So a booking is compared once all commands that follow from
 its events have been decided.
@@ -81,7 +81,7 @@ def _has_documents(booking: Booking) -> bool:
 
 
 def _kept(booking: Booking) -> int:
-    """Return what the hotel keeps of a booking's payments, or is owed at the hotel."""
+    """Return what the hotel keeps of a booking's payments, or what its guests pay there."""
     if booking.trip_id is not None:
         # The trip has the payment, of which the leg's own policy keeps a part.
         return _kept_of_leg(booking)

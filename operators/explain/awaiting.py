@@ -241,7 +241,7 @@ def _times(count: int) -> str:
 
 
 def _of_legs(snapshot: Snapshot) -> Iterator[Awaited]:
-    """Yield what a trip awaits of its rooms, and what a leg that is held awaits of its trip."""
+    """Yield the answers of rooms that a trip waits for, or the trip of a leg that is held."""
     booking = snapshot.booking
     if booking is None:
         return
@@ -270,12 +270,12 @@ def _of_guest_or_timer(snapshot: Snapshot) -> Iterator[Awaited]:
             what=f"to end the {'change' if is_change else 'hold'} with {ExpireHold.message_type}",
             since=deadline,
         )
-    elif part is not None and (_may_go_on(snapshot, status) or _can_be_paid(snapshot.sessions)):
+    elif part is not None and (_is_before_payment(snapshot, status) or _can_be_paid(snapshot.sessions)):
         yield Awaited(who="the guest", what=part, until=deadline)
 
 
-def _may_go_on(snapshot: Snapshot, status: BookingStatus) -> bool:
-    """Whether the guest has to do something before the payment."""
+def _is_before_payment(snapshot: Snapshot, status: BookingStatus) -> bool:
+    """Whether the guest has something to do before the payment."""
     assert snapshot.booking is not None
     return snapshot.booking.pending_change is None and status is not BookingStatus.PAYMENTS_PENDING
 

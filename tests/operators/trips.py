@@ -43,7 +43,7 @@ TERMS = SaleTerms(
     ),
     capacity=2,
 )
-#: Trips: whose legs ended one by one, that was cancelled, that a room refused, that was not paid, and that is to come.
+#: Trips: ended leg by leg, cancelled, refused by a room, not paid, and still to come.
 TRIP, CANCELLED_TRIP, REFUSED_TRIP, UNPAID_TRIP, SOLD_TRIP = (UUID(int=number) for number in range(91, 96))
 
 

@@ -54,6 +54,9 @@ MAX_AMOUNT_MINOR = 10**12
 #: a family needs.
 ROOMS_ALWAYS_ALLOWED = 2
 
+#: A booking is changed so many times at most: each earlier stay is in its row.
+MAX_CHANGES = 50
+
 
 class StayTimes(msgspec.Struct, frozen=True, kw_only=True):
     """The hotel's clock as promised to the guest: wall times of the arrival and the departure day, and their zone."""

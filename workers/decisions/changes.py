@@ -19,6 +19,7 @@ from topics.messages.events import ChangeHeld, ChangeRejected, Event, RoomsHeld,
 from topics.messages.sale import NO_SALE_TERMS
 from topics.messages.values import (
     MAX_AMOUNT_MINOR,
+    MAX_CHANGES,
     MAX_NIGHTS,
     ROOMS_ALWAYS_ALLOWED,
     BookingStatus,
@@ -32,7 +33,7 @@ from workers.decisions.answers import not_theirs, refused, repeated
 from workers.decisions.booking import cost_of_cancelling, end_of_change, part_refunded, too_late
 from workers.decisions.evolve import after
 from workers.decisions.payment import payment_requested
-from workers.decisions.state import DEFAULT_STAY_TIMES, MAX_CHANGES, Booking, Night, State
+from workers.decisions.state import DEFAULT_STAY_TIMES, Booking, Night, State
 
 
 def change_stay(state: State, command: ChangeStay, now: datetime) -> tuple[Event, ...]:

@@ -216,10 +216,6 @@ def with_sums(payment: Payment) -> Payment:
 MAX_EARLIER_GUEST_LISTS = 500
 
 
-#: A booking is changed so many times at most: each earlier stay is in its row.
-MAX_CHANGES = 50
-
-
 class EarlierStay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A stay as it was until the change `change_id` replaced it."""
 

@@ -71,7 +71,7 @@ Forge = Callable[[Any], Event]
 
 
 def problems(history: DecidedLog) -> list[str]:
-    """Return all that the audit finds wrong with a log, if its ledger has what the log says."""
+    """Return all that the audit finds wrong with a log, if its ledger agrees with the log."""
     report = Report()
     expected = ExpectedLedger(report)
     for logged in history.events:

@@ -188,7 +188,8 @@ async def holds(log: Log, database: DatabaseSettings) -> None:
     async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
         await connection.execute(
             "insert into guest_list (id, booking_id, user_id, guests)"
-            " select guest_list_id, id, coalesce(user_id, 9), '[]' from booking where guest_list_id is not null"
+            " select guest_list_id, id, coalesce(user_id, 9), '[]' from booking"
+            " where guest_list_id is not null and trip_id is null"
         )
     report = await audit(log.settings, database)
     assert report.ok, list(report.problems())

@@ -56,8 +56,8 @@ from tests.workers.decisions.words_of_sale import SAVER, SOLD, STANDARD, TERMS, 
 from topics.messages.commands import ChangeStay
 from topics.messages.events import ChangeHeld, Event, RoomsHeld
 from topics.messages.sale import ArrivalRule, Party
-from topics.messages.values import MAX_NIGHTS, BookingStatus, ChangeEnd, Refusal, Rejection, Terms
-from workers.decisions.state import MAX_CHANGES, EarlierStay
+from topics.messages.values import MAX_CHANGES, MAX_NIGHTS, BookingStatus, ChangeEnd, Refusal, Rejection, Terms
+from workers.decisions.state import EarlierStay
 
 BY_HOTEL = but(LONGER, user_id=None)
 AT_HOTEL = (OPENED, but(RESERVED, terms=Terms.AT_HOTEL, hold_expires_at=None), CONFIRMED_FREE)
