@@ -397,6 +397,8 @@ def test_the_documents_of_a_booking_are_of_the_money_that_is_kept() -> None:
         CANCELLED_CHANGE, 3
     )
     assert f"booking {AT_DESK}: CHECKED_OUT, its documents are of 0, and 10000 is kept of it" in issued(AT_DESK, 0)
+    ended = leg(CANCELLED_TRIP, 1)
+    assert f"booking {ended}: CANCELLED, its documents are of 0, and 10000 is kept of it" in issued(ended, 1)
 
 
 def test_documents_that_may_follow_yet_and_those_from_before_are_no_problem() -> None:
