@@ -177,6 +177,7 @@ def _route(
             rollout=rollout,
             exchange_rates=app[EXCHANGE_RATES],
             merchant_name=settings.merchant_name,
+            required_terms=rollout.recordable_terms(settings.required_terms),
         ),
         *bookings,
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
@@ -233,7 +234,7 @@ def _bookings(
         rejections=rejections,
         hold_seconds=settings.hold_seconds,
         account_share_percent=account_share_percent,
-        required_terms=settings.required_terms,
+        required_terms=rollout.recordable_terms(settings.required_terms),
         merchant_name=settings.merchant_name,
     )
     trips = Trips(
@@ -246,7 +247,7 @@ def _bookings(
         rejections=rejections,
         hold_seconds=settings.hold_seconds,
         account_share_percent=account_share_percent,
-        required_terms=settings.required_terms,
+        required_terms=rollout.recordable_terms(settings.required_terms),
         merchant_name=settings.merchant_name,
     )
     existing = Bookings(

@@ -6,7 +6,8 @@ Search, the description of a hotel, quotes and bookings show the same price, bec
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from typing import Annotated, Final
+from itertools import zip_longest
+from typing import Annotated, Any, Final
 
 from pydantic import Field, StringConstraints
 
@@ -46,6 +47,14 @@ class CancellationStepOut(OutModel, title="CancellationStep"):
     kept: MoneyOut
 
 
+#: The fields of a price from which a promo code took something off.
+PROMO_CODE: Final[Any] = Field(default=None, description="The promo code that is in the price; left out without one.")
+DISCOUNT: Final[Any] = Field(
+    default=None,
+    description="What the promo code took off the nights' price before taxes; left out without one.",
+)
+
+
 class OfferOut(OutModel, title="Offer"):
     """A price of a stay with its conditions, by one rate plan."""
 
@@ -60,6 +69,8 @@ class OfferOut(OutModel, title="Offer"):
     total: MoneyOut = Field(description="Charged with the booking.")
     due_at_hotel: MoneyOut = Field(description="Paid at the hotel, beside `total`.")
     lines: list[PriceLineOut]
+    promo_code: str | None = PROMO_CODE
+    discount: MoneyOut | None = DISCOUNT
     refundable: bool = Field(description="Whether a cancellation costs less than everything, now or later.")
     free_until: datetime | None = Field(description="Until when a cancellation costs nothing; null: it always does.")
     cancellation: list[CancellationStepOut] = Field(
@@ -115,10 +126,17 @@ def lines_out(lines: Iterable[PriceLine], currency: str) -> list[PriceLineOut]:
     ]
 
 
+def discount_fields(sale: Sale, currency: str) -> dict[str, str]:
+    """Return the promo code of a sale and the amount that it took off; nothing for a sale without one."""
+    if sale.discount is None:
+        return {}
+    return {"promo_code": sale.discount.code, "discount": decimal(sale.discount_minor, currency)}
+
+
 def steps_out(
     priced: PricedStay, *, check_in: date, stay_times: StayTimes, now: datetime | None = None
 ) -> list[CancellationStepOut]:
-    """Return the costs of a cancellation; none, if no policy was agreed.
+    """Return the costs of a cancellation; none, if no policy was agreed. Neighbours that cost the same are one step.
 
     Args:
         priced: the price, with its sale.
@@ -135,7 +153,8 @@ def steps_out(
             refund=decimal(max(0, charged - kept_minor), priced.currency),
             kept=decimal(kept_minor, priced.currency),
         )
-        for wall, at, kept_minor in steps
+        for (wall, at, kept_minor), following in zip_longest(steps, steps[1:])
+        if following is None or following[2] != kept_minor
     ]
 
 
@@ -182,6 +201,7 @@ def offer_out(priced: PricedStay, *, check_in: date, stay_times: StayTimes, now:
         total=decimal(charged_minor(priced), currency),
         due_at_hotel=decimal(due_at_hotel_minor(priced), currency),
         lines=lines_out(sale.lines, currency),
+        **discount_fields(sale, currency),
         refundable=is_refundable(priced, check_in=check_in, stay_times=stay_times, now=now),
         free_until=free_until(priced, check_in=check_in, stay_times=stay_times, now=now),
         cancellation=steps_out(priced, check_in=check_in, stay_times=stay_times, now=now),

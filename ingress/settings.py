@@ -76,7 +76,8 @@ class IngressSettings(BaseSettings):
         default="",
         pattern=r"^[!-~]{0,100}$",
         description="The version of the general terms, such as 2026-11, that a guest accepts with each booking; a"
-        " request for a stay without it as `accepted_terms` is refused. Without it no version is required.",
+        " request for a stay without it as `accepted_terms` is refused, but not one of the desk. Without the setting,"
+        " and while `LOG_READABLE_BY` is 0.1.0, no version is required.",
     )
     exchange_rates: str = Field(
         default="",

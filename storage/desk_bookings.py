@@ -13,7 +13,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import guests
-from storage.models import DeskBooking, Hotel
+from storage.models import Booking, DeskBooking, Hotel
+from topics.messages.values import BookingStatus
 
 #: The name of a contact that was erased.
 _ERASED: Final = ""
@@ -69,6 +70,21 @@ async def is_of_hotel(connection: AsyncConnection, booking_id: UUID, hotel_id: i
         )
     )
     return rows.first() is not None
+
+
+async def erase_people_of_rejected(connection: AsyncConnection, hotel_id: int) -> None:
+    """Erase the people of the hotel's bookings that were rejected, because nobody of them will stay."""
+    rows = await connection.execute(
+        select(DeskBooking.booking_id)
+        .join(Booking, Booking.id == DeskBooking.booking_id)
+        .where(
+            DeskBooking.hotel_id == hotel_id,
+            DeskBooking.contact_name != _ERASED,
+            Booking.status == BookingStatus.REJECTED,
+        )
+    )
+    for booking_id in rows.scalars().all():
+        await erase_people(connection, booking_id)
 
 
 async def erase_people(connection: AsyncConnection, booking_id: UUID) -> None:

@@ -140,7 +140,7 @@ async def keep_names(
     *,
     booking_id: UUID,
     manager_id: int,
-    guests: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
 ) -> None:
     """Insert the names of guests without an account, unless the list was kept before.
 
@@ -149,9 +149,9 @@ async def keep_names(
         list_id: the list's id.
         booking_id: the booking of the guests.
         manager_id: the account that names them.
-        guests: `name`, `gender` and `age` of each; they have no id.
+        names: their names; such guests have no id, and nothing else is known of them.
     """
-    named = [{"id": None, **guest} for guest in guests]
+    named = [{"id": None, "name": name, "gender": None, "age": None} for name in names]
     await connection.execute(
         postgresql.insert(GuestList)
         .values(id=list_id, booking_id=booking_id, user_id=manager_id, guests=named)

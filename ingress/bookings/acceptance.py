@@ -145,6 +145,21 @@ def _places(booking: BookingRow, facts: RoomFacts | None) -> int:
     return facts.capacity * booking.rooms_count
 
 
+def accept_named_people(named_count: int, party: Party | None, rooms_count: int, facts: RoomFacts) -> None:
+    """Check that the rooms, or the party that is sold, have a place for each of the people who are named.
+
+    Raises:
+        Problem: 422.
+    """
+    places = _places_for(party, rooms_count, facts)
+    if named_count > places:
+        raise refused_field("guests", f"{named_count} guests do not fit: there is place for {places}")
+
+
+def _places_for(party: Party | None, rooms_count: int, facts: RoomFacts) -> int:
+    return facts.capacity * rooms_count if party is None else party.people_count
+
+
 def wanted_stay(change: ChangeRequest, booking: AgreedBooking) -> WantedStay:
     """Return the stay that a change asks for: the booking's own, with the fields that are named.
 
@@ -187,7 +202,7 @@ def accept_change(stay: WantedStay, booking: AgreedBooking, facts: RoomFacts, na
     people = stay.party
     if people is None and booking.sale is not None and booking.sale.party_binding:
         people = booking.sale.party
-    places = facts.capacity * stay.rooms_count if people is None else people.people_count
+    places = _places_for(people, stay.rooms_count, facts)
     if named_count > places:
         raise Problem(
             409,

@@ -12,14 +12,23 @@ from ingress.bookings.models import ChangeQuoteOut
 from ingress.bookings.rejections import rule_refusal
 from ingress.bookings.representation import refusal
 from ingress.offers import offer_out
-from pricing.changes import PricedChange, WantedStay, party_of, plan_of, price_change
+from pricing.changes import PricedChange, WantedStay, code_counts, party_of, plan_of, plan_of_rules, price_change
 from pricing.charges import can_be_charged
 from pricing.currencies import decimal
 from pricing.policy import step_in_force
 from pricing.sale import PricedStay, party_rejection, rules_rejection, standard_terms
 from storage.reads.bookings import AgreedBooking, NightForSale, RoomFacts, RoomForSale
 from topics.messages.events import StayBefore
-from topics.messages.values import MAX_AMOUNT_MINOR, BookingStatus, Refusal, Rejection, Terms, nights_of
+from topics.messages.values import (
+    MAX_AMOUNT_MINOR,
+    MAX_CHANGES,
+    ROOMS_ALWAYS_ALLOWED,
+    BookingStatus,
+    Refusal,
+    Rejection,
+    Terms,
+    nights_of,
+)
 from topics.zones import day_at, instant
 
 
@@ -27,9 +36,29 @@ class ChangePrice:
     """The price of one change of a booking by its guest at one moment."""
 
     def __init__(
-        self, booking: AgreedBooking, wanted: WantedStay, facts: RoomFacts, room: RoomForSale, now: datetime
+        self,
+        booking: AgreedBooking,
+        wanted: WantedStay,
+        facts: RoomFacts,
+        room: RoomForSale,
+        now: datetime,
+        *,
+        account_share_percent: int | None,
+        account_rooms: Mapping[date, int],
     ) -> None:
-        """Take what the decision depends on; `room` has the nights of the wanted stay."""
+        """Take what the decision depends on.
+
+        Args:
+            booking: the booking.
+            wanted: the stay that is asked for.
+            facts: the room's.
+            room: the nights of the wanted stay, with the room's terms.
+            now: the moment.
+            account_share_percent: the percentage of a night's rooms that an account may hold unpaid; None: any number.
+            account_rooms: the rooms that the account holds unpaid already, by night of the wanted stay.
+        """
+        self._account_share_percent = account_share_percent
+        self._account_rooms = account_rooms
         self._booking = booking
         self._wanted = wanted
         self._facts = facts
@@ -43,26 +72,32 @@ class ChangePrice:
     def quoted(self) -> ChangeQuoteOut:
         """Return the price of the change. Raises `Problem` 409, with the reason, if the change is not possible."""
         booking = self._booking
-        refused = self._refusal()
+        is_confirmed = booking.status == BookingStatus.CONFIRMED
+        if is_confirmed and self._is_as_it_is():
+            return self._out(PricedChange(_present_price(booking), 0, 0, 0))
+        refused = self._refusal() if is_confirmed else Refusal.WRONG_STATUS
         if refused is not None:
             raise refusal(refused, id=booking.id, booking_status=booking.status)
-        if self._is_as_it_is():
-            return self._out(PricedChange(_present_price(booking), 0, 0, 0))
         nights = {night.night: night for night in self._room.nights}
+        if not code_counts(self._present, self._wanted):
+            raise refusal(Rejection.CODE_NOT_VALID)
         days = nights_of(self._wanted.check_in, self._wanted.check_out)
         reason = Rejection.NIGHT_NOT_OPEN if len(nights) < len(days) else self._rejection(nights)
         if reason is not None:
-            raise rule_refusal(reason, self._plan, self._wanted.check_in, booking.currency)
+            plan = plan_of_rules(self._present, self._room.terms, is_more=True)
+            raise rule_refusal(reason, plan, self._wanted.check_in, booking.currency)
         change = self._priced([nights[day] for day in days])
+        if self._exceeds_share(change, nights):
+            raise rule_refusal(Rejection.ACCOUNT_SHARE, self._plan, self._wanted.check_in, booking.currency)
         if not self._can_be_paid(change):
             raise rule_refusal(Rejection.NOT_CHARGEABLE, self._plan, self._wanted.check_in, booking.currency)
         return self._out(change)
 
     def _refusal(self) -> Refusal | None:
-        if self._booking.status != BookingStatus.CONFIRMED:
-            return Refusal.WRONG_STATUS
         check_in_at = instant(self._booking.check_in, self._times.check_in_time, self._times.time_zone)
-        return Refusal.CHECK_IN_PASSED if self._now >= check_in_at else None
+        if self._now >= check_in_at:
+            return Refusal.CHECK_IN_PASSED
+        return Refusal.TOO_MANY_CHANGES if len(self._booking.earlier_stays or ()) >= MAX_CHANGES else None
 
     def _is_as_it_is(self) -> bool:
         booking, wanted = self._booking, self._wanted
@@ -81,9 +116,10 @@ class ChangePrice:
         more = self._more_rooms(nights)
         if reason is None and any(nights[day].closed for day in more):
             reason = Rejection.NIGHT_CLOSED
-        if reason is None and plan is not None:
+        ruling = plan_of_rules(self._present, self._room.terms, is_more=bool(more))
+        if reason is None and ruling is not None:
             today = day_at(self._times.time_zone, self._now)
-            reason = rules_rejection(plan, wanted.check_in, wanted.check_out, today)
+            reason = rules_rejection(ruling, wanted.check_in, wanted.check_out, today)
         if reason is None and any(nights[day].free_count + self._held(day) < rooms for day, rooms in more.items()):
             reason = Rejection.SOLD_OUT
         return reason
@@ -126,10 +162,22 @@ class ChangePrice:
         step, _ = step_in_force(sale.steps, ends, self._now)
         return step.kept_minor
 
+    def _exceeds_share(self, change: PricedChange, nights: Mapping[date, NightForSale]) -> bool:
+        """Return whether the account would hold more than its share of a night unpaid."""
+        percent = self._account_share_percent
+        stays_unpaid = self._booking.terms is not Terms.PREPAID or change.extra_minor > 0
+        if percent is None or not stays_unpaid:
+            return False
+        return any(
+            self._account_rooms.get(day, 0) - self._held(day) + rooms
+            > max(ROOMS_ALWAYS_ALLOWED, nights[day].total_count * percent // 100)
+            for day, rooms in self._more_rooms(nights).items()
+        )
+
     def _can_be_paid(self, change: PricedChange) -> bool:
         booking, price = self._booking, change.price
-        new_nights = (night for night in self._room.nights if night.night not in self._own_nights)
-        if any(night.currency != booking.currency for night in new_nights):
+        nights = {night.night: night for night in self._room.nights}
+        if any(nights[day].currency != booking.currency for day in self._more_rooms(nights)):
             return False
         at_hotel_minor = 0 if price.sale is None else price.sale.at_hotel_minor
         if max(price.amount_minor, at_hotel_minor) > MAX_AMOUNT_MINOR:

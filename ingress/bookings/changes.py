@@ -39,6 +39,7 @@ from ingress.operations import Access, Example, RequestContext, ResponseSpec, op
 from pricing.changes import WantedStay
 from storage.reads import bookings
 from storage.reads.bookings import AgreedBooking, RoomFacts
+from storage.reads.unpaid import rooms_held_unpaid
 from topics.messages.commands import BookingCommand, ChangeStay, WithdrawChange
 from topics.messages.events import ChangeRejected
 from topics.messages.message import Message
@@ -109,8 +110,8 @@ class StayChanges:
         """Change dates, rooms or people of a confirmed booking until check-in; fields that are left out stay.
 
         A cheaper change is refunded by the policy. A dearer one is held while its guest pays the difference at
-        `session_url`, and ends if that is not paid in time; a further change replaces it. A request that changes
-        nothing is answered with the booking as it is.
+        `session_url`, and ends if that is not paid in time; a further change replaces it, and the same one again goes
+        on. A request that changes nothing is answered with the booking as it is.
         """
         change = _Change(context.body, context.caller.user_id, self)
         booking, event = await self._own.send(context, change.command, change.accept)
@@ -142,9 +143,19 @@ class StayChanges:
         async with self._database.reading() as connection, snapshot(connection):
             # The booking is read again in one snapshot with the nights that a change of it may hold.
             booking = await self._own.find(context, connection) or booking
-            room = await bookings.room_for_sale(connection, booking.room_id, wanted.check_in, wanted.check_out)
-        quote = ChangePrice(booking, wanted, await self.facts(booking), room, datetime.now(UTC)).quoted()
-        return json_response(200, quote)
+            nights = booking.room_id, wanted.check_in, wanted.check_out
+            room = await bookings.room_for_sale(connection, *nights)
+            account_rooms = await rooms_held_unpaid(connection, context.caller.user_id, *nights)
+        price = ChangePrice(
+            booking,
+            wanted,
+            await self.facts(booking),
+            room,
+            datetime.now(UTC),
+            account_share_percent=self._account_share_percent,
+            account_rooms=account_rooms,
+        )
+        return json_response(200, price.quoted())
 
     @operation(
         "DELETE /bookings/{booking_id}/changes/{change_id}",
@@ -285,8 +296,23 @@ class _Change:
 
     async def command(self, booking: AgreedBooking, command_id: str) -> BookingCommand:
         """Return the command with this id."""
-        self.id = uuid5(NAMESPACE_OID, f"change:{command_id}")
-        return await self._changes.command(wanted_stay(self._body, booking), booking, self.id, self._user_id)
+        wanted = wanted_stay(self._body, booking)
+        self.id = _id_of_held(wanted, booking) or uuid5(NAMESPACE_OID, f"change:{command_id}")
+        return await self._changes.command(wanted, booking, self.id, self._user_id)
+
+
+def _id_of_held(wanted: WantedStay, booking: AgreedBooking) -> UUID | None:
+    """Return the id of the change that is held if it is the one that is asked for: it goes on, and is not replaced."""
+    change = booking.held_change
+    if change is None:
+        return None
+    held, sale, people = change.stay, change.stay.sale, wanted.party
+    if (held.check_in, held.check_out, held.rooms_count) != (wanted.check_in, wanted.check_out, wanted.rooms_count):
+        return None
+    if people is None and booking.sale is not None and booking.sale.party_binding:
+        people = booking.sale.party
+    same_people = sale is None or (not sale.party_binding if people is None else people == sale.party)
+    return change.id if same_people else None
 
 
 def _accepted(context: Context, state: BookingState, change_id: UUID, path: str) -> Response:

@@ -9,7 +9,7 @@ from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingress.bookings.acceptance import accept_party, accept_room
+from ingress.bookings.acceptance import accept_named_people, accept_party, accept_room
 from ingress.bookings.desk_models import DeskBooking
 from ingress.bookings.models import BookingState, HotelBooking
 from ingress.bookings.promo_codes import PromoCodes, accept_code, claiming
@@ -47,7 +47,7 @@ _EXAMPLE: Final = {
     "check_out_date": "2026-12-27",
     "adults": 2,
     "contact": {"name": "Ada Lovelace", "phone": "+41 31 000 00 00"},
-    "guests": [{"name": "Ada Lovelace"}, {"name": "Mary Somerville", "age": 46}],
+    "guests": [{"name": "Ada Lovelace"}, {"name": "Mary Somerville"}],
 }
 
 
@@ -94,7 +94,8 @@ class FrontDesk:
         """Book a room of one's hotel for somebody at the desk or on the phone; all of it is paid at the hotel.
 
         It is confirmed at once, at the price of the plan and with the taxes of the day. With an `Idempotency-Key` the
-        same request can be sent again, and stays one booking.
+        same request can be sent again, and stays one booking. If it is refused, the names and the contact are erased.
+        The general terms (`accepted_terms`) are recorded if they are named; the desk does not require them.
         """
         hotel_id, user_id, body = context.path["hotel_id"], context.caller.user_id, context.body
         async with self._database.reading() as connection:
@@ -107,7 +108,9 @@ class FrontDesk:
 
         async def accept() -> None:
             accept_stay(body.check_in_date, body.check_out_date, today_at(facts.time_zone))
-            accept_party(accept_people(body.adults, body.children or ()), body.rooms_count, facts)
+            party = accept_people(body.adults, body.children or ())
+            accept_party(party, body.rooms_count, facts)
+            accept_named_people(len(body.guests), party, body.rooms_count, facts)
             accept_code(code_id)
 
         # One command alone reserves a booking, so the booking's id can be the command's too.
@@ -116,6 +119,7 @@ class FrontDesk:
         await self._keep_people(context, ids.booking_id)
         event = await self._commands.send_command(command, context.wait_seconds, command_id=ids.command_id)
         if isinstance(event, BookingRejected):
+            await self._forget_people_of_rejected(context)
             raise await self._rejections.problem(event.reason, event.booking_id, None, event, body.plan_id)
         raise_if_refused(event)
         return await self._response(context, ids.booking_id, was_decided=event is not None)
@@ -139,6 +143,8 @@ class FrontDesk:
             if booking is None:
                 await _must_be_of_desk(connection, context)
                 return json_response(200, pending_state(context.path["booking_id"]))
+        if booking.booking_status == BookingStatus.REJECTED:
+            await self._forget_people_of_rejected(context)
         return json_response(200, booking)
 
     @operation(
@@ -155,12 +161,20 @@ class FrontDesk:
             await desk_bookings.erase_people(connection, context.path["booking_id"])
         return no_content()
 
+    async def _forget_people_of_rejected(self, context: Context) -> None:
+        async with self._database.writing() as connection:
+            await desk_bookings.erase_people_of_rejected(connection, context.path["hotel_id"])
+
     async def _keep_people(self, context: RequestContext[DeskBooking, NoQuery], booking_id: UUID) -> None:
-        """Store the contact and the names, unless a repeated request stored them before."""
+        """Store the contact and the names, unless a repeated request stored them before.
+
+        Those of the hotel's bookings that were rejected after their requests were answered are erased by then.
+        """
         body, manager_id = context.body, context.caller.user_id
         contact = Contact(name=body.contact.name, email=body.contact.email, phone=body.contact.phone)
         list_id = _guest_list_id(body, booking_id)
         async with self._database.writing() as connection:
+            await desk_bookings.erase_people_of_rejected(connection, context.path["hotel_id"])
             await desk_bookings.add_desk_booking(
                 connection,
                 booking_id,
@@ -169,8 +183,8 @@ class FrontDesk:
                 contact=contact,
             )
             if list_id is not None:
-                named = [guest.model_dump() for guest in body.guests]
-                await guests.keep_names(connection, list_id, booking_id=booking_id, manager_id=manager_id, guests=named)
+                names = [guest.name for guest in body.guests]
+                await guests.keep_names(connection, list_id, booking_id=booking_id, manager_id=manager_id, names=names)
 
     async def _response(
         self, context: RequestContext[DeskBooking, NoQuery], booking_id: UUID, *, was_decided: bool
@@ -189,6 +203,7 @@ class FrontDesk:
         if row is None or shown is None:
             return accepted_response(context, pending_state(booking_id), path)
         if row.status == BookingStatus.REJECTED:
+            await self._forget_people_of_rejected(context)
             plan_id = context.body.plan_id
             raise await self._rejections.problem(row.rejection or "", booking_id, None, row, plan_id)
         return json_response(201, shown, {"Location": context.link(path), **waited_headers(context)})

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from ingress.bookings.models import AcceptedTerms, PlanId, PromoCode, StayRequest
-from ingress.http.models import Body, BodyDay, Email, Gender, Id, Line
+from ingress.http.models import Body, BodyDay, Email, Id, Line
 from ingress.stays import MAX_PEOPLE, Adults, ChildAge, RoomsCount
 
 _STAY_FIELDS = frozenset(StayRequest.model_fields) - {"hotel_id"}
@@ -23,8 +23,6 @@ class DeskGuest(Body):
     """Somebody who stays, without an account."""
 
     name: Line
-    gender: Gender | None = None
-    age: Annotated[int, Field(ge=0, le=150)] | None = None
 
 
 class DeskBooking(Body):

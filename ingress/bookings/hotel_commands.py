@@ -26,7 +26,7 @@ class HotelCommands:
     def __init__(self, database: Database, *, rooms: Rooms, keys: IdempotencyKeys, commands: Commands) -> None:
         self._database = database
         self._rooms = rooms
-        self._sending = BookingCommands(database, keys, commands)
+        self._sending = BookingCommands(database, keys, commands, for_hotel=True)
 
     async def find(self, connection: AsyncConnection, context: Context) -> AgreedBooking:
         """Return the booking. Raises `Problem` 404 if the caller's hotel has no such one."""

@@ -34,7 +34,7 @@ from storage import desk_bookings
 from storage.reads import reports
 from storage.reads.reports import ByArrival, ByCreation, HotelListedBooking, ListedBooking
 from topics.messages.commands import CancelBooking
-from topics.messages.values import CancelReason
+from topics.messages.values import BookingStatus, CancelReason
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -114,6 +114,9 @@ class BookingLists:
             return hotel_bookings_out(page, guests, contacts), last
 
         body, last = await self._database.read(listed)
+        if any(each.contact is not None and each.booking_status == BookingStatus.REJECTED for each in body):
+            async with self._database.writing() as connection:
+                await desk_bookings.erase_people_of_rejected(connection, hotel_id)
         return json_response(200, body, link_to_next(context.address_with, last, _arrival))
 
     @operation(

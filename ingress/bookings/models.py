@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, RootModel, StringConstraints
 
-from ingress.http.models import Body, BodyDay, Currency, Day, Gender, Id, Line, MoneyOut, OutModel, Several
+from ingress.http.models import Body, BodyDay, Currency, Day, Gender, Id, Line, MoneyOut, OutModel, Several, in_words
 from ingress.http.paging import Paged
-from ingress.offers import ApproximateOffer, OfferOut, PriceLineOut
+from ingress.offers import DISCOUNT, PROMO_CODE, ApproximateOffer, OfferOut, PriceLineOut
 from ingress.stays import MAX_PEOPLE, Adults, ChildAge, RoomsCount
 from pricing.codes import MAX_CODE_LENGTH
 from pricing.terms import MAX_ID_LENGTH
@@ -24,7 +24,14 @@ MAX_QUOTE_LENGTH: Final = 60_000
 PlanId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
 PromoCode = Annotated[Line, StringConstraints(max_length=MAX_CODE_LENGTH)]
 #: The version of the general terms; its characters are those that `REQUIRED_TERMS` may have.
-AcceptedTerms = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,100}$")]
+AcceptedTerms = Annotated[
+    str,
+    StringConstraints(
+        pattern=in_words(
+            r"^[!-~]{1,100}$", "must be a version of the general terms: 1 to 100 characters of ASCII without blanks"
+        )
+    ),
+]
 
 
 def _is_none(value: object) -> bool:
@@ -85,6 +92,13 @@ class QuoteOut(OutModel, title="Quote"):
     paid_to: str | None = Field(
         default=None,
         description="The business that gets what is charged with the booking; left out if it is not named.",
+    )
+    required_terms: str | None = Field(
+        default=None,
+        description=(
+            "The version of the general terms that a request for the stay has to accept (`accepted_terms`); left out "
+            "if none is required."
+        ),
     )
     offers: list[QuotedOffer]
 
@@ -439,6 +453,8 @@ class HotelSaleOut(OutModel, title="HotelSale"):
         description="The sum to collect from guests who stay as booked: all of it if the stay is paid at the hotel."
     )
     lines: list[PriceLineOut]
+    promo_code: str | None = PROMO_CODE
+    discount: MoneyOut | None = DISCOUNT
 
 
 class HotelBooking(BookingListed):

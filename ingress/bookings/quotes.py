@@ -40,6 +40,7 @@ class Quotes:
         rollout: Rollout,
         exchange_rates: ExchangeRates,
         merchant_name: str,
+        required_terms: str,
     ) -> None:
         self._database = database
         self._exchange_rates = exchange_rates
@@ -47,6 +48,7 @@ class Quotes:
         self._tokens = tokens
         self._rollout = rollout
         self._merchant_name = merchant_name
+        self._required_terms = required_terms
 
     @operation(
         "POST /quotes",
@@ -99,6 +101,7 @@ class Quotes:
             currency=found[0].currency,
             good_until=good_until,
             **({"paid_to": self._merchant_name} if self._merchant_name else {}),
+            **({"required_terms": self._required_terms} if self._required_terms else {}),
             offers=[await self._offer_out(stay, priced, facts, user_id, good_until) for priced in found],
         )
 
@@ -125,7 +128,7 @@ class Quotes:
         )
         offer = offer_out(priced, check_in=stay.check_in_date, stay_times=facts.stay_times, now=datetime.now(UTC))
         return QuotedOffer(
-            **dict(offer),
+            **{name: getattr(offer, name) for name in offer.model_fields_set},
             token=await self._tokens.issue(quote),
             **approximation(priced, stay.currency, self._exchange_rates),
         )

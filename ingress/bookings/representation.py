@@ -27,7 +27,7 @@ from ingress.bookings.models import (
 from ingress.http.models import OutModel
 from ingress.http.old_statuses import shown_status
 from ingress.http.problems import Problem
-from ingress.offers import OfferOut, lines_out, offer_out
+from ingress.offers import OfferOut, discount_fields, lines_out, offer_out
 from pricing.currencies import decimal, minor_units
 from pricing.sale import PricedStay
 from storage.desk_bookings import Contact
@@ -57,6 +57,7 @@ _BEFORE_THE_STAY: Final = (
 #: Words for reasons whose own words do not suffice.
 _WORDS: Final = {
     Refusal.CHECK_IN_PASSED: "check-in has passed, and from then on the hotel alone can cancel the stay",
+    Refusal.WRONG_STATUS: "the booking's status does not allow it",
     Refusal.STAY_OVER: "the stay is over, and nobody can change or cancel it",
     Refusal.BEFORE_ARRIVAL: (
         "it is too early: guests are checked in from their day of arrival on, and did not arrive only once the hotel's "
@@ -75,6 +76,7 @@ _WORDS: Final = {
     ),
     Refusal.HAS_LEGS: "the booking is a trip, and its legs have the stays: ask for this with the id of a leg",
     CancelReason.TRIP_ENDED: "its trip was refused, given up, or not paid in time",
+    Rejection.SOLD_OUT: "not so many rooms are free on each night of the stay",
     Rejection.QUOTE_EXPIRED: "the quote has expired: ask for a new one",
     Rejection.NO_SUCH_PLAN: "the room has no such rate plan",
     Rejection.NOT_PREPAID: "a trip is paid with the booking, and stays by this rate plan are paid at the hotel",
@@ -97,27 +99,42 @@ _WORDS: Final = {
 }
 
 
-def raise_if_refused(event: Message | None, status: str = BookingStatus.PENDING) -> None:
+#: The same for managers, whose commands other rules refuse.
+_WORDS_FOR_HOTELS: Final = {
+    Refusal.CHECK_IN_PASSED: (
+        "the first night of the stay, or of the stay that is asked for, is past, and the stay cannot be changed"
+    ),
+    Refusal.TOO_MANY_CHANGES: "the stay was changed too often: cancel it and book again",
+}
+
+
+def raise_if_refused(
+    event: Message | None, status: str = BookingStatus.PENDING, *, asked_by_hotel: bool = False
+) -> None:
     """Raise the problem of an event that refuses a command; other events pass. Raises `Problem` 409.
 
-    `status` is the booking's before the command: only a change of a confirmed one is paid.
+    `status` is the booking's before the command: only a change of a confirmed one is paid. A payment page that came
+    late, because two requests asked for one, is no refusal: the booking has the other one.
     """
     match event:
         case BookingRejected(booking_id=booking_id, reason=reason):
             raise refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
+        case CommandRefused(reason=Refusal.STALE_SESSION):
+            pass
         case CommandRefused(booking_id=booking_id, reason=reason, booking_status=refused_status):
-            raise refusal(reason, id=booking_id, booking_status=refused_status)
+            words = _WORDS_FOR_HOTELS.get(reason) if asked_by_hotel else None
+            raise refusal(reason, words=words, id=booking_id, booking_status=refused_status)
         case PaymentDeclined(booking_id=booking_id, failure=failure):
             pays_change = status == BookingStatus.CONFIRMED
             shown = BookingStatus.CONFIRMED if pays_change else BookingStatus.PAYMENTS_PENDING
             raise refusal(failure, id=booking_id, booking_status=shown)
 
 
-def refusal(reason: str, **more: object) -> Problem:
+def refusal(reason: str, *, words: str | None = None, **more: object) -> Problem:
     """Return the problem of a refused command: `reason` for programs, and words for people."""
     if "booking_status" in more:
         more["booking_status"] = shown_status(str(more["booking_status"]))
-    return Problem(409, f"refused: {_in_words(reason)}", more={"reason": _reason_of(reason), **more})
+    return Problem(409, f"refused: {words or _in_words(reason)}", more={"reason": _reason_of(reason), **more})
 
 
 def _reason_of(text: str) -> str:
@@ -251,7 +268,7 @@ def pending_change_out(booking: BookingFacts, stay_times: StayTimes | None = Non
         priced = PricedStay(booking.currency, Terms.PREPAID, stay.amount_minor, stay.night_amounts_minor, stay.sale)
         fields["sale"] = offer_out(priced, check_in=stay.check_in, stay_times=stay_times, now=datetime.now(UTC))
     if booking.failure is not None:
-        fields |= _reason_fields(booking.failure)
+        fields |= {"reason": _reason_of(booking.failure), "detail": _in_words(booking.failure)}
     return PendingChangeOut(**fields)
 
 
@@ -429,6 +446,7 @@ def _hotel_sale_out(sale: Sale, terms: Terms, currency: str) -> HotelSaleOut:
         children_ages=list(sale.party.child_ages),
         due_at_hotel=decimal(sale.at_hotel_minor, currency),
         lines=lines_out(sale.lines, currency),
+        **discount_fields(sale, currency),
     )
 
 

@@ -30,7 +30,11 @@ STEERING: Final = (PREFER, IDEMPOTENCY_KEY)
 class BookingCommands:
     """Sends commands about bookings that the ledger has."""
 
-    def __init__(self, database: Database, keys: IdempotencyKeys, commands: Commands) -> None:
+    def __init__(
+        self, database: Database, keys: IdempotencyKeys, commands: Commands, *, for_hotel: bool = False
+    ) -> None:
+        """Make it; `for_hotel`: managers send the commands."""
+        self._for_hotel = for_hotel
         self._database = database
         self._keys = keys
         self._commands = commands
@@ -62,7 +66,7 @@ class BookingCommands:
         )
         message = await command(ids.command_id)
         event = await self._commands.send_command(message, context.wait_seconds, command_id=ids.command_id)
-        raise_if_refused(event, booking.status)
+        raise_if_refused(event, booking.status, asked_by_hotel=self._for_hotel)
         return event
 
     async def state_after_wait(self, context: Context, booking: BookingFacts, find: FindBooking) -> BookingState:

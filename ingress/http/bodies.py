@@ -6,7 +6,9 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 from multidict import MultiMapping
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
+from ingress.http.models import words_of_patterns
 from ingress.http.problems import Problem
 
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -87,10 +89,16 @@ def decode_query(query: MultiMapping[str], adapter: TypeAdapter[T]) -> T:
 
 
 def _invalid(error: ValidationError) -> Problem:
-    found = error.errors(include_url=False, include_input=False, include_context=False)[:_MAX_ERRORS]
-    errors = [{"field": _field(each["loc"]), "message": each["msg"].removeprefix("Value error, ")} for each in found]
+    found = error.errors(include_url=False, include_input=False)[:_MAX_ERRORS]
+    errors = [{"field": _field(each["loc"]), "message": _message(each)} for each in found]
     detail = "; ".join(f"{each['field']}: {each['message']}" if each["field"] else each["message"] for each in errors)
     return Problem(422, detail, more={"errors": errors})
+
+
+def _message(error: ErrorDetails) -> str:
+    """Return the fault in words."""
+    words = words_of_patterns.get(error.get("ctx", {}).get("pattern", ""))
+    return words or error["msg"].removeprefix("Value error, ")
 
 
 def _field(place: tuple[int | str, ...]) -> str:

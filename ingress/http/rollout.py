@@ -29,6 +29,10 @@ class Rollout:
         if self._readable_by is Release.V0_1_0 and has_another_unit(currency):
             raise _rolling_out(f"older workers cannot charge {currency} yet")
 
+    def recordable_terms(self, version: str) -> str:
+        """Return the version of the general terms to require: none during a rollout, while no booking can have one."""
+        return "" if self._readable_by is Release.V0_1_0 else version
+
 
 def _rolling_out(reason: str) -> NothingDone:
     return NothingDone(

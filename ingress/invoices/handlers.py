@@ -4,15 +4,15 @@ import csv
 import io
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
-from uuid import UUID
+from typing import Annotated, Any, Final
 
 from aiohttp import hdrs, web
+from pydantic import Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.database import Database, snapshot
 from ingress.http.media import CSV, HTML, prefers_csv, prefers_html
-from ingress.http.models import NoBody, NoQuery
+from ingress.http.models import Id, NoBody, NoQuery
 from ingress.http.paging import NEXT_PAGE, Cursors, first_page, link_to_next
 from ingress.http.problems import existing
 from ingress.http.responses import Response, json_response
@@ -39,8 +39,14 @@ _ONE: Final = ResponseSpec(
     other_media={HTML: "A page to print."},
 )
 
-#: A position: microseconds since 1970, document.
-_positions: Final = Cursors(tuple[int, UUID])
+#: A position: microseconds since 1970, kind and number of a document.
+_positions: Final = Cursors(
+    tuple[
+        Annotated[int, Field(ge=0, le=(datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND)],
+        Annotated[str, StringConstraints(pattern="^(invoice|credit_note)$")],
+        Id,
+    ]
+)
 
 
 class Invoices:
@@ -121,7 +127,7 @@ class Invoices:
                     hotel_id,
                     since,
                     until,
-                    after=None if after is None or as_csv else ByIssue(_EPOCH + after[0] * _MICROSECOND, after[1]),
+                    after=None if after is None or as_csv else ByIssue(_EPOCH + after[0] * _MICROSECOND, *after[1:]),
                     limit=None if as_csv else query.limit + 1,
                 )
             return month, rows
@@ -208,7 +214,7 @@ def _shown(request: web.Request, document: WholeDocument) -> Response:
 
 
 def _cursor(row: DocumentRow) -> str:
-    return _positions.write(((row.issued_at - _EPOCH) // _MICROSECOND, row.id))
+    return _positions.write(((row.issued_at - _EPOCH) // _MICROSECOND, row.kind, row.number))
 
 
 def _as_csv(hotel_id: int, month: str, rows: Sequence[DocumentRow]) -> Response:

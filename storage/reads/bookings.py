@@ -170,13 +170,14 @@ class BookingRow(AgreedBooking):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NightForSale:
-    """A night of a room that was put on sale: the price with its surge, and the number of rooms that are free."""
+    """A night of a room that was put on sale: the price with its surge, and the numbers of rooms, free ones and all."""
 
     night: date
     price_minor: int
     currency: str
     closed: bool
     free_count: int
+    total_count: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -344,8 +345,9 @@ async def room_for_sale(connection: AsyncConnection, room_id: int, first_night: 
                 currency=currency,
                 closed=closed,
                 free_count=free_count,
+                total_count=total_count,
             )
-            for night, price_minor, surge_milli, currency, closed, free_count in rows
+            for night, price_minor, surge_milli, currency, closed, free_count, total_count in rows
         ],
     )
 
@@ -364,6 +366,7 @@ _NIGHTS_FOR_SALE: Final = (
             - Inventory.reserved_count
             - Inventory.blocked_count
         ).label("free_count"),
+        Inventory.total_count,
     )
     .where(
         Inventory.room_id == bindparam("room_id"),

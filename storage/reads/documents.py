@@ -24,7 +24,8 @@ class ByIssue(NamedTuple):
     """A position in a list of documents."""
 
     issued_at: datetime
-    id: UUID
+    kind: str
+    number: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +61,13 @@ _COLUMNS: Final = (
     Hotel.name.label("hotel_name"),
     *_SELLER_COLUMNS,
 )
+#: The order of documents. A credit note of one instant is before the invoice that replaces the one which it corrects.
+_ORDER: Final = (HotelDocument.issued_at, HotelDocument.kind, HotelDocument.number)
 _DOCUMENTS: Final = (
     select(*_COLUMNS)
     .join(Hotel, Hotel.id == HotelDocument.hotel_id)
     .outerjoin(_Corrected, _Corrected.id == HotelDocument.corrects_id)
-    .order_by(HotelDocument.issued_at, HotelDocument.kind.desc(), HotelDocument.number)
+    .order_by(*_ORDER)
 )
 
 
@@ -111,16 +114,16 @@ async def documents_of_hotel(
     after: ByIssue | None = None,
     limit: int | None = None,
 ) -> list[DocumentRow]:
-    """Return a hotel's documents that were issued in [since, until), by time; `limit` None: all that follow."""
+    """Return a hotel's documents that were issued in [since, until), in their order; `limit` None: all that follow."""
     conditions: list[ColumnElement[bool]] = [
         HotelDocument.hotel_id == hotel_id,
         HotelDocument.issued_at >= since,
         HotelDocument.issued_at < until,
     ]
-    key = (HotelDocument.issued_at, HotelDocument.id)
     if after is not None:
-        conditions.append(tuple_(*key) > tuple_(*after))
-    rows = await connection.execute(_DOCUMENTS.where(*conditions).order_by(None).order_by(*key).limit(limit))
+        # The first condition alone can begin within the index.
+        conditions += [HotelDocument.issued_at >= after.issued_at, tuple_(*_ORDER) > tuple_(*after)]
+    rows = await connection.execute(_DOCUMENTS.where(*conditions).limit(limit))
     return [_document(row) for row in rows.mappings()]
 
 

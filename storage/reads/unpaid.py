@@ -1,6 +1,6 @@
 """Bookings that hold nights unpaid: of many accounts in one query, and of one account among the nights of a stay."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.models import Inventory
 from storage.predicates import UNPAID
+from topics.messages.values import nights_of
 
 _MAX_BOOKINGS_LISTED: Final = 100
 
@@ -41,6 +42,23 @@ _HELD_OF_NIGHTS: Final = text(
     select distinct coalesce(trip_id, id) as held_id from booking
     where user_id = :user_id and ({UNPAID}) and room_id = :room_id and check_in < :check_out and check_out > :check_in
     order by held_id limit :most
+    """  # noqa: S608 - the predicate of the index is a constant
+)
+
+
+# As `storage.bookings.load_unpaid`, by which the decision counts them: bookings, and what changes hold until they are
+# paid.
+_ROOMS_OF_NIGHTS: Final = text(
+    f"""
+    select check_in, check_out, rooms_count from booking
+    where user_id = :user_id and room_id = :room_id and ({UNPAID})
+    and check_in < :check_out and check_out > :check_in
+    union all
+    select held.first_night, held.end_night, held.rooms_count
+    from booking cross join jsonb_to_recordset(pending_change -> 'held')
+        as held (first_night date, end_night date, rooms_count int)
+    where user_id = :user_id and room_id = :room_id and status = 'CONFIRMED' and hold_expires_at is not null
+    and held.first_night < :check_out and held.end_night > :check_in
     """  # noqa: S608 - the predicate of the index is a constant
 )
 
@@ -111,3 +129,18 @@ async def nights_held_unpaid(
         )
     )
     return NightsHeld(list(bookings.scalars()), fewest_rooms.scalar())
+
+
+async def rooms_held_unpaid(
+    connection: AsyncConnection, user_id: int, room_id: int, check_in: date, check_out: date
+) -> dict[date, int]:
+    """Return the number of rooms that an account holds unpaid of each night of [check_in, check_out) of a room type.
+
+    Nights of which it holds none are absent.
+    """
+    asked = {"user_id": user_id, "room_id": room_id, "check_in": check_in, "check_out": check_out}
+    rooms: Counter[date] = Counter()
+    for first_night, end_night, rooms_count in await connection.execute(_ROOMS_OF_NIGHTS, asked):
+        for night in nights_of(max(first_night, check_in), min(end_night, check_out)):
+            rooms[night] += rooms_count
+    return dict(rooms)

@@ -146,7 +146,7 @@ class StandInWorker:
             )
         )
 
-    async def write_booking(self, booking_id: UUID, user_id: int, status: str, **columns: Any) -> None:
+    async def write_booking(self, booking_id: UUID, user_id: int | None, status: str, **columns: Any) -> None:
         """Write a booking into the ledger."""
         row = {
             "id": booking_id,

@@ -66,6 +66,17 @@ def shown(
     return msgspec.json.decode(encode(offer_out(priced, check_in=check_in, stay_times=times, now=now)))
 
 
+def test_neighbouring_steps_that_cost_the_same_are_shown_as_one() -> None:
+    whole = Kept(percent=100)
+    steps = tuple(PolicyStep(hours_before=hours, kept=kept) for hours, kept in ((48, Kept(nights=1)), (24, whole)))
+    plain = shown(offered(policy=CancellationPolicy(id="plain", steps=steps)))
+    split = (*steps[:1], PolicyStep(hours_before=36, kept=Kept(percent=33)), *steps[1:])
+    again = (*steps[:1], PolicyStep(hours_before=36, kept=Kept(nights=1)), *steps[1:])
+    assert len(plain["cancellation"]) == 3
+    assert shown(offered(policy=CancellationPolicy(id="plain", steps=again))) == plain
+    assert len(shown(offered(policy=CancellationPolicy(id="plain", steps=split)))["cancellation"]) == 4
+
+
 def test_an_offer_shows_every_line_and_what_comes_back_when() -> None:
     offer = shown(offered(taxes=TAXES, meals=Meals.BREAKFAST))
 

@@ -7,15 +7,44 @@ nights include both ends.
 from datetime import date, datetime
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from ingress.http.models import Body, BodyDay, Id, MoneyIn, MoneyOut, OutModel, PlainDecimal
+from ingress.http.models import (
+    Body,
+    BodyDay,
+    Id,
+    Instant,
+    MoneyIn,
+    MoneyOut,
+    OutModel,
+    PlainDecimal,
+    in_words,
+    number_schema,
+)
 from pricing.codes import MAX_CODE_ROOMS, MAX_CODE_USES
 
-CodeText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
+CodeText = Annotated[
+    str,
+    StringConstraints(
+        pattern=in_words(
+            r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$",
+            "must have 1 to 40 letters, digits, hyphens and underscores, and begin with a letter or a digit",
+        )
+    ),
+]
 Uses = Annotated[int, Field(ge=1, le=MAX_CODE_USES)]
-DiscountPercent = Annotated[PlainDecimal, Field(gt=0, le=100, description="Of the nights' price, such as 10 or 12.5.")]
-DiscountAmount = Annotated[MoneyIn, Field(gt=0, description="For the whole stay, up to the price of its nights.")]
+DiscountPercent = Annotated[
+    PlainDecimal,
+    Field(gt=0, le=100),
+    number_schema(
+        exclusiveMinimum=0, maximum=100, description="Of the nights' price, above 0 and at most 100, such as 12.5."
+    ),
+]
+DiscountAmount = Annotated[
+    MoneyIn,
+    Field(gt=0),
+    number_schema(exclusiveMinimum=0, description="For the whole stay, above 0, and up to the price of its nights."),
+]
 
 
 class CodeIn(Body, title="CodeWanted"):
@@ -28,8 +57,8 @@ class CodeIn(Body, title="CodeWanted"):
 
     percent: DiscountPercent | None = None
     amount: DiscountAmount | None = None
-    valid_from: AwareDatetime | None = None
-    valid_until: AwareDatetime | None = None
+    valid_from: Instant | None = None
+    valid_until: Instant | None = None
     start_date: BodyDay | None = None
     end_date: BodyDay | None = None
     room_ids: Annotated[list[Id], Field(max_length=MAX_CODE_ROOMS)] = Field(default_factory=list)

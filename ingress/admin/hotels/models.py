@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from ingress.admin.models import Amenities, Photos
 from ingress.admin.money import ChargeableCurrency
-from ingress.http.models import Body, Changes, Email, Line, OutModel, left_out
+from ingress.http.models import Body, Changes, Email, Line, OutModel, in_words, left_out
 from topics.zones import zone_names
 
 
@@ -25,7 +25,10 @@ Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
 TimeZone = Annotated[
     str, StringConstraints(max_length=64), AfterValidator(_known_time_zone), Field(examples=["Europe/Lisbon"])
 ]
-ClockTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+ClockTime = Annotated[
+    str,
+    StringConstraints(pattern=in_words(r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "must be a time of the day, such as 15:00")),
+]
 
 #: A booking whose whole payment a person refunds at Stripe is cancelled, or kept as goodwill.
 OnFullRefund = Literal["cancel", "keep"]

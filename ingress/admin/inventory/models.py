@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from ingress.http.models import Body, Day, MoneyIn, MoneyOut, OutModel, PlainDecimal, Query
+from ingress.http.models import Body, Day, MoneyIn, MoneyOut, OutModel, PlainDecimal, Query, number_schema
 from topics.messages.values import MAX_ROOMS, MAX_SURGE_MILLI
 
 # A field may have the name of its type.
@@ -14,7 +14,10 @@ _Date: TypeAlias = date
 
 SurgeFactor = Annotated[
     PlainDecimal,
-    Field(gt=0, le=Decimal(MAX_SURGE_MILLI) / 1000, description="Multiplies the price, such as 1.25."),
+    Field(gt=0, le=Decimal(MAX_SURGE_MILLI) / 1000),
+    number_schema(
+        exclusiveMinimum=0, maximum=MAX_SURGE_MILLI / 1000, description="Multiplies the price, such as 1.25."
+    ),
 ]
 
 AllowanceCount = Annotated[

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
-from ingress.http.models import Body, BodyDay, Line, MoneyIn, MoneyOut, OutModel, PlainDecimal
+from ingress.http.models import Body, BodyDay, Line, MoneyIn, MoneyOut, OutModel, PlainDecimal, in_words, number_schema
 from pricing.terms import MAX_NAME_LENGTH, MAX_RULES, MAX_STEPS, MAX_TAXES, MAX_TIMES_MILLI
 from topics.messages.sale import MAX_CHILD_AGE, Collected, Meals
 from topics.messages.values import Terms
@@ -33,15 +33,30 @@ def _signed_decimal(given: object) -> object:
 
 
 #: The id that a manager gives a plan, a tax or a policy; it is part of addresses, quotes and bookings.
-GivenId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+GivenId = Annotated[
+    str,
+    StringConstraints(
+        pattern=in_words(
+            r"^[a-z0-9][a-z0-9_-]{0,39}$",
+            "must have 1 to 40 small letters, digits, hyphens and underscores, and begin with a letter or a digit",
+        )
+    ),
+]
 Name = Annotated[Line, StringConstraints(max_length=MAX_NAME_LENGTH)]
 WholePercent = Annotated[int, Field(ge=0, le=100)]
-TaxPercent = Annotated[PlainDecimal, Field(gt=0, le=100, description="Of the nights' price, such as 7 or 7.125.")]
+TaxPercent = Annotated[
+    PlainDecimal,
+    Field(gt=0, le=100),
+    number_schema(
+        exclusiveMinimum=0, maximum=100, description="Of the nights' price, above 0 and at most 100, such as 7.125."
+    ),
+]
 PricePercent = Annotated[
     PlainDecimal,
-    Field(
-        le=Decimal(MAX_TIMES_MILLI) / 10,
-        multiple_of=Decimal("0.1"),
+    Field(le=Decimal(MAX_TIMES_MILLI) / 10, multiple_of=Decimal("0.1")),
+    number_schema(
+        minimum=0,
+        maximum=MAX_TIMES_MILLI / 10,
         description="Of the night's price, in steps of 0.1: 90 sells the night for nine tenths of it.",
     ),
 ]

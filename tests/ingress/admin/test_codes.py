@@ -166,6 +166,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "valid_until must be after",
     ),
     ({"percent": 5, "valid_from": "2027-02-02T00:00:00"}, "timezone"),
+    ({"percent": 5, "valid_from": "0001-01-01T00:00:00+14:00"}, "valid_from: must be between 1970 and 2200"),
+    ({"percent": 5, "valid_until": "9999-12-31T23:59:59-14:00"}, "valid_until: must be between 1970 and 2200"),
     ({"percent": 5, "max_uses": 0}, "greater than or equal to 1"),
     ({"percent": 5, "max_account_uses": 1_000_001}, "less than or equal to 1000000"),
 ]
@@ -186,6 +188,8 @@ async def test_a_code_is_a_short_word(codes: Codes) -> None:
     for text in ("", "TWO WORDS", "_A", "A" * 41, "ÄPFEL", "A\n"):
         refused = await codes.add(text)
         assert (refused.status, refused.body["errors"][0]["field"]) == (422, "code"), text
+        if len(text) <= 40:
+            assert refused.body["errors"][0]["message"].startswith("must have 1 to 40 letters, digits"), text
 
 
 async def test_codes_are_their_hotels_managers_alone(codes: Codes) -> None:

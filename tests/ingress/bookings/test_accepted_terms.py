@@ -12,6 +12,7 @@ from tests.support.client import Answer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ReserveStay
 from topics.messages.events import BookingReserved
+from topics.messages.releases import Release
 from topics.messages.values import Terms
 
 GUEST = 1
@@ -60,11 +61,25 @@ async def test_a_stay_needs_the_version_of_the_terms_that_counts(
             assert (refused.status, refused.body["errors"][0]["field"]) == (422, "accepted_terms"), refused
             assert "2026-11" in refused.body["detail"]
         assert (await init(strict, **fields, accepted_terms="2026-11")).status == 202
+        quote = await strict.post("/v1/quotes", STAY, user=GUEST)
+        assert quote.body["required_terms"] == "2026-11"
         # A request that was accepted before stays accepted.
         again = await init(strict, headers=key, **fields)
         unversioned = await strict.post("/bookings/init", STAY | fields, user=GUEST, headers={"Prefer": "wait=0"})
     assert (again.status, again.body["id"]) == (202, before.body["id"])
     assert unversioned.status == 422
+
+
+async def test_no_terms_are_required_while_none_can_be_recorded(
+    kafka_settings: KafkaSettings, database: DatabaseSettings, house: House, stand_in: StandInWorker
+) -> None:
+    rolling = kafka_settings.model_copy(update={"log_readable_by": Release.V0_1_0})
+    async with run_ingress(ingress_settings(required_terms="2026-11"), rolling, database) as during:
+        without, given = await init(during), await init(during, accepted_terms="2026-11")
+        quote = await during.post("/v1/quotes", STAY, user=GUEST)
+    assert (without.status, given.body["reason"]) == (202, "release_rolling_out")
+    assert (quote.status, "required_terms" in quote.body) == (200, False)
+    assert "required_terms" not in (await house.post("/v1/quotes", STAY, user=GUEST)).body
 
 
 async def test_the_business_that_gets_the_money_is_named_in_quotes_and_bookings(

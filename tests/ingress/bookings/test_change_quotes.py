@@ -15,7 +15,7 @@ from pricing.changes import WantedStay
 from pricing.currencies import decimal
 from pricing.sale import price_stay
 from storage.reads.bookings import AgreedBooking, NightForSale, RoomFacts, RoomForSale
-from storage.reads.changes import HeldChange
+from storage.reads.changes import HeldChange, ReplacedStay
 from topics.messages.commands import ChangeStay
 from topics.messages.events import (
     ChangeHeld,
@@ -25,17 +25,26 @@ from topics.messages.events import (
     Event,
     RefundRequested,
     RoomsHeld,
+    StayBefore,
     StayChanged,
 )
 from topics.messages.sale import ArrivalRule, CancellationPolicy, Kept, Party, PolicyStep, RatePlan, SaleTerms, Tax
-from topics.messages.values import BookingStatus, StayTimes, Terms, nights_of
-from workers.decisions import Booking, Night, State, decide
-from workers.decisions.state import Payment, PaymentState, PendingChange
+from topics.messages.values import MAX_CHANGES, BookingStatus, StayTimes, Terms, nights_of
+from workers.decisions import Booking, Night, State, decide, unpaid_rooms
+from workers.decisions.state import EarlierStay, Payment, PaymentState, PendingChange
 from workers.reservations.stay_clock import stay_clock
 
 NOW: Final = datetime(2026, 11, 30, 12, tzinfo=UTC)
 TODAY: Final = NOW.date()
 TIMES: Final = StayTimes(time_zone="Europe/Lisbon", check_in_time=time(15), check_out_time=time(11))
+#: Of four rooms or more, one more than the rooms that are always allowed.
+SHARE_PERCENT: Final = 75
+EARLIER: Final = EarlierStay(
+    change_id=UUID(int=9),
+    stay=StayBefore(
+        check_in=TODAY, check_out=TODAY + timedelta(days=1), rooms_count=1, amount_minor=1, night_amounts_minor=(1,)
+    ),
+)
 BOOKING_ID, CHANGE_ID = UUID(int=1), UUID(int=2)
 POLICY: Final = CancellationPolicy(
     id="half",
@@ -101,6 +110,7 @@ def bookings(draw: st.DrawFn) -> Booking:
         payments=(paid,) if payment is Terms.PREPAID else (),
         payment_attempt=1,
         session_id="cs_1",
+        earlier_stays=draw(st.sampled_from([()] * 9 + [(EARLIER,) * MAX_CHANGES])),
         night_amounts_minor=amounts,
         stay_times=TIMES,
         sale=price.sale if has_sale else None,
@@ -138,13 +148,26 @@ def nights(draw: st.DrawFn, booking: Booking) -> Mapping[date, Night]:
     return drawn
 
 
-def previewed(booking: Booking, wanted: WantedStay, on_sale: Mapping[date, Night], sold_by: SaleTerms | None) -> Any:
+def previewed(
+    booking: Booking,
+    wanted: WantedStay,
+    on_sale: Mapping[date, Night],
+    sold_by: SaleTerms | None,
+    *,
+    account_rooms: Mapping[date, int],
+    now: datetime,
+) -> Any:
     """Return the amount, the extra and the refund of the preview, or the reason of its refusal."""
     fields = {name: getattr(booking, name) for name in booking.__struct_fields__ if name in _AGREED}
-    change = booking.pending_change
+    change, earlier = booking.pending_change, booking.earlier_stays
     held = None if change is None else HeldChange(id=change.id, stay=change.stay, extra_minor=1, held=change.held)
     agreed = AgreedBooking(
-        **fields | {"payments": None, "pending_change": None if held is None else msgspec.to_builtins(held)},
+        **fields
+        | {
+            "payments": None,
+            "pending_change": None if held is None else msgspec.to_builtins(held),
+            "earlier_stays": tuple(ReplacedStay(change_id=each.change_id, stay=each.stay) for each in earlier),
+        },
         created_at=NOW,
         updated_at=NOW,
     )
@@ -157,13 +180,16 @@ def previewed(booking: Booking, wanted: WantedStay, on_sale: Mapping[date, Night
                 currency=night.currency,
                 closed=night.closed,
                 free_count=night.free_count,
+                total_count=night.total_count,
             )
             for on in nights_of(wanted.check_in, wanted.check_out)
             if (night := on_sale.get(on)) is not None
         ],
     )
     try:
-        shown = ChangePrice(agreed, wanted, FACTS, room, NOW).quoted()
+        shown = ChangePrice(
+            agreed, wanted, FACTS, room, now, account_share_percent=SHARE_PERCENT, account_rooms=account_rooms
+        ).quoted()
     except Problem as problem:
         return problem.more["reason"]
     return shown.amount, shown.extra, shown.goes_back
@@ -172,7 +198,15 @@ def previewed(booking: Booking, wanted: WantedStay, on_sale: Mapping[date, Night
 _AGREED: Final = frozenset(AgreedBooking.__dataclass_fields__)
 
 
-def decided(booking: Booking, wanted: WantedStay, on_sale: Mapping[date, Night], sold_by: SaleTerms | None) -> Any:
+def decided(
+    booking: Booking,
+    wanted: WantedStay,
+    on_sale: Mapping[date, Night],
+    sold_by: SaleTerms | None,
+    *,
+    account_rooms: Mapping[date, int],
+    now: datetime,
+) -> Any:
     """Return the amount, the extra and the refund of the decision, or the reason of its refusal."""
     command = ChangeStay(
         room_id=1,
@@ -183,9 +217,11 @@ def decided(booking: Booking, wanted: WantedStay, on_sale: Mapping[date, Night],
         check_out=wanted.check_out,
         rooms_count=wanted.rooms_count,
         party=wanted.party,
+        account_share_percent=SHARE_PERCENT,
     )
-    state = State(booking, on_sale, clock=stay_clock(booking, command, NOW), sale_terms=sold_by)
-    return _outcome(booking, decide(state, command, NOW))
+    clock = stay_clock(booking, command, now)
+    state = State(booking, on_sale, clock=clock, sale_terms=sold_by, account_rooms=account_rooms)
+    return _outcome(booking, decide(state, command, now))
 
 
 def _outcome(booking: Booking, events: tuple[Event, ...]) -> Any:
@@ -224,4 +260,12 @@ def test_a_preview_is_what_the_worker_decides(data: st.DataObject) -> None:
             + [terms("other", booking.terms, ()), None]
         )
     )
-    assert previewed(booking, wanted, on_sale, sold_by) == decided(booking, wanted, on_sale, sold_by)
+    # Rooms that the booking has unpaid are among those of its account.
+    others = data.draw(st.sampled_from([0, 0, 0, 1, 2]))
+    account_rooms = {
+        on: others + sum(each.rooms_count for each in unpaid_rooms(booking) if each.first_night <= on < each.end_night)
+        for on in on_sale
+    }
+    now = data.draw(st.sampled_from([NOW] * 9 + [NOW + timedelta(hours=4)]))
+    asked, at = (booking, wanted, on_sale, sold_by), {"account_rooms": account_rooms, "now": now}
+    assert previewed(*asked, **at) == decided(*asked, **at)

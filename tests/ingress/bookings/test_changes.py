@@ -13,6 +13,7 @@ import pytest
 from tests.ingress.bookings.test_sales_shown import price
 from tests.ingress.house import STAY, STAY_TIMES, TODAY, WAIT, House, LoggedCommand, StandInWorker
 from tests.support.client import Answer
+from tests.support.hotels import HotelsInTables
 from topics.messages.commands import ChangeStay, WithdrawChange
 from topics.messages.events import (
     BookingEvent,
@@ -26,7 +27,7 @@ from topics.messages.events import (
     StayChanged,
 )
 from topics.messages.sale import Party
-from topics.messages.values import BookingStatus, ChangeEnd, Refusal, Rejection
+from topics.messages.values import MAX_CHANGES, BookingStatus, ChangeEnd, Refusal, Rejection
 
 GUEST, MANAGER, OTHER_MANAGER = 1, 2, 3
 FIRST, END = (date.fromisoformat(str(STAY[name])) for name in ("check_in_date", "check_out_date"))
@@ -396,16 +397,18 @@ async def test_a_rejected_change_has_the_reason_in_words(
     assert answer.body.get("unpaid_bookings") == (None if by_manager else [str(unpaid)])
 
 
+#: Reasons with the words for guests and for managers.
 REFUSALS = [
-    (Refusal.CHECK_IN_PASSED, "check-in has passed"),
-    (Refusal.TOO_MANY_CHANGES, "the stay was changed too often"),
+    (Refusal.WRONG_STATUS, ("the booking's status does not allow it",) * 2),
+    (Refusal.CHECK_IN_PASSED, ("the hotel alone can cancel the stay", "the first night of the stay")),
+    (Refusal.TOO_MANY_CHANGES, ("or ask the hotel", "changed too often: cancel it and book again")),
 ]
 
 
 @both
 @pytest.mark.parametrize(("reason", "words"), REFUSALS)
 async def test_a_refused_change_has_the_reason_in_words(
-    house: House, desk: StandInWorker, reason: Refusal, words: str, *, by_manager: bool
+    house: House, desk: StandInWorker, reason: Refusal, words: tuple[str, str], *, by_manager: bool
 ) -> None:
     booking_id = await desk.add_booking(GUEST, "CONFIRMED")
     refused = CommandRefused(
@@ -417,7 +420,86 @@ async def test_a_refused_change_has_the_reason_in_words(
     )
     answer = await answered(house, desk, booking_id, refused, {"rooms_count": 2}, by_manager=by_manager)
     assert (answer.status, answer.body["reason"]) == (409, reason)
-    assert words in answer.body["detail"]
+    assert words[by_manager] in answer.body["detail"]
+    assert ("ask the hotel" in answer.body["detail"]) == (not by_manager and reason is Refusal.TOO_MANY_CHANGES)
+
+
+@both
+async def test_the_change_that_is_held_goes_on_when_it_is_asked_for_again(
+    house: House, desk: StandInWorker, *, by_manager: bool
+) -> None:
+    booking_id = await desk.add_booking(GUEST, "CONFIRMED", **held())
+    for body, is_same in (
+        ({"check_out_date": str(LATER)}, True),
+        ({"check_out_date": str(LATER), "rooms_count": 1}, True),
+        ({"check_out_date": str(LATER), "rooms_count": 2}, False),
+        ({"check_out_date": str(LATER + timedelta(days=1))}, False),
+    ):
+        answer = await ask(house, booking_id, body, by_manager=by_manager)
+        sent = message(await desk.next_command())
+        assert (answer.status, answer.body["change_id"]) == (202, str(sent.change_id))
+        assert (sent.change_id == CHANGE_ID) == is_same, body
+
+
+async def test_a_held_change_for_other_people_is_another_one(house: House, desk: StandInWorker) -> None:
+    await desk.connection.execute("update room set capacity = 4 where id = 1")
+    sale = price(10).sale
+    booking_id = await desk.add_booking(GUEST, "CONFIRMED", sale=msgspec.json.encode(sale).decode(), **held(sale=sale))
+    for people, is_same in (({}, True), ({"adults": 2, "children": [5]}, True), ({"adults": 1}, False)):
+        await ask(house, booking_id, {"check_out_date": str(LATER), **people})
+        assert (message(await desk.next_command()).change_id == CHANGE_ID) == is_same, people
+
+
+async def test_a_page_that_came_late_is_no_refusal(house: House, desk: StandInWorker) -> None:
+    booking_id = await desk.add_booking(GUEST, "PAYMENTS_PENDING", payment_attempt=1)
+    url = await open_page(desk, booking_id, attempt=1)
+    asking = asyncio.create_task(house.post(f"/v1/bookings/{booking_id}/payments", user=GUEST, headers=WAIT))
+    stale = CommandRefused(
+        room_id=1,
+        booking_id=booking_id,
+        command="booking.record_session.v1",
+        reason=Refusal.STALE_SESSION,
+        booking_status=BookingStatus.PAYMENTS_PENDING,
+    )
+    await desk.publish(await desk.next_command(), stale)
+    page = await asking
+    assert (page.status, page.body["session_url"]) == (200, url)
+
+
+async def test_a_declined_change_has_the_reason_in_words(house: House, desk: StandInWorker) -> None:
+    booking_id = await desk.add_booking(GUEST, "CONFIRMED", **held(), failure="card_declined")
+    pending = (await house.get(f"/v1/bookings/{booking_id}", user=GUEST)).body["pending_change"]
+    assert (pending["reason"], pending["detail"]) == ("card_declined", "card declined")
+
+
+async def test_a_quote_of_a_change_counts_the_rooms_that_the_account_holds_unpaid(
+    house: House, desk: StandInWorker
+) -> None:
+    hotels = HotelsInTables(desk.connection)
+    for number in range(3):
+        await hotels.night(1, 1, FIRST + timedelta(days=number))
+    await desk.connection.execute("update inventory set total_count = 6")
+    booking_id = await desk.add_booking(GUEST, "CONFIRMED")
+    body = {"check_out_date": str(LATER)}
+    assert (await ask(house, booking_id, body, tail="/quote")).status == 200
+
+    # Half of the six rooms are the account's share.
+    await desk.add_booking(GUEST, "RESERVED", check_in=END, check_out=LATER, rooms_count=1)
+    await desk.add_booking(GUEST, "RESERVED", check_in=FIRST, check_out=END, rooms_count=3)
+    other = held()
+    other["pending_change"] = json.dumps(
+        json.loads(other["pending_change"])
+        | {"held": [{"first_night": str(END), "end_night": str(LATER), "rooms_count": 1}]}
+    )
+    await desk.add_booking(GUEST, "CONFIRMED", **other)
+    assert (await ask(house, booking_id, body, tail="/quote")).status == 200
+    await desk.add_booking(GUEST, "CONFIRMED", terms="at_hotel", check_in=END, check_out=LATER)
+
+    refused = await ask(house, booking_id, body, tail="/quote")
+    assert (refused.status, refused.body["reason"]) == (409, "account_share")
+    earlier = json.dumps([{"change_id": str(CHANGE_ID), "stay": stay(END, 24_000)}] * MAX_CHANGES)
+    often = await desk.add_booking(GUEST, "CONFIRMED", earlier_stays=earlier)
+    assert (await ask(house, often, body, tail="/quote")).body["reason"] == "too_many_changes"
 
 
 async def test_a_page_that_stripe_refuses_leaves_a_confirmed_booking(house: House, desk: StandInWorker) -> None:

@@ -21,7 +21,7 @@ from topics.messages.values import Rejection
 
 MANAGER, OTHER_MANAGER = 2, 1
 CONTACT = {"name": "Ada Lovelace", "email": "ada@example.com", "phone": "+41 31 000 00 00"}
-GUESTS = [{"name": "Ada Lovelace", "age": 36}, {"name": "Mary Somerville", "gender": "FEMALE"}]
+GUESTS = [{"name": "Ada Lovelace"}, {"name": "Mary Somerville"}]
 BODY: dict[str, Any] = {
     **{name: value for name, value in STAY.items() if name != "hotel_id"},
     "adults": 2,
@@ -159,8 +159,51 @@ async def test_a_rejected_booking_has_its_reason(house: House, desk: StandInWork
         reason=Rejection.SOLD_OUT,
     )
     await desk.publish(command, rejected)
+    # A worker publishes the event after it has written the booking.
+    await reject(desk, reserve.booking_id)
+    await desk.publish(command, rejected)
     answer = await asking
     assert (answer.status, answer.body["reason"], answer.body["id"]) == (409, "sold_out", str(reserve.booking_id))
+    assert await people(desk) == [("", None, None, None)]
+
+
+@pytest.mark.parametrize("looks", ["booking", "list", "next"])
+async def test_the_people_of_a_booking_that_is_rejected_after_its_answer_are_erased_once_anybody_looks(
+    house: House, desk: StandInWorker, looks: str
+) -> None:
+    booking_id = UUID((await book(house, headers={})).body["id"])
+    await reject(desk, booking_id)
+    other = await book(house, headers={}, guests=[]) if looks == "next" else None
+    if other is None:
+        assert (await ask(house, "GET", f"/{booking_id}" if looks == "booking" else "")).status == 200
+    assert ("", None, None, None) in await people(desk)
+    assert [row[1] for row in await people(desk) if row[1]] == ([] if other is None else [CONTACT["email"]])
+    shown = (await ask(house, "GET", f"/{booking_id}")).body
+    assert (shown["booking_status"], "contact" in shown, shown["guests"]) == ("REJECTED", False, [])
+
+
+async def reject(desk: StandInWorker, booking_id: UUID) -> None:
+    await desk.write_booking(booking_id, None, "REJECTED", terms="at_hotel", rejection="sold_out")
+
+
+async def people(desk: StandInWorker) -> list[tuple[Any, ...]]:
+    found = await desk.connection.execute(
+        "select contact_name, contact_email, contact_phone, guests from desk_booking"
+        " left join guest_list using (booking_id)"
+    )
+    return await found.fetchall()
+
+
+@pytest.mark.parametrize(
+    ("changes", "places"), [({"adults": 1}, 1), ({"adults": None, "guests": [{"name": "Ada"}] * 9}, 4)], ids=str
+)
+async def test_no_more_guests_are_named_than_there_is_place_for(
+    house: House, desk: StandInWorker, changes: dict[str, Any], places: int
+) -> None:
+    refused = await book(house, rooms_count=2 if places > 1 else 1, **changes)
+    assert (refused.status, refused.body["errors"][0]["field"]) == (422, "guests")
+    assert f"place for {places}" in refused.body["detail"]
+    assert await people(desk) == []
 
 
 @pytest.mark.parametrize(
@@ -172,6 +215,7 @@ async def test_a_rejected_booking_has_its_reason(house: House, desk: StandInWork
         {"contact": {"name": " "}},
         {"guests": [{"name": ""}]},
         {"guests": ["Ada"]},
+        {"guests": [{"name": "Ada", "age": 36}]},
         {"hotel_id": 1},
         {"adults": 0},
         {"adults": None, "children": [3]},

@@ -3,13 +3,16 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
+from pydantic import TypeAdapter
 
 from ingress.documents.openapi import document, path_of
+from ingress.http.models import words_of_patterns
 from ingress.http.preferences import PREFER
 from ingress.http.versions import IF_MATCH
 from ingress.log.idempotency import IDEMPOTENCY_KEY
@@ -119,6 +122,35 @@ def test_links_lead_to_operations_and_fill_their_paths(row: Operation, openapi: 
         assert not fields or fields <= set(known[target].body.model_fields)
         for expression in given.values():
             assert re.fullmatch(r"\$request\.(path|query)\.\w+|\$response\.body#(/\w+)+", expression)
+
+
+def test_bounds_of_numbers_that_may_be_strings_are_those_of_the_check(openapi: dict[str, Any]) -> None:
+    properties = openapi["components"]["schemas"]["NewCode"]["properties"]
+    percent, amount = (properties[name]["anyOf"][0] for name in ("percent", "amount"))
+    number = {"type": "number", "exclusiveMinimum": 0}
+    assert percent["anyOf"][0] == {**number, "maximum": 100}
+    assert amount["anyOf"][0] == {**number, "maximum": 999_999_999_999}
+    assert "at most 100" in percent["description"]
+    assert "For the whole stay" in amount["description"]
+
+
+def test_a_text_that_a_pattern_refuses_is_refused_in_words() -> None:
+    schemas = [TypeAdapter(model).json_schema() for row in rows() for model in (row.body, row.query)]
+    patterns = {pattern for schema in schemas for pattern in _patterns(schema)}
+    assert patterns
+    numbers = {pattern for pattern in patterns if r"\d" in pattern}
+    assert patterns - numbers - words_of_patterns.keys() == set()
+
+
+def _patterns(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        if isinstance(schema.get("pattern"), str):
+            yield schema["pattern"]
+        for value in schema.values():
+            yield from _patterns(value)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from _patterns(each)
 
 
 def test_no_answer_shows_a_password_or_what_guards_it(openapi: dict[str, Any]) -> None:

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import msgspec
@@ -74,7 +76,8 @@ async def issued(
 async def credited(desk: StandInWorker, booking_id: UUID) -> None:
     """Write an invoice and the credit note of all of it."""
     await issued(desk, booking_id, credited_minor=210_00, number=12)
-    await issued(desk, booking_id, NOTE, kind="credit_note", reason="cancelled", corrects_id=INVOICE, number=3)
+    at = AT + timedelta(seconds=1)
+    await issued(desk, booking_id, NOTE, kind="credit_note", reason="cancelled", corrects_id=INVOICE, number=3, at=at)
 
 
 async def read(house: House, path: str, *, user: int = GUEST, accept: str = "*/*") -> Answer:
@@ -96,7 +99,6 @@ async def test_a_guest_lists_the_documents_of_a_booking(house: House, desk: Stan
     assert answered.status == 200, answered
     shared = {
         "issued_on": "2026-12-01",
-        "issued_at": "2026-11-30T11:30:00Z",
         "booking_id": str(booking_id),
         "amount": "210.00",
         "tax": "23.08",
@@ -108,6 +110,7 @@ async def test_a_guest_lists_the_documents_of_a_booking(house: House, desk: Stan
             "number": "INV-000012",
             "kind": "invoice",
             "reason": "stay",
+            "issued_at": "2026-11-30T11:30:00Z",
             **shared,
             "corrects": None,
             "corrects_id": None,
@@ -118,12 +121,41 @@ async def test_a_guest_lists_the_documents_of_a_booking(house: House, desk: Stan
             "number": "CRN-000003",
             "kind": "credit_note",
             "reason": "cancelled",
+            "issued_at": "2026-11-30T11:30:01Z",
             **shared,
             "corrects": "INV-000012",
             "corrects_id": str(INVOICE),
             "credited": "0.00",
         },
     ]
+
+
+async def test_a_credit_note_is_before_the_invoice_of_the_same_instant_in_both_lists(
+    house: House, desk: StandInWorker
+) -> None:
+    booking_id = await desk.add_booking(GUEST, "CONFIRMED")
+    await issued(desk, booking_id, UUID(int=901), number=1, at=AT - timedelta(hours=1))
+    # A change of the stay issues both at once; their ids are in no order.
+    for number, ids in ((2, (902, 903)), (3, (905, 904))):
+        note, invoice = (UUID(int=id) for id in ids)
+        await issued(desk, booking_id, invoice, number=number, reason="stay_changed")
+        await issued(desk, booking_id, note, kind="credit_note", number=number, reason="stay_changed")
+    order = ["INV-000001", "CRN-000002", "CRN-000003", "INV-000002", "INV-000003"]
+
+    of_guest = await read(house, f"bookings/{booking_id}/documents")
+    of_hotel = [await managed(house, "1/documents", month="2026-12", limit="1")]
+    while "Link" in of_hotel[-1].headers:
+        following = of_hotel[-1].headers["Link"].partition(">")[0].lstrip("<")
+        of_hotel.append(await house.get(following, headers=house.manager_header(OWNER)))
+
+    assert [each["number"] for each in of_guest.body] == order
+    assert [each["number"] for answered in of_hotel for each in answered.body] == order
+
+
+async def test_a_position_that_no_list_gave_is_refused(house: House, desk: StandInWorker) -> None:
+    for position in ([10**30, "invoice", 1], [0, "receipt", 1], [0, "invoice", 10**30], [0, "invoice"]):
+        cursor = urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
+        assert (await managed(house, "1/documents", cursor=cursor)).status == 422
 
 
 async def test_a_booking_without_documents_has_an_empty_list(house: House, desk: StandInWorker) -> None:
