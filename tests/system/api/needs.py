@@ -17,7 +17,7 @@ from ingress.operations import Access, Operation
 from sandbox.system import WEBHOOK_SECRET
 from tests.ingress.house import WAIT
 from tests.support.waiting import wait_until
-from tests.system.api.world import OPERATIONS, PASSWORD, Person, Request, Room, World, stay
+from tests.system.api.world import OPERATIONS, PASSWORD, Person, Request, Room, World, trip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +132,8 @@ class Needs:
 
     async def _a_trip(self) -> _Found:
         room = await self._world.room_on_sale(self._world.host)
-        body = {**stay(room, _soon()), "legs": [{"room_id": room.room_id}] * 2}
-        del body["room_id"]
-        trip = await self._world.done(self._world.guest, "POST", "/v1/trips", body)
-        return _Found({**room._asdict(), "trip_id": trip["id"]})
+        made = await self._world.done(self._world.guest, "POST", "/v1/trips", trip(room, _soon()))
+        return _Found({**room._asdict(), "trip_id": made["id"]})
 
     async def _a_hold_with_guests(self) -> _Found:
         found = await self._a_hold()
