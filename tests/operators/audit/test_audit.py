@@ -221,7 +221,7 @@ async def test_nothing_is_wrong_where_nothing_was_broken(
         },
         "problems": [],
         "events": len(history.events),
-        "bookings": 38,
+        "bookings": 41,
         "nights": 28,
     }
 
