@@ -157,7 +157,7 @@ class Explanation:
                 else:
                     self.amounts[booking_id] -= max(0, amount - event["kept_minor"])
 
-    def _goes_on(self, event: Event, payment: Payment | None) -> bool:
+    def _pays_on(self, event: Event, payment: Payment | None) -> bool:
         """Return whether a refund takes a part of a payment that pays its booking on: of a cheaper stay or a trip."""
         if event.get("reason") == "stay_changed":
             return True
@@ -167,7 +167,7 @@ class Explanation:
 
     def _requested(self, event: Event) -> None:
         payment = self.payments.get(event["payment_intent"])
-        if self._goes_on(event, payment):
+        if self._pays_on(event, payment):
             if payment is None:
                 self.problems.append(f"{event['payment_intent']}: a change lowers it, and no event let it arrive")
             else:
@@ -333,7 +333,7 @@ def _problem_of_booking(
     if len(paying) != 1 + explained.paid_changes[booking_id]:
         return f", and {len(paying)} payments pay it"
     left, due = sum(paid.left for paid in paying), sum(max(0, paid.due) for paid in paying)
-    # What went back by hand, or was lost, can be more than the stay or the trip costs by now.
+    # Refunds by hand and lost disputes can be more than the stay or the trip costs by now.
     if left - due != max(0, amount - sum(paid.refunded_by_hand + paid.lost for paid in paying)):
         return f" for {amount}, and {left} of its payment is left"
     return None
