@@ -138,7 +138,7 @@ class Trips:
 
         One leg that is refused refuses the trip. With the trip's `id`, `/bookings/{id}/addGuests`, `/payments`,
         `/cancel` and `/status` are about all of it. Each leg has an id of its own; once the trip is paid, a leg can be
-        cancelled alone, and costs what its own policy says.
+        cancelled alone, by its own policy.
         """
         trip, user_id = context.body, context.caller.user_id
         stays = trip.stays()

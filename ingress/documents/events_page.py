@@ -130,7 +130,7 @@ _EVENTS_PAGE = """\
     <link rel="stylesheet" href="{style}">
   </head>
   <body>
-    <nav>{contents}</nav>
+    <nav>{contents}<h2><a href="#values">Values</a></h2></nav>
     <main>
       <h1>{title}</h1>
       {about}

@@ -45,6 +45,7 @@ _TAG_DESCRIPTIONS: Final = {
     "hotels": "Finding and reading hotels; needs no account",
     "quotes": "Prices of a stay that hold for some minutes",
     "bookings": "From asking for a stay to its end",
+    "trips": "Rooms of several types in one request, all of them or none",
     "admin": "For managers, about their own hotels",
     "ops": "For operators; the role is granted by the command line alone",
     "webhooks": "For Stripe",
@@ -60,6 +61,7 @@ _BEARER_SCHEME: Final[Json] = {
 _PLACEHOLDER_SCHEMAS: Final[Mapping[str, Json]] = {
     "booking_id": {"type": "string", "format": "uuid"},
     "block_id": {"type": "string", "format": "uuid"},
+    "trip_id": {"type": "string", "format": "uuid"},
     "change_id": {"type": "string", "format": "uuid"},
     "document_id": {"type": "string", "format": "uuid"},
     "plan_id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,39}$"},

@@ -5,6 +5,7 @@ its events have been decided.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from operators.audit.expected_documents import ExpectedDocuments
 from operators.audit.expected_rows import Booking, has_ended, kept_by
@@ -13,6 +14,9 @@ from operators.audit.log import ends_of
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS
 from topics.kafka.settings import KafkaSettings
+
+#: The statuses of a leg whose trip is paid, and which did not end early.
+_BOUGHT: Final = frozenset({"CONFIRMED", "CHECKED_IN", "CHECKED_OUT"})
 
 
 class Followed:
@@ -54,13 +58,14 @@ def faults_of_documents(
     nets, began = documents.nets(), documents.began()
     for id_, booking in bookings.items():
         partition, sequence = booking.position
-        if booking.legs or booking.trip_id is not None:
-            # The money is the trip's, and the documents are those of its legs.
+        if booking.legs:
+            # The documents are those of its legs.
             continue
         is_lost = any(paid.lost for paid in booking.payments.values())
         if began is None or is_lost or sequence > sequences.get(partition, 0):
             continue
-        is_new = booking.charged_at is not None and booking.charged_at >= began
+        paid = bookings.get(booking.trip_id or id_, booking)
+        is_new = paid.charged_at is not None and paid.charged_at >= began
         net, kept = nets.get(id_, 0), _kept(booking)
         if net != kept and (is_new or id_ in documents.of_stays):
             yield f"booking {id_}: {booking.status}, its documents are of {net}, and {kept} is kept of it"
@@ -68,8 +73,18 @@ def faults_of_documents(
 
 def _kept(booking: Booking) -> int:
     """Return what the hotel keeps of a booking's payments, or is owed at the hotel."""
+    if booking.trip_id is not None:
+        # The trip has the payment; what is kept of a leg of it is by the leg's own policy.
+        return _kept_of_leg(booking)
     if booking.terms == "prepaid":
         return sum(paid.kept if paid.state == "kept" else paid.retained for paid in booking.payments.values())
     if has_ended(booking):
         return kept_by(booking)
     return booking.amount if booking.status == "CHECKED_OUT" else 0
+
+
+def _kept_of_leg(leg: Booking) -> int:
+    """Return what the hotel keeps of a leg of a trip: nothing of one that was released before the trip was paid."""
+    if has_ended(leg):
+        return kept_by(leg)
+    return leg.amount if leg.status in _BOUGHT else 0

@@ -1,6 +1,6 @@
 """Documents on one page: the invoices and credit notes that each event on `booking.events` leads to. Pure.
 
-    BookingConfirmed with a payment              -> the invoice of the stay
+    BookingConfirmed with a payment, or of a leg -> the invoice of the stay
     StayChanged of a prepaid booking             -> a credit note of the rest of the old invoice, the new stay's invoice
     BookingCancelled, GuestsDidNotArrive, early
       GuestsCheckedOut, of a prepaid booking     -> an invoice of what is kept, a credit note of the rest of the stay's
@@ -8,7 +8,8 @@
     BookingRefunded by hand                      -> a credit note
     RefundFailed of it                           -> an invoice that takes the credit note back
 
-Nothing is issued for an amount of 0, nor while the lines of the invoice stay what they are.
+Nothing is issued for an amount of 0, nor while the lines of the invoice stay what they are. The legs of a paid trip
+have documents like any stay that is paid in advance; the trip, which is no stay, has none.
 
 The ledger's booking may be newer than the event: a stay is found by its place among the stays of the booking, a refund
 by its id. Where the order of events counts, the decision cuts a document to what is left, or does not issue it
@@ -37,7 +38,7 @@ from topics.messages.events import (
     StayChanged,
 )
 from topics.messages.sale import PriceLine
-from topics.messages.values import BookingStatus, DocumentKind, DocumentReason, Terms
+from topics.messages.values import BookingStatus, CancelReason, DocumentKind, DocumentReason, Terms
 from workers.decisions import Booking, Payment
 from workers.decisions.documents import part_id
 from workers.decisions.state import PaymentState
@@ -70,7 +71,7 @@ def commands_for(event: object, envelope: Envelope, booking: Booking | None) -> 
         envelope: its envelope.
         booking: the ledger's booking, of an event in `WITH_BOOKING`. It may be newer than the event.
     """
-    if booking is None:
+    if booking is None or booking.legs:
         return ()
     issued = enumerate(_documents_for(event, booking))
     return tuple((f"{envelope.id}:document/{number}", command) for number, command in issued)
@@ -81,6 +82,11 @@ def _documents_for(event: object, booking: Booking) -> Iterator[IssueDocument]:
     match event:
         case BookingConfirmed(payment_intent=str()):
             yield _invoice(history, 0, DocumentReason.STAY)
+        case BookingConfirmed() if booking.trip_id is not None and total_minor(history.lines[0]):
+            yield _invoice(history, 0, DocumentReason.STAY)
+        case BookingCancelled(reason=CancelReason.TRIP_ENDED):
+            # The leg was never paid.
+            return
         case StayChanged():
             yield from _change(history, event)
         case BookingCancelled() | GuestsCheckedOut() | GuestsDidNotArrive():
@@ -253,7 +259,8 @@ def _end(history: _History) -> Iterator[IssueDocument]:
             yield history.document(history.end_id, DocumentKind.INVOICE, DocumentReason.STAY, history.lines[-1])
         return
     lines = history.end_lines(end)
-    if is_prepaid and (not booking.payments or lines == history.lines[-1]):
+    is_paid = bool(booking.payments) or booking.trip_id is not None
+    if is_prepaid and (not is_paid or lines == history.lines[-1]):
         return
     if end.kept_minor:
         replaced = history.invoice_id(number) if is_prepaid else None

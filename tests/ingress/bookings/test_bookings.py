@@ -229,8 +229,8 @@ async def _rejected(house: House, stand_in: StandInWorker, reason: Rejection) ->
         (
             "EUR",
             (
-                "the amount of the stay is smaller or larger than can be charged in its currency; "
-                "the amount of a stay must be from 0.50 to 999999.99 EUR"
+                "the amount to be paid is smaller or larger than can be charged in its currency; "
+                "one payment must be from 0.50 to 999999.99 EUR"
             ),
         ),
         ("KPW", "payments in KPW are not possible"),

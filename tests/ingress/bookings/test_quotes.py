@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from ingress.application import DATABASE
-from ingress.bookings import reserving
+from ingress.bookings import acceptance
 from ingress.bookings.models import MAX_QUOTE_LENGTH
 from ingress.tokens import Quote, QuoteTokens
 from storage.settings import DatabaseSettings
@@ -392,7 +392,7 @@ async def test_a_quote_that_expired_by_the_logs_time_is_refused_although_the_ing
         def now(cls, tz: Any = None) -> Any:
             return datetime.now(tz) - timedelta(days=2)
 
-    monkeypatch.setattr(reserving, "datetime", Late)
+    monkeypatch.setattr(acceptance, "datetime", Late)
 
     refused = await init(house, quote=quote)
 
@@ -414,7 +414,7 @@ async def test_a_request_that_is_repeated_after_its_quote_expired_is_the_same_bo
         def now(cls, tz: Any = None) -> Any:
             return datetime.now(tz) + timedelta(days=2)
 
-    monkeypatch.setattr(reserving, "datetime", Early)
+    monkeypatch.setattr(acceptance, "datetime", Early)
     again = await init(house, quote=quote, headers=key)
 
     assert (first.status, again.status, again.body["id"]) == (201, 201, first.body["id"])

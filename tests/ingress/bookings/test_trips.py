@@ -104,7 +104,7 @@ def rejected(command: ReserveTrip, reason: Rejection) -> Event:
     return event_of(command, TripRejected, **stay, legs=(), reason=reason, leg_id=command.legs[1].booking_id)
 
 
-async def asked(house: House, stand_in: StandInWorker) -> tuple[asyncio.Task[Answer], LoggedCommand, ReserveTrip]:
+async def sent(house: House, stand_in: StandInWorker) -> tuple[asyncio.Task[Answer], LoggedCommand, ReserveTrip]:
     """Ask for a trip and wait; return the task, and the command."""
     asking = asyncio.create_task(ask(house, headers=WAIT))
     logged = await stand_in.next_command()
@@ -141,7 +141,7 @@ async def test_a_request_is_one_command_with_an_id_for_each_leg(house: House, ro
 
 
 async def test_a_request_that_waits_gets_the_trip_with_its_legs(house: House, rooms: StandInWorker) -> None:
-    asking, logged, command = await asked(house, rooms)
+    asking, logged, command = await sent(house, rooms)
     end = datetime.now(UTC) + timedelta(minutes=15)
     await write_trip(rooms, command, "RESERVED", "RESERVED", "RESERVED", hold_expires_at=end)
     await rooms.publish(logged, reserved(command))
@@ -159,7 +159,7 @@ async def test_a_request_that_waits_gets_the_trip_with_its_legs(house: House, ro
 
 
 async def test_a_refused_leg_refuses_the_trip_and_is_named(house: House, rooms: StandInWorker) -> None:
-    asking, logged, command = await asked(house, rooms)
+    asking, logged, command = await sent(house, rooms)
     await write_trip(rooms, command, "REJECTED", "CANCELLED", "REJECTED", rejection="sold_out")
     await rooms.publish(logged, rejected(command, Rejection.SOLD_OUT))
 
@@ -174,9 +174,9 @@ async def test_a_refused_leg_refuses_the_trip_and_is_named(house: House, rooms: 
     assert shown["legs"][1]["reason"] == "sold_out"
 
 
-async def test_what_is_in_the_way_of_a_leg_is_another_booking_than_its_trip(house: House, rooms: StandInWorker) -> None:
+async def test_the_bookings_in_the_way_of_a_leg_are_others_than_its_trip(house: House, rooms: StandInWorker) -> None:
     other = await known_trip(house, rooms, "RESERVED", "RESERVED", "RESERVED")
-    asking, logged, command = await asked(house, rooms)
+    asking, logged, command = await sent(house, rooms)
     await write_trip(rooms, command, "REJECTED", "RESERVED", "REJECTED", rejection="account_share")
     await rooms.connection.execute("update booking set room_id = 3 where trip_id = %s", (command.booking_id,))
     await rooms.publish(logged, rejected(command, Rejection.ACCOUNT_SHARE))
@@ -186,7 +186,7 @@ async def test_what_is_in_the_way_of_a_leg_is_another_booking_than_its_trip(hous
 
 
 async def test_a_trip_that_is_refused_as_a_whole_has_no_leg_to_name(house: House, rooms: StandInWorker) -> None:
-    asking, logged, command = await asked(house, rooms)
+    asking, logged, command = await sent(house, rooms)
     await write_trip(rooms, command, "REJECTED", rejection="not_chargeable")
     await rooms.publish(logged, rejected(command, Rejection.NOT_CHARGEABLE))
     refused = await asking
@@ -197,7 +197,7 @@ async def test_a_trip_that_is_refused_as_a_whole_has_no_leg_to_name(house: House
 async def test_a_trip_whose_rooms_have_not_all_answered_is_still_being_reserved(
     house: House, rooms: StandInWorker
 ) -> None:
-    asking, logged, command = await asked(house, rooms)
+    asking, logged, command = await sent(house, rooms)
     await write_trip(rooms, command, "RESERVING", "RESERVED")
     # A repeated command of one leg answers the request, too.
     await rooms.publish(
@@ -220,7 +220,7 @@ async def test_a_trip_whose_rooms_have_not_all_answered_is_still_being_reserved(
 
 
 async def test_a_trip_that_the_log_refuses_is_refused(house: House, rooms: StandInWorker) -> None:
-    asking, logged, command = await asked(house, rooms)
+    asking, logged, command = await sent(house, rooms)
     refusal = {"command": ReserveTrip.message_type, "reason": Refusal.WRONG_STATUS}
     await rooms.publish(logged, event_of(command, CommandRefused, **refusal, booking_status=BookingStatus.EXPIRED))
     refused = await asking
@@ -352,10 +352,10 @@ async def test_a_paid_trip_that_is_cancelled_ends_later(house: House, rooms: Sta
         await rooms.publish(await rooms.next_command(), event)
         return await asking
 
-    asked_for = event_of(command, TripCancelRequested, user_id=GUEST, reason=CancelReason.BY_GUEST)
+    requested = event_of(command, TripCancelRequested, user_id=GUEST, reason=CancelReason.BY_GUEST)
     ended = event_of(command, BookingCancelled, reason=CancelReason.BY_GUEST)
     for path, body in ((guests_own, {}), (hotels_own, {"reason": "overbooked"})):
-        answer = await cancelled(path, asked_for, **body)
+        answer = await cancelled(path, requested, **body)
         assert (answer.status, answer.body["booking_status"]) == (202, "CONFIRMED"), answer
         assert (await cancelled(path, ended, **body)).status == 204
 

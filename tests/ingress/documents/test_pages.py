@@ -22,6 +22,10 @@ from topics.envelope import EVERY_VERSION
 
 pytestmark = pytest.mark.process
 
+_SCHEMAS = json.loads(asyncapi.PUBLISHED.read_text())["components"]["schemas"]
+#: The objects and words that fields of messages have; a schema refers to each of them.
+VALUES = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(_SCHEMAS)))
+
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
 
 
@@ -137,7 +141,9 @@ async def test_the_page_of_events_has_every_message_in_every_version_and_no_scri
         text = await response.text()
 
     assert "<script" not in text
-    assert sorted(re.findall(r'<section id="([^"]+)"', text)) == sorted(EVERY_VERSION)
+    messages, values = text.split('id="values"')
+    assert sorted(re.findall(r'<section id="([^"]+)"', messages)) == sorted(EVERY_VERSION)
+    assert sorted(re.findall(r'<section id="([^"]+)"', values)) == sorted(VALUES)
     inside = set(re.findall(r'href="#([^"]+)"', text))
     assert inside == set(re.findall(r' id="([^"]+)"', text)), "a link leads nowhere, or nobody leads there"
 
@@ -157,7 +163,7 @@ def test_the_texts_on_the_page_of_events_are_no_markup() -> None:
 async def test_a_browser_shows_every_event_and_asks_nobody_else(site: aiohttp.ClientSession, tmp_path: Path) -> None:
     async with open_page(tmp_path / "profile") as tab:
         await tab.open(f"{address_of(site)}/events#inventory.changed.v2")
-        await tab.shows(f"document.querySelectorAll('section').length === {len(EVERY_VERSION)}")
+        await tab.shows(f"document.querySelectorAll('section').length === {len(EVERY_VERSION) + len(VALUES)}")
         await tab.shows("getComputedStyle(document.body).display === 'grid'")
         assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than the window"
         await tab.shows("document.querySelector('section:target summary') !== null")

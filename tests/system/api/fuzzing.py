@@ -42,7 +42,18 @@ _CARD: Final = "4242424242424242"
 _NIGHTS: Final = {"change_nights": {"start_date": "", "end_date": ""}}
 _AT_LEAST: Final = {"change_nights": {"closed": False}}
 _COMMANDS: Final = frozenset(
-    {"init", "add_guests", "change_guests", "pay", "cancel", "cancel_for_hotel", "book_at_desk", *_AT_HOTEL, *_CHANGES}
+    {
+        "init",
+        "book_trip",
+        "add_guests",
+        "change_guests",
+        "pay",
+        "cancel",
+        "cancel_for_hotel",
+        "book_at_desk",
+        *_AT_HOTEL,
+        *_CHANGES,
+    }
     - {"quote_change"}
 )
 #: These would take what is known away from all others.
@@ -61,6 +72,12 @@ _WHOLE: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
         ("change_stay", "quote_change", "change_stay_for_hotel"),
         lambda: {"check_in_date": _day(20)(""), "check_out_date": _day(30)(""), "rooms_count": 2},
     ),
+    "book_trip": lambda: {
+        "hotel_id": _KNOWN["hotel_id"],
+        "check_in_date": _day(20)(""),
+        "check_out_date": _day(30)(""),
+        "legs": [{"room_id": _KNOWN["room_id"], "adults": 2}, {"room_id": _KNOWN["room_id"], "rooms_count": 2}],
+    },
     "block_nights": lambda: {"start_date": _day(20)(""), "end_date": _day(30)(""), "reason": "group"},
 }
 
@@ -123,7 +140,7 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
 def after_call(context: HookContext, case: Case[Any], response: Response) -> None:
     """Remember a booking; pay on its page as a guest does, and wait until the payment is confirmed."""
     operation_id = case.operation.definition.raw["operationId"]
-    if operation_id == "init" and response.status_code == requests.codes.created:
+    if operation_id in {"init", "book_trip"} and response.status_code == requests.codes.created:
         _bookings.append(response.json()["id"])
     if operation_id == "add_guests" and response.status_code == requests.codes.ok:
         _ready["pay"].append(response.json()["id"])

@@ -17,7 +17,7 @@ from ingress.operations import Access, Operation
 from sandbox.system import WEBHOOK_SECRET
 from tests.ingress.house import WAIT
 from tests.support.waiting import wait_until
-from tests.system.api.world import OPERATIONS, PASSWORD, Person, Request, Room, World
+from tests.system.api.world import OPERATIONS, PASSWORD, Person, Request, Room, World, trip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,7 @@ class Needs:
             "log_out_everywhere": self._an_account,
             "become_host": self._an_account,
             "add_guests": self._a_hold,
+            "trip": self._a_trip,
             "pay": self._a_hold_with_guests,
             "change_guests": self._other_guests,
             **dict.fromkeys(("change_stay", "quote_change", "change_stay_for_hotel"), self._a_paid_stay),
@@ -128,6 +129,11 @@ class Needs:
         found = await self._the_usual(OPERATIONS["add_guests"])
         found.guest_ids = [await self._world.saved_guest(self._world.guest)]
         return found
+
+    async def _a_trip(self) -> _Found:
+        room = await self._world.room_on_sale(self._world.host)
+        made = await self._world.done(self._world.guest, "POST", "/v1/trips", trip(room, _soon()))
+        return _Found({**room._asdict(), "trip_id": made["id"]})
 
     async def _a_hold_with_guests(self) -> _Found:
         found = await self._a_hold()
@@ -229,6 +235,8 @@ def _filled(value: Any, values: Mapping[str, object]) -> Any:
     """Return an example's fields with those that exist in their place."""
     if isinstance(value, dict):
         return {name: values.get(name, _filled(each, values)) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, values) for each in value]
     return value
 
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.support.waiting import wait_until
-from tests.system.api.world import Person, World
+from tests.system.api.world import Person, World, trip
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(1800)]
 
@@ -48,12 +48,14 @@ async def tried(world: World, host: Person, phases: str, *options: str) -> None:
     """Run these phases of schemathesis as a host, who is a guest, too."""
     room = await world.room_on_sale(host, total_count=1000)
     guest_id, booking_id = await world.saved_guest(host), await world.booked(host, room)
+    trip_id = (await world.done(host, "POST", "/v1/trips", trip(room)))["id"]
     code = {"code": "SUMMER", "percent": 10}
     await world.done(host, "POST", f"/v1/admin/hotels/{room.hotel_id}/codes", code)
     known = {
         **room._asdict(),
         "guest_id": guest_id,
         "booking_id": booking_id,
+        "trip_id": trip_id,
         "plan_id": "saver",
         "code": "SUMMER",
     }

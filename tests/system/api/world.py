@@ -217,6 +217,12 @@ def stay(room: Room, first: int = 30, nights: int = 3) -> dict[str, object]:
     }
 
 
+def trip(room: Room, first: int = 30) -> dict[str, object]:
+    """Return the body of a request for a trip of two legs that begins `first` days from now."""
+    days = {name: value for name, value in stay(room, first).items() if name != "room_id"}
+    return {**days, "legs": [{"room_id": room.room_id}] * 2}
+
+
 @asynccontextmanager
 async def open_world(system: System) -> AsyncIterator[World]:
     """Let people into a running system."""

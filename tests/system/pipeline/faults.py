@@ -155,6 +155,14 @@ async def inject(system: System, fault: Fault) -> None:
             raise ValueError(f"no such fault: {other}")
 
 
+async def arm(system: System, name: str, failpoint: str) -> int:
+    """Stop a part in order and start it again, so that it dies at a failpoint; return the process that will die."""
+    await system.stop_part(name)
+    _at_next_start(system, name, {_FAILPOINT: failpoint})
+    await system.start_part(name)
+    return system.pid(name)
+
+
 async def inject_all(system: System, faults: Iterable[Fault]) -> None:
     """Carry out a schedule, counted from now; faults may overlap, but a server comes back before it goes again."""
     began = asyncio.get_running_loop().time()

@@ -208,6 +208,9 @@ def last_status(published: Mapping[int, Sequence[Entry]]) -> dict[str, str]:
     moves = {
         "booking.reserved.v1": "RESERVED",
         "booking.rejected.v1": "REJECTED",
+        "booking.trip_opened.v1": "RESERVING",
+        "booking.trip_reserved.v1": "RESERVED",
+        "booking.trip_rejected.v1": "REJECTED",
         "booking.guests_added.v1": "GUESTS_ADDED",
         "booking.payment_requested.v1": "PAYMENTS_PENDING",
         "booking.confirmed.v1": "CONFIRMED",

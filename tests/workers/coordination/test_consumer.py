@@ -10,13 +10,15 @@ from storage.database import connect
 from storage.settings import DatabaseSettings
 from telemetry import metrics
 from tests.support.scenario import NOON
-from tests.workers.decisions.words import EXPIRED, OPENED, RESERVE, ROOM, but
+from tests.workers.coordination.carried import AFTER_DEADLINE, ASK, LEGS, TRIP, Hotel
+from tests.workers.decisions.words import EXPIRE, EXPIRED, OPENED, RESERVE, ROOM, but
 from tests.workers.decisions.words_of_codes import CLAIM, DISCOUNT, DISCOUNTED, GIVE_BACK, SPRING, claimed
 from tests.workers.decisions.words_of_sale import FOR_SALE
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Envelope, Outgoing, decode_envelope, decode_value
 from topics.kafka.settings import KafkaSettings
-from topics.messages.events import Event
+from topics.messages.commands import ReleaseLeg
+from topics.messages.events import BookingEvent, Event
 from topics.messages.releases import Release
 from workers.coordination.consumer import Coordination
 from workers.reservations.write_batch import WriteBatch
@@ -89,6 +91,26 @@ async def test_the_ledger_has_the_code_of_a_booking_that_expired(database: Datab
 
     assert (returned.key, decode_value(GIVE_BACK.message_type, returned.value)) == (b"%d" % SPRING, GIVE_BACK)
     assert decode_envelope(returned.headers).id == "e-1:0:return"
+
+
+async def test_the_end_of_a_trip_in_the_ledger_goes_to_the_rooms_of_its_legs(database: DatabaseSettings) -> None:
+    hotel = Hotel().send(ASK).send(but(EXPIRE, booking_id=TRIP), at=AFTER_DEADLINE)
+    decided = [event for event in hotel.log if isinstance(event, BookingEvent) and event.booking_id == TRIP]
+    async with await connect(database, "test") as connection:
+        rows = WriteBatch({})
+        state = rows.state(TRIP, [])
+        for event in decided:
+            state = rows.apply(state, event, NOON)
+        await rows.write(connection)
+        records = await handled(connection, *decided)
+
+    sent = [(decode_envelope(record.headers), record.key) for record in records]
+    rooms = [b"%d" % room_id for room_id in LEGS.values()]
+    releases = [key for envelope, key in sent if envelope.type == ReleaseLeg.message_type]
+    assert releases == rooms
+    requests = [key for envelope, key in sent if envelope.type == RESERVE.message_type]
+    assert requests == rooms
+    assert len({envelope.id for envelope, _ in sent}) == len(sent) == 6
 
 
 async def test_a_command_that_the_older_release_cannot_decide_is_not_sent(database: DatabaseSettings) -> None:
