@@ -1,4 +1,5 @@
--- How many bookings are cancelled? By the month of arrival; holds that ended unpaid are not counted.
+-- How many bookings are cancelled? By the month of arrival; holds that ended unpaid are not counted, nor are legs of trips
+-- that did.
 with event as (
     from read_parquet('export/*.parquet', union_by_name = true)
 ), stay as (
@@ -17,5 +18,6 @@ where booking_id not in (
       select booking_id from event where type = 'booking.expired'
       except select booking_id from event where type = 'booking.confirmed'
   )
+  and booking_id not in (select booking_id from event where type = 'booking.cancelled' and reason = 'trip_ended')
 group by month
 order by month

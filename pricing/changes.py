@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from pricing.charges import step_minor
+from pricing.codes import has_nights
 from pricing.rounding import half_up
 from pricing.sale import PricedStay, price_stay
 from pricing.shares import shares_minor
@@ -63,6 +64,23 @@ def plan_of(before: StayBefore, terms: SaleTerms | None) -> RatePlan | None:
     return None if before.sale is None else (terms or NO_SALE_TERMS).plan(before.sale.plan_id)
 
 
+def plan_of_rules(before: StayBefore, terms: SaleTerms | None, *, is_more: bool) -> RatePlan | None:
+    """Return the plan whose rules count for a change; None: no rules count.
+
+    A booking that was sold without terms has no plan: the room's standard one, or the first, rules nights and rooms
+    that are sold to it now (`is_more`).
+    """
+    if before.sale is None:
+        return (terms or NO_SALE_TERMS).plan(None) if is_more else None
+    return plan_of(before, terms)
+
+
+def code_counts(before: StayBefore, wanted: WantedStay) -> bool:
+    """Return whether the promo code of a booking, if it has one, counts for all nights of the wanted stay."""
+    discount = None if before.sale is None else before.sale.discount
+    return discount is None or has_nights(discount, wanted.check_in, wanted.check_out)
+
+
 def party_of(before: StayBefore, wanted: WantedStay) -> Party | None:
     """Return the people of the stay after a change; None: nobody named them, and they are the default party.
 
@@ -87,19 +105,21 @@ def price_change(
 ) -> PricedChange:
     """Return the price of a changed stay, and what the change costs.
 
-    A night that was in the stay keeps the price that was agreed; another one costs today's. The booking keeps its plan,
-    as the room's present terms have it, and the discount of its promo code.
+    Of a night that was in the stay, the rooms that were in it keep the price that was agreed; more rooms, and other
+    nights, cost today's. The booking keeps its plan, as the room's present terms have it, and the discount of its promo
+    code.
 
     A guest whose stay becomes cheaper gives up the difference like a part of the stay: the policy keeps the same share
     of it as a cancellation at the moment would keep of the whole. That is added to the costs of earlier changes, which
     every later end of the booking keeps in full. A later cancellation costs no less than one at the moment of the
-    change, so that nobody moves a stay away from its policy. A change by the hotel costs nothing.
+    change, so that nobody moves a stay away from its policy. A change by the hotel costs nothing, and leaves the least
+    costs of a cancellation as they are.
 
     Args:
         before: the booking's present stay.
         wanted: the stay that is asked for.
         night_prices_minor: today's price, in minor units, of each night of the wanted stay in one room, with its surge
-            (`pricing.stays.night_price_minor`); those of nights that keep their price do not count.
+            (`pricing.stays.night_price_minor`); those of nights whose rooms all keep their price do not count.
         currency: that of the booking and of the prices.
         payment: how the booking is paid.
         terms: those of the room at present; None: its hotel has set none. They have the booking's plan (`plan_of`).
@@ -117,7 +137,7 @@ def price_change(
         terms or NO_SALE_TERMS,
         plan if plan.terms is payment else replace(plan, terms=payment),
         party_of(before, wanted),
-        _agreed_prices(before, wanted, night_prices_minor),
+        _agreed_prices(before, wanted, night_prices_minor, step),
         check_in=wanted.check_in,
         check_in_time=check_in_time,
         rooms_count=wanted.rooms_count,
@@ -127,15 +147,12 @@ def price_change(
     earlier_minor = before.sale.change_costs_minor
     present_minor = before.amount_minor - earlier_minor
     less_minor = present_minor - price.amount_minor
-    if less_minor <= 0:
-        costs_minor, floor_minor = earlier_minor, kept_now_minor if by_guest else 0
-        return PricedChange(_with_costs(price, costs_minor, floor_minor), -less_minor, 0, 0)
     kept_minor = 0
-    if by_guest:
+    if by_guest and less_minor > 0:
         kept_minor = min(less_minor, half_up(less_minor * (kept_now_minor - earlier_minor), present_minor, step))
-    floor_minor = kept_now_minor if by_guest else 0
+    floor_minor = kept_now_minor if by_guest else min(step.kept_minor for step in before.sale.steps)
     changed = _with_costs(price, earlier_minor + kept_minor, floor_minor)
-    return PricedChange(changed, 0, less_minor - kept_minor, kept_minor)
+    return PricedChange(changed, max(0, -less_minor), max(0, less_minor - kept_minor), kept_minor)
 
 
 def _by_nights_alone(
@@ -145,10 +162,11 @@ def _by_nights_alone(
     step, days = step_minor(currency), nights_of(before.check_in, before.check_out)
     amounts_minor = before.night_amounts_minor or shares_minor(before.amount_minor, [1] * len(days))
     agreed = dict(zip(days, amounts_minor, strict=False))
+    same_rooms, more_rooms = _rooms_of_night(before, wanted)
     new_minor = tuple(
         price_minor * wanted.rooms_count
         if (amount_minor := agreed.get(day)) is None
-        else half_up(amount_minor * wanted.rooms_count, before.rooms_count, step)
+        else half_up(amount_minor * same_rooms, before.rooms_count, step) + price_minor * more_rooms
         for day, price_minor in zip(nights_of(wanted.check_in, wanted.check_out), night_prices_minor, strict=True)
     )
     price = PricedStay(currency, payment, sum(new_minor), new_minor, None)
@@ -156,13 +174,26 @@ def _by_nights_alone(
     return PricedChange(price, max(0, dearer_minor), max(0, -dearer_minor), 0)
 
 
-def _agreed_prices(before: StayBefore, wanted: WantedStay, night_prices_minor: Sequence[int]) -> list[int]:
-    """Return the price of each night of the wanted stay in one room: as agreed, or today's."""
+def _rooms_of_night(before: StayBefore, wanted: WantedStay) -> tuple[int, int]:
+    """Return how many rooms of a night that stays in the booking keep their price, and how many cost today's."""
+    return min(before.rooms_count, wanted.rooms_count), max(0, wanted.rooms_count - before.rooms_count)
+
+
+def _agreed_prices(before: StayBefore, wanted: WantedStay, night_prices_minor: Sequence[int], step: int) -> list[int]:
+    """Return the price of each night of the wanted stay in one room: as agreed, or today's, or the mean of both."""
     assert before.sale is not None
     days = nights_of(before.check_in, before.check_out)
     agreed = dict(zip(days, before.sale.night_prices_minor, strict=False))
     wanted_days = nights_of(wanted.check_in, wanted.check_out)
-    return [agreed.get(day, price) for day, price in zip(wanted_days, night_prices_minor, strict=True)]
+    same_rooms, more_rooms = _rooms_of_night(before, wanted)
+    return [
+        price
+        if (agreed_minor := agreed.get(day)) is None
+        else agreed_minor
+        if not more_rooms
+        else half_up(agreed_minor * same_rooms + price * more_rooms, wanted.rooms_count, step)
+        for day, price in zip(wanted_days, night_prices_minor, strict=True)
+    ]
 
 
 def _with_costs(price: PricedStay, costs_minor: int, floor_minor: int) -> PricedStay:

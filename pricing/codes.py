@@ -63,6 +63,11 @@ def counts_for(terms: CodeTerms, *, room_id: int, check_in: date, check_out: dat
         return False
     if terms.valid_until is not None and now >= terms.valid_until:
         return False
+    return has_nights(terms, check_in, check_out)
+
+
+def has_nights(terms: CodeTerms | Discount, check_in: date, check_out: date) -> bool:
+    """Return whether all nights of a stay are among those for which a code, or its discount, counts."""
     if terms.first_night is not None and check_in < terms.first_night:
         return False
     return terms.end_night is None or check_out <= terms.end_night
@@ -70,9 +75,16 @@ def counts_for(terms: CodeTerms, *, room_id: int, check_in: date, check_out: dat
 
 def discount_of(code_id: int, terms: CodeTerms) -> Discount:
     """Return the discount that a use of a code gives."""
-    if terms.percent_milli is not None:
-        return Discount(code_id=code_id, code=terms.code, percent_milli=terms.percent_milli)
-    return Discount(code_id=code_id, code=terms.code, amount_minor=terms.amount_minor, currency=terms.currency)
+    by_amount = terms.percent_milli is None
+    return Discount(
+        code_id=code_id,
+        code=terms.code,
+        percent_milli=terms.percent_milli,
+        amount_minor=terms.amount_minor if by_amount else None,
+        currency=terms.currency if by_amount else None,
+        first_night=terms.first_night,
+        end_night=terms.end_night,
+    )
 
 
 def discount_minor(discount: Discount, nights_minor: Sequence[int], currency: str) -> int:

@@ -362,6 +362,7 @@ class Booking(Table):
     policy: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     pending_change: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     earlier_stays: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+    ended_change_ids: Mapped[list[str] | None] = mapped_column(JSONB)
     accepted_terms: Mapped[str | None]
     legs: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
     trip_id: Mapped[UUID | None]

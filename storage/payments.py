@@ -15,7 +15,7 @@ This module never commits: the consumer writes in its fenced transaction, the ca
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
@@ -178,7 +178,8 @@ class Stay:
     """The words about a booking for the payment page; `check_out` is not a night.
 
     `time_zone` (IANA) is that of the hotel when the stay was booked. `sale` is None for a booking without sale terms.
-    `change` is a dearer change of the stay that waits for its payment.
+    `amount_minor` is the price of the stay. `change` is a dearer change of the stay that waits for its payment.
+    `legs` are those of a trip, each with the words of its own room; its rooms are those of all of them.
     """
 
     hotel: str
@@ -188,7 +189,9 @@ class Stay:
     rooms_count: int
     time_zone: str = "UTC"
     sale: Sale | None = None
+    amount_minor: int = 0
     change: StayChange | None = None
+    legs: tuple["Stay", ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -427,18 +430,25 @@ async def cancels_if_full(connection: psycopg.AsyncConnection, room_id: int) -> 
     return row is None or bool(row[0])
 
 
+#: The legs of a trip are bookings of their own; its row has the place of each.
 _STAYS: Final = """
 select h.name as hotel, r.type as room_type, b.check_in, b.check_out, b.rooms_count, b.sale, b.id,
-       coalesce(b.stay_times->>'time_zone', h.time_zone), b.pending_change
-from booking b join room r on r.id = b.room_id join hotel h on h.id = r.hotel_id where b.id = any(%s)
+       coalesce(b.stay_times->>'time_zone', h.time_zone), b.pending_change, b.amount_minor,
+       array(select (leg.value ->> 'booking_id')::uuid
+             from jsonb_array_elements(b.legs) with ordinality as leg (value, place) order by place)
+from booking b join room r on r.id = b.room_id join hotel h on h.id = r.hotel_id
+where b.id = any(%(ids)s)
+or b.id in (select (leg.value ->> 'booking_id')::uuid
+            from booking trip cross join lateral jsonb_array_elements(trip.legs) as leg where trip.id = any(%(ids)s))
 """
 
 
 async def stays(connection: psycopg.AsyncConnection, booking_ids: Sequence[UUID]) -> dict[UUID, Stay]:
     """Return the words about bookings for their payment pages, as far as the bookings and their hotels are there."""
-    rows = await (await connection.execute(_STAYS, (list(booking_ids),))).fetchall()
-    return {
-        id: Stay(
+    rows = await (await connection.execute(_STAYS, {"ids": list(booking_ids)})).fetchall()
+    found, legs_of = {}, {}
+    for hotel, room_type, check_in, check_out, rooms_count, sale, id, time_zone, change, amount_minor, legs in rows:
+        found[id] = Stay(
             hotel=hotel,
             room_type=room_type,
             check_in=check_in,
@@ -446,10 +456,19 @@ async def stays(connection: psycopg.AsyncConnection, booking_ids: Sequence[UUID]
             rooms_count=rooms_count,
             time_zone=time_zone,
             sale=None if sale is None else msgspec.convert(sale, Sale),
+            amount_minor=amount_minor,
             change=None if change is None else _stay_change(change),
         )
-        for hotel, room_type, check_in, check_out, rooms_count, sale, id, time_zone, change in rows
-    }
+        legs_of[id] = legs
+    return {id: _with_legs(found[id], [found.get(leg) for leg in legs_of[id]]) for id in booking_ids if id in found}
+
+
+def _with_legs(stay: Stay, legs: Sequence[Stay | None]) -> Stay:
+    """Return a trip with its legs, if all of them are there; any other stay has none."""
+    known = tuple(leg for leg in legs if leg is not None)
+    if not known or len(known) < len(legs):
+        return stay
+    return replace(stay, legs=known, rooms_count=sum(leg.rooms_count for leg in known))
 
 
 def _stay_change(change: dict[str, Any]) -> StayChange:

@@ -48,6 +48,7 @@ def row_of(booking: Booking) -> bookings.BookingRow:
         None if booking.policy is None else Jsonb(booking.policy, dumps=_encode),
         None if booking.pending_change is None else Jsonb(booking.pending_change, dumps=_encode),
         Jsonb(booking.earlier_stays, dumps=_encode) if booking.earlier_stays else None,
+        bookings.as_json([str(each) for each in booking.ended_change_ids]),
         booking.accepted_terms,
         Jsonb(booking.legs, dumps=_encode) if booking.legs else None,
         booking.trip_id,
@@ -81,6 +82,7 @@ def booking_of(row: bookings.BookingRow) -> Booking:
             "policy": _converted(fields["policy"], AppliedPolicy),
             "pending_change": _converted(fields["pending_change"], PendingChange),
             "earlier_stays": msgspec.convert(fields["earlier_stays"] or (), tuple[EarlierStay, ...]),
+            "ended_change_ids": tuple(map(UUID, fields["ended_change_ids"] or ())),
             "legs": msgspec.convert(fields["legs"] or (), tuple[Leg, ...]),
             "guest_ids": tuple(fields["guest_ids"]),
         }

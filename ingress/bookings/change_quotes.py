@@ -12,7 +12,7 @@ from ingress.bookings.models import ChangeQuoteOut
 from ingress.bookings.rejections import rule_refusal
 from ingress.bookings.representation import refusal
 from ingress.offers import offer_out
-from pricing.changes import PricedChange, WantedStay, party_of, plan_of, price_change
+from pricing.changes import PricedChange, WantedStay, code_counts, party_of, plan_of, plan_of_rules, price_change
 from pricing.charges import can_be_charged
 from pricing.currencies import decimal
 from pricing.policy import step_in_force
@@ -79,10 +79,13 @@ class ChangePrice:
         if refused is not None:
             raise refusal(refused, id=booking.id, booking_status=booking.status)
         nights = {night.night: night for night in self._room.nights}
+        if not code_counts(self._present, self._wanted):
+            raise refusal(Rejection.CODE_NOT_VALID)
         days = nights_of(self._wanted.check_in, self._wanted.check_out)
         reason = Rejection.NIGHT_NOT_OPEN if len(nights) < len(days) else self._rejection(nights)
         if reason is not None:
-            raise rule_refusal(reason, self._plan, self._wanted.check_in, booking.currency)
+            plan = plan_of_rules(self._present, self._room.terms, is_more=True)
+            raise rule_refusal(reason, plan, self._wanted.check_in, booking.currency)
         change = self._priced([nights[day] for day in days])
         if self._exceeds_share(change, nights):
             raise rule_refusal(Rejection.ACCOUNT_SHARE, self._plan, self._wanted.check_in, booking.currency)
@@ -113,9 +116,10 @@ class ChangePrice:
         more = self._more_rooms(nights)
         if reason is None and any(nights[day].closed for day in more):
             reason = Rejection.NIGHT_CLOSED
-        if reason is None and plan is not None:
+        ruling = plan_of_rules(self._present, self._room.terms, is_more=bool(more))
+        if reason is None and ruling is not None:
             today = day_at(self._times.time_zone, self._now)
-            reason = rules_rejection(plan, wanted.check_in, wanted.check_out, today)
+            reason = rules_rejection(ruling, wanted.check_in, wanted.check_out, today)
         if reason is None and any(nights[day].free_count + self._held(day) < rooms for day, rooms in more.items()):
             reason = Rejection.SOLD_OUT
         return reason
@@ -172,8 +176,8 @@ class ChangePrice:
 
     def _can_be_paid(self, change: PricedChange) -> bool:
         booking, price = self._booking, change.price
-        new_nights = (night for night in self._room.nights if night.night not in self._own_nights)
-        if any(night.currency != booking.currency for night in new_nights):
+        nights = {night.night: night for night in self._room.nights}
+        if any(nights[day].currency != booking.currency for day in self._more_rooms(nights)):
             return False
         at_hotel_minor = 0 if price.sale is None else price.sale.at_hotel_minor
         if max(price.amount_minor, at_hotel_minor) > MAX_AMOUNT_MINOR:

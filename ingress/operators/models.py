@@ -9,6 +9,7 @@ from pydantic import Field
 from ingress.http.models import OutModel, Problems, Query, Several
 from operators.dead_letters import State
 from operators.explain import Kind
+from topics.messages.values import LegState
 
 
 class Live(OutModel):
@@ -104,8 +105,19 @@ class BookingRequest(OutModel):
     request_id: str | None
 
 
+class TripLeg(OutModel):
+    """A leg of a trip: a booking of its own in the room `room_id`, with its state by the trip."""
+
+    booking_id: UUID
+    room_id: int
+    state: LegState
+
+
 class BookedStay(OutModel):
-    """The stay that was booked, as the ledger has it."""
+    """The stay that was booked, as the ledger has it.
+
+    `legs` are those of a trip, which has no rooms of its own; `trip_id` is the trip of a leg.
+    """
 
     hotel_id: int
     room_id: int
@@ -116,6 +128,8 @@ class BookedStay(OutModel):
     currency: str
     hold_expires_at: datetime | None
     reason: str | None
+    legs: list[TripLeg]
+    trip_id: UUID | None
 
 
 class AtStripe(OutModel):

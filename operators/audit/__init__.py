@@ -10,6 +10,7 @@ from collections.abc import Callable
 from operators.audit.comparison import compare
 from operators.audit.expected_ledger import ExpectedLedger
 from operators.audit.expected_read_models import ExpectedReadModels
+from operators.audit.expected_trips import faults_of_trips
 from operators.audit.ledger import Ledger, decided_sequences, read_ledger
 from operators.audit.log import NoSuchTopic, read_log
 from operators.audit.log_replay import LogReplay
@@ -61,12 +62,16 @@ async def audit(
         max_wait_seconds=max_wait_seconds,
         progress=progress,
     )
+    # A log without its end comes first: the differences of its bookings follow from that.
+    _compare_lengths(replay, ledger, await decided_sequences(database, commands), report)
     compare(expected, ledger, report)
-    for fault in faults_of_documents(expected.bookings, expected.documents, before.decided(ledger.applied)):
+    decided = before.decided(ledger.applied)
+    for fault in faults_of_documents(expected.bookings, expected.documents, decided):
         report.add(Check.DOCUMENTS_ADD_UP, fault)
+    for fault in faults_of_trips(expected.bookings, decided):
+        report.add(Check.LOG_MATCHES_LEDGER, fault)
     compare_read_models(read_models.rows(), ledger.read_models.tables, report)
     replay.apply_undecided()
-    _compare_lengths(replay, ledger, await decided_sequences(database, commands), report)
     report.counts = {
         "events": replay.events,
         "bookings": len(ledger.bookings),

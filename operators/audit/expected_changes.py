@@ -10,8 +10,8 @@ from operators.audit.expected_rooms import ExpectedRooms
 from operators.audit.expected_rows import Booking, Event, PendingChange, days_of, milliseconds, stay_of
 from operators.audit.expected_sales import faults_of_change, faults_of_sale, faults_of_sums
 
-#: A booking is changed no more often.
-MAX_CHANGES: Final = 50
+#: No more changes of a booking take place, or end without effect.
+MAX_CHANGES: Final = 20
 
 
 class ExpectedChanges:
@@ -28,7 +28,7 @@ class ExpectedChanges:
             "booking.change_rejected.v1": self._on_rejected,
         }
 
-    # What a stay costs.
+    # The price of a stay.
 
     def check_stay(self, event: Event, booking: Booking, before: Booking | None = None) -> None:
         """Check the price and the conditions of a stay that is bought now, or that `before` becomes now."""
@@ -131,10 +131,11 @@ class ExpectedChanges:
             yield f"it becomes {changed}{'' if is_paid else ', unpaid'}, and {held} was held"
 
     def _check_change(self, event: Event, booking: Booking) -> None:
-        """Check a stay that a booking becomes, or will: its price, and what is kept of one that is cheaper."""
-        if event["change_id"] in {id_ for id_, _ in booking.earlier_stays}:
+        """Check a stay that a booking becomes, or will: its price, and the costs of a cheaper one."""
+        if event["change_id"] in {*(id_ for id_, _ in booking.earlier_stays), *booking.ended_changes}:
             self._known.fault(event, f"change {event['change_id']} comes a second time")
-        if len(booking.earlier_stays) >= MAX_CHANGES:
+        # The change that this one replaces ended after the decision had counted.
+        if len(booking.earlier_stays) + len(booking.ended_changes) > MAX_CHANGES:
             self._known.fault(event, f"changed more than {MAX_CHANGES} times")
         if event["currency"] != booking.currency:
             self._known.fault(event, f"it costs {event['currency']}, and did {booking.currency}")
@@ -159,10 +160,13 @@ class ExpectedChanges:
             self._known.not_early(event, booking)
         self._rooms.hold(event, -1)
         booking.pending = booking.hold_until = None
+        booking.ended_changes.append(event["change_id"])
 
     def _on_rejected(self, event: Event) -> None:
-        """Check an answer that changes nothing: the booking is one that could be changed."""
-        self._known.changing(event, {"CONFIRMED"})
+        """Check that the booking is one that could be changed; it remembers the change."""
+        booking = self._known.changing(event, {"CONFIRMED"})
+        if booking is not None:
+            booking.ended_changes.append(event["change_id"])
 
 
 def _rooms_by_night(held: Sequence[Event]) -> Counter[str]:

@@ -75,7 +75,7 @@ class ExpectedCodes:
             yield code.terms.get("max_account_uses"), f" by account {user_id}", used.count(user_id)
 
     def _faults(self, code: Code, event: Event) -> Iterator[str]:
-        """Yield, in words, what a use that was granted has otherwise than the code's terms."""
+        """Yield, in words, each difference of a granted use from the terms of its code."""
         terms, reserve, discount = code.terms, event.get("reserve") or event["trip"], event["discount"]
         legs = reserve.get("legs") or [reserve]
         if (reserve["booking_id"], reserve.get("user_id")) != (event["booking_id"], event.get("user_id")):
@@ -112,12 +112,12 @@ class ExpectedCodes:
     def faults_of_bookings(self, bookings: Mapping[str, Booking]) -> Iterator[str]:
         """Yield, in words, each booking whose discount is that of no use, or whose use does not fit its status."""
         for id_, booking in bookings.items():
-            owner = None if booking.trip_id is None else bookings.get(booking.trip_id)
-            faults = self._of_booking(booking.trip_id or id_, booking, owner or booking)
+            trip = None if booking.trip_id is None else bookings.get(booking.trip_id)
+            faults = self._of_booking(booking.trip_id or id_, booking, trip or booking)
             yield from (f"booking {id_}: {fault}" for fault in faults)
 
-    def _of_booking(self, id_: str, booking: Booking, owner: Booking) -> Iterable[str]:
-        """Yield the faults of a booking's discount; `id_` and `owner` are of the trip, if it is a leg."""
+    def _of_booking(self, id_: str, booking: Booking, user: Booking) -> Iterable[str]:
+        """Yield the faults of a booking's discount; `id_` and `user` are of the trip, if it is a leg."""
         discount = None if booking.sale is None else booking.sale.get("discount")
         if discount is None:
             return
@@ -128,7 +128,7 @@ class ExpectedCodes:
         elif self._granted[discount["code_id"], id_] != discount:
             granted = self._granted[discount["code_id"], id_]
             yield f"its discount is {discount}, and {granted} was granted"
-        elif use[1] and not _may_give_back(owner):
+        elif use[1] and not _may_give_back(user):
             yield f"{booking.status}, and its use of code {discount['code_id']} was given back"
 
 

@@ -14,6 +14,7 @@ from operators.audit.expected_rooms import ExpectedRooms
 from operators.audit.expected_rows import Booking, Event, kept_by, milliseconds
 from operators.audit.expected_sales import (
     faults_of_cancellation,
+    is_late_no_show,
     kept_of_early_departure,
 )
 from operators.audit.expected_trips import ExpectedTrips
@@ -268,6 +269,8 @@ class ExpectedLedger:
         booking = self._ending(event, {"CONFIRMED"})
         if booking is None:
             return
+        if is_late_no_show(booking, self._known.now_ms):
+            self._known.fault(event, "nobody arrived, and that was recorded more than 30 days after check-out")
         booking.status = "NO_SHOW"
         booking.charged_at = booking.charged_at or self._known.now_ms
         if not booking.check_in <= event["freed_from"] <= booking.check_out:

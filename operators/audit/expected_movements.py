@@ -55,7 +55,7 @@ class ExpectedMovements:
             self._currencies.setdefault(payment, event["currency"])
             name, change = "payment", amount
             if pays:
-                # What a policy keeps is under the first of several payments.
+                # The amount that a policy keeps is under the first of several payments.
                 self._paying.setdefault(event["booking_id"], payment)
         elif kind in _ENDS:
             name, amount = "kept_by_policy", (event.get("policy") or {}).get("kept_minor")

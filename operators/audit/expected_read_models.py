@@ -79,7 +79,7 @@ class _Sale:
 
     def deducted(self) -> list[int] | None:
         """Return what does not count of each night's amount; None: all of it counts."""
-        # What a cheaper stay is not worth any more goes back, and was never a part of its amount.
+        # The money that a cheaper stay does not cost any more goes back, and was never a part of its amount.
         surplus = max(0, sum(self.payments.values()) - self.stay.amount) if self.payments else 0
         sum_left, amounts = max(0, sum(self.left.values()) - surplus), self.gross()
         if self.kept is None:

@@ -125,15 +125,15 @@ class Booking:
     `back` is what changes made it cheaper by, as far as its refund is not requested; `was_expired`: its hold ended.
     `legs` are those of a trip, by their bookings, as the ledger has them; `trip_id` is the trip of a leg.
     `position` are the partition and the sequence of its last event. `charged_at` is the time, in milliseconds since
-    1970, from which on money is kept of it, or owed for it at the hotel.
+    1970, from which on money is kept of it, or is to be paid for it at the hotel.
     """
 
     __slots__ = (
         "accepted_terms", "amount", "attempt", "back", "cancel_reason", "charged_at", "check_in", "check_out",
-        "currency", "earlier_guest_lists", "earlier_stays", "freed_from", "guest_list", "guests", "hold_until",
-        "hotel_id", "legs", "night_amounts", "nights", "payments", "pending", "policy", "position", "rejection",
-        "room_id", "rooms", "sale", "session_id", "status", "stay_times", "terms", "trip_id", "trip_room_id", "user_id",
-        "was_expired",
+        "currency", "earlier_guest_lists", "earlier_stays", "ended_changes", "freed_from", "guest_list", "guests",
+        "hold_until", "hotel_id", "legs", "night_amounts", "nights", "payments", "pending", "policy", "position",
+        "rejection", "room_id", "rooms", "sale", "session_id", "status", "stay_times", "terms", "trip_id",
+        "trip_room_id", "user_id", "was_expired",
     )  # fmt: skip
 
     def __init__(self, event: Event, status: str, nights: list[Night]) -> None:
@@ -165,6 +165,7 @@ class Booking:
         self.accepted_terms: str | None = event.get("accepted_terms")
         self.pending: PendingChange | None = None
         self.earlier_stays: list[tuple[str, Event]] = []
+        self.ended_changes: list[str] = []
         self.legs: dict[str, Event] = {}
         self.trip_id: str | None = event.get("trip_id")
         self.trip_room_id: int | None = event.get("trip_room_id")
@@ -180,7 +181,8 @@ class Booking:
             self.status, self.amount, self.currency, self.rejection, self.hold_until, self.attempt, self.session_id,
             self.cancel_reason, self.guest_list, tuple(self.earlier_guest_lists), self.night_amounts, self.stay_times,
             self.freed_from, self.sale, self.policy, None if self.pending is None else self.pending.as_row(),
-            tuple(self.earlier_stays), self.accepted_terms, tuple(self.legs.values()), self.trip_id, self.trip_room_id,
+            tuple(self.earlier_stays), tuple(self.ended_changes), self.accepted_terms, tuple(self.legs.values()),
+            self.trip_id, self.trip_room_id,
             {intent: paid.as_row() for intent, paid in self.payments.items()}, self.guests,
         )  # fmt: skip
 

@@ -26,6 +26,8 @@ _ALL: Final = {"percent": 100}
 _NOTHING: Final = {"percent": 0}
 _ONE_DAY: Final = timedelta(days=1)
 _CHECK_IN_TIME: Final = "15:00:00"
+#: A hotel records within 30 days of check-out that nobody arrived.
+_NO_SHOW_DELAY_MS: Final = 30 * 86_400_000
 
 
 class Line(NamedTuple):
@@ -40,7 +42,7 @@ class Line(NamedTuple):
 
 
 class Floor(NamedTuple):
-    """What a change of a stay may keep: `costs` of all changes so far, and `least` of each later cancellation."""
+    """The money that a change may keep: `costs` of all changes so far, and `least` of each later cancellation."""
 
     costs: int
     least: int
@@ -165,6 +167,10 @@ def faults_of_change(booking: Booking, before: Booking) -> Iterator[str]:
         if list(booking.night_amounts) != right:
             yield f"its nights cost {list(booking.night_amounts)}, by the prices agreed and those of today {right}"
         return
+    discount = booking.sale.get("discount") or {}
+    first, end = discount.get("first_night") or "", discount.get("end_night") or "9999-99-99"
+    if booking.check_in < first or booking.check_out > end:
+        yield f"it is from {booking.check_in} to {booking.check_out}, and its code counts from {first} to {end}"
     for name in ("plan_id", "discount"):
         if booking.sale.get(name) != before.sale.get(name):
             yield f"its {name} is {booking.sale.get(name)}, and was {before.sale.get(name)}"
@@ -173,8 +179,10 @@ def faults_of_change(booking: Booking, before: Booking) -> Iterator[str]:
 def _amounts_without_sale(booking: Booking, before: Booking) -> list[int]:
     days = days_of(before.check_in, before.check_out)
     agreed = dict(zip(days, before.night_amounts or shares_of_nights(before.amount, [0] * len(days)), strict=False))
+    kept, more = min(before.rooms, booking.rooms), max(0, booking.rooms - before.rooms)
     return [
-        rounded(Fraction(agreed[night.day] * booking.rooms, before.rooms), booking.currency)
+        rounded(Fraction(agreed[night.day] * kept, before.rooms), booking.currency)
+        + rounded(Fraction(night.price * night.surge, 1000), booking.currency) * more
         if night.day in agreed
         else rounded(Fraction(night.price * night.surge, 1000), booking.currency) * booking.rooms
         for night in booking.nights
@@ -184,12 +192,15 @@ def _amounts_without_sale(booking: Booking, before: Booking) -> list[int]:
 def _floors(booking: Booking, before: Booking | None, now_ms: int) -> list[Floor]:
     """Return what the changes of a booking may keep: nothing of a change by the hotel, the policy's part of others.
 
+    A change by the hotel leaves the least costs of a cancellation as they are.
+
     The event of a change names neither who asked for it nor the zone data that the policy's times were read with.
     """
     if before is None or before.sale is None:
         return [Floor(0, 0)]
-    earlier, floors = costs_of_changes(before), [Floor(costs_of_changes(before), 0)]
-    price = before.amount - earlier
+    earlier = costs_of_changes(before)
+    least = min(step.kept for step in _steps_of(before.sale))
+    floors, price = [Floor(earlier, min(least, booking.amount))], before.amount - earlier
     less = price - (booking.amount - costs_of_changes(booking))
     for kept in _kept_now(before, before.sale, now_ms):
         part = 0 if less <= 0 else min(less, rounded(Fraction(less * (kept - earlier), price), booking.currency))
@@ -271,7 +282,7 @@ def _night_prices(booking: Booking, sale: Event, plan: Event, in_one_room: Seque
 def _prices_in_one_room(booking: Booking, now_ms: int, before: Booking | None) -> list[int]:
     """Return the price of each night in one room; none, if a quote may have had another price of a night.
 
-    A night that was in the stay before a change keeps the price that was agreed.
+    The rooms of a night that were in the stay before a change keep the price that was agreed; more cost today's.
     """
     agreed: dict[str, int] = {}
     if before is not None and before.sale is not None:
@@ -279,10 +290,14 @@ def _prices_in_one_room(booking: Booking, now_ms: int, before: Booking | None) -
         agreed = dict(zip(days, before.sale.get("night_prices_minor", []), strict=False))
     elif any(night.priced_at is not None and night.priced_at >= now_ms - MAX_QUOTE_AGE_MS for night in booking.nights):
         return []
-    return [
-        agreed.get(night.day, rounded(Fraction(night.price * night.surge, 1000), booking.currency))
-        for night in booking.nights
-    ]
+    more = 0 if before is None else max(0, booking.rooms - before.rooms)
+    prices: list[int] = []
+    for night in booking.nights:
+        today = rounded(Fraction(night.price * night.surge, 1000), booking.currency)
+        price = agreed.get(night.day, today)
+        mean = Fraction(price * (booking.rooms - more) + today * more, max(1, booking.rooms))
+        prices.append(rounded(mean, booking.currency) if more else price)
+    return prices
 
 
 def _of_plan(plan: Event, price: int) -> Fraction:
@@ -418,6 +433,15 @@ def faults_of_cancellation(booking: Booking, sale: Event, policy: Event | None, 
     number = next(number for number, end in enumerate(ends) if end is None or now_ms < end)
     if (*applied, milliseconds(policy.get("until"))) != (*costs[number], ends[number]):
         yield f"cancelled by the guest, and {policy} is kept, by its policy {costs[number][0]} at that time"
+
+
+def is_late_no_show(booking: Booking, now_ms: int) -> bool:
+    """Return whether it is too late, by an hour at least, to record that nobody arrived; False: no times are known."""
+    if booking.stay_times is None:
+        return False
+    check_out = datetime.fromisoformat(f"{booking.check_out}T{booking.stay_times['check_out_time']}")
+    check_out_ms = _instant_ms(check_out, booking.stay_times["time_zone"])
+    return now_ms >= check_out_ms + _NO_SHOW_DELAY_MS + _ZONE_CHANGE_MS
 
 
 def _instant_ms(wall_time: datetime, time_zone: str) -> int:

@@ -1,12 +1,16 @@
 """Computes the trips that the ledger should have, from the events alone: stays of several rooms, all or none."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from operators.audit.expected_bookings import LIVE, KnownBookings
-from operators.audit.expected_rows import Booking, Event, milliseconds
+from operators.audit.expected_rows import Booking, Event, has_ended, kept_by, milliseconds
 
 MAX_LEGS: Final = 5
+#: The statuses of a leg that was bought, whether or not it has ended since.
+_BOUGHT: Final = frozenset({"CONFIRMED", "CHECKED_IN", "CHECKED_OUT", "NO_SHOW", "CANCELLED"})
+#: The states, in its trip, of a leg that ended after it was bought.
+_OVER: Final = frozenset({"cancelled", "ended"})
 
 
 class ExpectedTrips:
@@ -130,3 +134,56 @@ def worth(trip: Booking) -> int:
         leg.get("amount_minor", 0) if leg.get("state") == "held" else leg.get("kept_minor", 0)
         for leg in trip.legs.values()
     )
+
+
+def faults_of_trips(bookings: Mapping[str, Booking], sequences: Mapping[int, int]) -> Iterator[str]:
+    """Yield, in words, each leg that differs from its trip: a trip is bought as a whole, or not at all.
+
+    A decision in one partition reaches another a moment later. So a trip or a leg is compared once all commands that
+    follow from its events have been decided, which are those up to `sequences`, by partition.
+    """
+
+    def is_followed(booking: Booking) -> bool:
+        partition, sequence = booking.position
+        return sequence <= sequences.get(partition, 0)
+
+    for id_, trip in bookings.items():
+        legs = {leg_id: bookings.get(leg_id) for leg_id in trip.legs}
+        if is_followed(trip):
+            for leg_id, leg in legs.items():
+                if not _may_be(trip, leg):
+                    yield f"booking {id_}: {trip.status}, and its leg {leg_id} is {_status(leg)}"
+        known = [leg for leg in legs.values() if leg is not None and is_followed(leg)]
+        if trip.status == "RESERVING" and len(known) == len(legs):
+            yield f"booking {id_}: RESERVING, and the rooms have decided all its legs"
+        if trip.status == "CONFIRMED":
+            yield from _faults_of_ends(id_, trip, {leg_id: leg for leg_id, leg in legs.items() if leg in known})
+
+
+def _may_be(trip: Booking, leg: Booking | None) -> bool:
+    """Return whether a leg may be as it is after its trip was bought, or after it ended unpaid."""
+    if trip.status == "CONFIRMED" or (trip.status == "CANCELLED" and _was_bought(trip)):
+        return leg is not None and leg.status in _BOUGHT and leg.cancel_reason != "trip_ended"
+    if trip.status in {"REJECTED", "EXPIRED", "CANCELLED"}:
+        return leg is None or leg.status == "REJECTED" or leg.cancel_reason == "trip_ended"
+    return True
+
+
+def _was_bought(trip: Booking) -> bool:
+    return trip.cancel_reason == "refunded_by_hand" or any(leg.get("state") in _OVER for leg in trip.legs.values())
+
+
+def _status(leg: Booking | None) -> str:
+    if leg is None:
+        return "unknown"
+    return leg.status if leg.cancel_reason is None else f"{leg.status} ({leg.cancel_reason})"
+
+
+def _faults_of_ends(id_: str, trip: Booking, followed: Mapping[str, Booking | None]) -> Iterator[str]:
+    """Yield each leg of a trip that ended for one of them alone, or of which they keep different amounts."""
+    for leg_id, leg in followed.items():
+        known = trip.legs[leg_id]
+        in_trip = known.get("kept_minor", 0) if known.get("state") in _OVER else None
+        in_room = kept_by(leg) if leg is not None and has_ended(leg) else None
+        if in_trip != in_room:
+            yield f"booking {id_}: {in_trip} is kept of its leg {leg_id}, and by the room {in_room}"

@@ -106,7 +106,7 @@ class LedgerBooking(NamedTuple):
     """One row of `booking` with its guests, without the columns that no event determines.
 
     `hold_expires_at` is in milliseconds since 1970. `payments` has the payments by payment intent. `earlier_stays` are
-    the ids of changes, each with the stay before it.
+    the ids of changes, each with the stay before it, and `ended_changes` those of changes without effect.
     """
 
     room_id: int
@@ -133,6 +133,7 @@ class LedgerBooking(NamedTuple):
     policy: dict[str, Any] | None
     pending_change: LedgerChange | None
     earlier_stays: tuple[tuple[str, dict[str, Any]], ...]
+    ended_changes: tuple[str, ...]
     accepted_terms: str | None
     legs: tuple[dict[str, Any], ...]
     trip_id: str | None
@@ -186,7 +187,7 @@ select id::text, room_id, hotel_id, user_id, check_in::text, check_out::text, ro
        amount_minor, currency, rejection, round(extract(epoch from hold_expires_at) * 1000)::bigint,
        payment_attempt, session_id, cancel_reason, guest_list_id::text, earlier_guest_list_ids,
        night_amounts_minor, stay_times, freed_from::text, sale, policy, pending_change, earlier_stays,
-       accepted_terms, legs, trip_id::text, trip_room_id, payments,
+       ended_change_ids, accepted_terms, legs, trip_id::text, trip_room_id, payments,
        (select coalesce(array_agg(guest_id order by guest_id), '{}') from booking_guest where booking_id = id)
 from booking
 """
@@ -332,8 +333,8 @@ async def _bookings(connection: psycopg.AsyncConnection[Any]) -> dict[str, Ledge
 
 
 def _booking(*columns: Any) -> LedgerBooking:
-    *others, earlier_lists, night_amounts, stay_times, freed_from, sale, policy, change, earlier_stays = columns[:-6]
-    accepted_terms, legs, trip_id, trip_room_id, payments, guest_ids = columns[-6:]
+    *others, earlier_lists, night_amounts, stay_times, freed_from, sale, policy, change, earlier_stays = columns[:-7]
+    ended_changes, accepted_terms, legs, trip_id, trip_room_id, payments, guest_ids = columns[-7:]
     return LedgerBooking._make(
         (
             *others,
@@ -345,6 +346,7 @@ def _booking(*columns: Any) -> LedgerBooking:
             policy,
             None if change is None else _change(change),
             tuple((each["change_id"], each["stay"]) for each in earlier_stays or ()),
+            tuple(ended_changes or ()),
             accepted_terms,
             tuple(legs or ()),
             trip_id,

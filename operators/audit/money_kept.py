@@ -1,4 +1,4 @@
-"""Compares the documents of each booking with the money that its hotel keeps of it, or is owed for it.
+"""Compares the documents of each booking with the money that its hotel keeps of it, or that its guests pay there.
 
 Documents follow from the events of bookings a moment later. So a booking is compared once all commands that follow from
 its events have been decided.
@@ -59,22 +59,31 @@ def faults_of_documents(
     for id_, booking in bookings.items():
         partition, sequence = booking.position
         if booking.legs:
-            # The documents are those of its legs.
+            if id_ in nets:
+                yield f"booking {id_}: a trip has documents, which are those of its legs"
             continue
         is_lost = any(paid.lost for paid in booking.payments.values())
         if began is None or is_lost or sequence > sequences.get(partition, 0):
             continue
         paid = bookings.get(booking.trip_id or id_, booking)
-        is_new = paid.charged_at is not None and paid.charged_at >= began
+        is_new = paid.charged_at is not None and paid.charged_at >= began and _has_documents(booking)
         net, kept = nets.get(id_, 0), _kept(booking)
         if net != kept and (is_new or id_ in documents.of_stays):
             yield f"booking {id_}: {booking.status}, its documents are of {net}, and {kept} is kept of it"
 
 
+def _has_documents(booking: Booking) -> bool:
+    """Return whether the booking was reserved by a release that issues documents: it has amounts by night."""
+    if booking.earlier_stays:
+        _, first = booking.earlier_stays[0]
+        return bool(first.get("night_amounts_minor"))
+    return bool(booking.night_amounts)
+
+
 def _kept(booking: Booking) -> int:
-    """Return what the hotel keeps of a booking's payments, or is owed at the hotel."""
+    """Return what the hotel keeps of a booking's payments, or what its guests pay there."""
     if booking.trip_id is not None:
-        # The trip has the payment; what is kept of a leg of it is by the leg's own policy.
+        # The trip has the payment, of which the leg's own policy keeps a part.
         return _kept_of_leg(booking)
     if booking.terms == "prepaid":
         return sum(paid.kept if paid.state == "kept" else paid.retained for paid in booking.payments.values())

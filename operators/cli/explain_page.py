@@ -85,11 +85,17 @@ def _stay(history: BookingHistory) -> str:
     stay = history.stay
     if stay is None:
         return "accepted, and not in the ledger yet"
-    text = (
-        f"hotel {stay.hotel_id}, room {stay.room_id}, {stay.check_in} to {stay.check_out},"
-        f" {counted(stay.rooms_count, 'room')}, {decimal(stay.amount_minor, stay.currency)} {stay.currency}"
+    what = f"a trip of {counted(len(stay.legs), 'leg')}" if stay.legs else counted(stay.rooms_count, "room")
+    # A trip has no price until all its legs are held.
+    price = f"{decimal(stay.amount_minor, stay.currency)} {stay.currency}" if stay.currency else None
+    parts = (
+        f"hotel {stay.hotel_id}, room {stay.room_id}, {stay.check_in} to {stay.check_out}, {what}",
+        price,
+        stay.reason,
+        None if stay.trip_id is None else f"a leg of trip {stay.trip_id}",
+        *(f"leg {leg.booking_id} in room {leg.room_id} {leg.state}" for leg in stay.legs),
     )
-    return text if stay.reason is None else f"{text}, {stay.reason}"
+    return ", ".join(filter(None, parts))
 
 
 def _request(history: BookingHistory) -> str:

@@ -8,12 +8,28 @@ from datetime import datetime
 from typing import Final
 
 from operators.explain.history import Awaited, Kind, Step
-from operators.explain.snapshot import CursorRow, PaymentRefundRow, RefundRow, SessionRow, Snapshot
+from operators.explain.snapshot import BookingRow, CursorRow, PaymentRefundRow, RefundRow, SessionRow, Snapshot
 from storage.payments import FAILING_FROM
 from topics.messages.commands import ExpireHold
-from topics.messages.events import CodeClaimed, CodeRejected, PaymentRequested, RefundClosed, RefundRequested
+from topics.messages.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingExpired,
+    BookingRejected,
+    BookingReserved,
+    CodeClaimed,
+    CodeRejected,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
+    PaymentRequested,
+    RefundClosed,
+    RefundRequested,
+    TripCancelRequested,
+    TripOpened,
+    TripRejected,
+)
 from topics.messages.upcasting import RefundRequestedV1
-from topics.messages.values import BookingStatus
+from topics.messages.values import BookingStatus, LegState
 from topics.times import to_the_second
 
 #: The guest's next action in each state that has a deadline.
@@ -36,6 +52,15 @@ _REFUND_REQUESTS: Final = frozenset({RefundRequestedV1.message_type, RefundReque
 _FOLLOWED_BY_PAYMENTS: Final = frozenset({PaymentRequested.message_type, *_REFUND_REQUESTS, RefundClosed.message_type})
 #: The events after which coordination must send a command to the room before there is a booking.
 _FOLLOWED_BY_COORDINATION: Final = frozenset({CodeClaimed.message_type, CodeRejected.message_type})
+#: The events of a trip, and of a leg, after which coordination must send commands to the others.
+_OF_TRIPS: Final = frozenset(
+    kind.message_type
+    for kind in (TripOpened, TripRejected, TripCancelRequested, BookingConfirmed, BookingExpired, BookingCancelled)
+)
+_OF_LEGS: Final = frozenset(
+    kind.message_type
+    for kind in (BookingReserved, BookingRejected, BookingCancelled, GuestsCheckedOut, GuestsDidNotArrive)
+)
 #: The next record of the room's worker about a session, by the session's status.
 _ROOMS_PART: Final = {
     "open": "to record the open Checkout Session",
@@ -55,6 +80,7 @@ def awaited(snapshot: Snapshot, steps: Sequence[Step], behind: dict[str, int]) -
         *_of_payments(snapshot, steps),
         *_of_stripe(snapshot),
         *_of_banks(snapshot),
+        *_of_legs(snapshot),
         *_of_guest_or_timer(snapshot),
     )
 
@@ -68,7 +94,7 @@ def _of_consumers(snapshot: Snapshot, steps: Iterable[Step], behind: dict[str, i
     for step in steps:
         if step.place is None:
             continue
-        for consumer, word in _consumers(step):
+        for consumer, word in _consumers(step, snapshot.booking):
             if not _has_read(snapshot.cursor(consumer, step.place.topic, step.place.partition), step):
                 yield Awaited(
                     who=f"the {consumer} worker{_pause(snapshot, consumer)}",
@@ -78,7 +104,7 @@ def _of_consumers(snapshot: Snapshot, steps: Iterable[Step], behind: dict[str, i
                 )
 
 
-def _consumers(step: Step) -> Sequence[tuple[str, str]]:
+def _consumers(step: Step, booking: BookingRow | None) -> Sequence[tuple[str, str]]:
     """Return the consumers that must read a step's record before the booking continues, each with its part."""
     if step.kind is Kind.COMMAND:
         return (("reservations", "to decide"),)
@@ -86,9 +112,16 @@ def _consumers(step: Step) -> Sequence[tuple[str, str]]:
         return (("payments", "to read"),)
     if step.what in _FOLLOWED_BY_PAYMENTS:
         return (("payments", "to follow"),)
-    if step.what in _FOLLOWED_BY_COORDINATION:
+    if step.what in _FOLLOWED_BY_COORDINATION or step.what in _followed_by_others(booking):
         return (("coordination", "to follow"),)
     return ()
+
+
+def _followed_by_others(booking: BookingRow | None) -> frozenset[str]:
+    """Return the events of this booking that its legs, or its trip, must get to know."""
+    if booking is None or not (booking.legs or booking.trip_id):
+        return frozenset()
+    return _OF_TRIPS if booking.legs else _OF_LEGS
 
 
 def _has_read(cursor: CursorRow | None, step: Step) -> bool:
@@ -163,7 +196,7 @@ def _of_payments(snapshot: Snapshot, steps: Iterable[Step]) -> Iterator[Awaited]
         _has_read(snapshot.cursor(consumer, step.place.topic, step.place.partition), step)
         for step in steps
         if step.place is not None and step.what in _REFUND_REQUESTS
-        for consumer, _ in _consumers(step)
+        for consumer, _ in _consumers(step, snapshot.booking)
     )
     for payment in payments:
         if payment["state"] == "refund_requested" and payment["payment_intent"] not in known and is_read:
@@ -207,13 +240,29 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
+def _of_legs(snapshot: Snapshot) -> Iterator[Awaited]:
+    """Yield the answers of rooms that a trip waits for, or the trip of a leg that is held."""
+    booking = snapshot.booking
+    if booking is None:
+        return
+    status = BookingStatus(booking.status)
+    if status is BookingStatus.RESERVING:
+        for leg in booking.legs or ():
+            if leg.get("state", LegState.REQUESTED) == LegState.REQUESTED:
+                what = f"to reserve leg {leg['booking_id']}"
+                yield Awaited(who=f"room {leg['room_id']}", what=what, until=booking.hold_expires_at)
+    elif booking.trip_id is not None and status in _GUESTS_PART:
+        yield Awaited(who=f"trip {booking.trip_id}", what="to be bought, or to end")
+
+
 def _of_guest_or_timer(snapshot: Snapshot) -> Iterator[Awaited]:
-    if snapshot.booking is None:
+    if snapshot.booking is None or snapshot.booking.trip_id is not None:
+        # A leg's deadline and its payment are those of its trip.
         return
     status, deadline = BookingStatus(snapshot.booking.status), snapshot.booking.hold_expires_at
     is_change = snapshot.booking.pending_change is not None
     part = _PART_OF_CHANGE if is_change else _GUESTS_PART.get(status)
-    if part is None:
+    if part is None and status is not BookingStatus.RESERVING:
         return
     if _is_over(deadline, snapshot.now):
         yield Awaited(
@@ -221,8 +270,14 @@ def _of_guest_or_timer(snapshot: Snapshot) -> Iterator[Awaited]:
             what=f"to end the {'change' if is_change else 'hold'} with {ExpireHold.message_type}",
             since=deadline,
         )
-    elif not (is_change or status is BookingStatus.PAYMENTS_PENDING) or _can_be_paid(snapshot.sessions):
+    elif part is not None and (_is_before_payment(snapshot, status) or _can_be_paid(snapshot.sessions)):
         yield Awaited(who="the guest", what=part, until=deadline)
+
+
+def _is_before_payment(snapshot: Snapshot, status: BookingStatus) -> bool:
+    """Whether the guest has something to do before the payment."""
+    assert snapshot.booking is not None
+    return snapshot.booking.pending_change is None and status is not BookingStatus.PAYMENTS_PENDING
 
 
 def _pause(snapshot: Snapshot, role: str) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from operators.explain.awaiting import awaited
-from operators.explain.history import BookingHistory, Request, Stay, StripeObject
+from operators.explain.history import BookingHistory, Leg, Request, Stay, StripeObject
 from operators.explain.records import envelope_of, open_records
 from operators.explain.search import MAX_CLOCK_SKEW, Search, Topics
 from operators.explain.snapshot import (
@@ -28,7 +28,7 @@ from storage.settings import DatabaseSettings
 from telemetry import traces
 from topics.kafka.records import time_of
 from topics.kafka.settings import KafkaSettings
-from topics.messages.values import BookingStatus
+from topics.messages.values import BookingStatus, LegState
 
 #: RFC 9562's version of the ids that an ingress makes.
 _TIME_IN_IDS: Final = 8
@@ -134,6 +134,14 @@ def _stay(row: BookingRow) -> Stay:
         currency=row.currency,
         hold_expires_at=row.hold_expires_at,
         reason=row.rejection or row.cancel_reason or row.failure,
+        legs=tuple(map(_leg, row.legs or ())),
+        trip_id=row.trip_id,
+    )
+
+
+def _leg(leg: dict[str, Any]) -> Leg:
+    return Leg(
+        booking_id=UUID(leg["booking_id"]), room_id=leg["room_id"], state=leg.get("state", LegState.REQUESTED.value)
     )
 
 

@@ -106,8 +106,20 @@ class Awaited:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Leg:
+    """A leg of a trip: a booking of its own in the room `room_id`, with its state by the trip."""
+
+    booking_id: UUID
+    room_id: int
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stay:
-    """The stay that was booked, as the ledger has it; `amount_minor` is in minor units of `currency`."""
+    """The stay that was booked, as the ledger has it; `amount_minor` is in minor units of `currency`.
+
+    `legs` are those of a trip, which has no rooms of its own; `trip_id` is the trip of a leg.
+    """
 
     hotel_id: int
     room_id: int
@@ -118,6 +130,8 @@ class Stay:
     currency: str
     hold_expires_at: datetime | None
     reason: str | None
+    legs: tuple[Leg, ...] = ()
+    trip_id: UUID | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -94,6 +94,7 @@ class Search:
         timeline = self.snapshot.cursor("booking_timeline", *partition)
         decided = self.snapshot.cursor("reservations", self.topics.commands, number)
         self._count("payments", partition)
+        self._count("coordination", partition)
         if timeline is not None and decided is not None and decided.sequence <= timeline.sequence:
             # The timeline has every event that the ledger's rows know.
             return

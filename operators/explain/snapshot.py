@@ -35,6 +35,8 @@ class BookingRow(Row, frozen=True, kw_only=True):
     cancel_reason: str | None
     payments: list[dict[str, Any]] | None
     pending_change: dict[str, Any] | None
+    legs: list[dict[str, Any]] | None
+    trip_id: UUID | None
     hold_expires_at: datetime | None
     created_at: datetime
 
@@ -185,7 +187,8 @@ select jsonb_build_object(
     'booking', (
         select to_jsonb(found) from (
             select user_id, hotel_id, room_id, check_in, check_out, rooms_count, status, amount_minor, currency,
-                   rejection, failure, cancel_reason, payments, pending_change, hold_expires_at, created_at
+                   rejection, failure, cancel_reason, payments, pending_change, legs, trip_id, hold_expires_at,
+                   created_at
             from booking where id = %(booking)s
         ) found
     ),

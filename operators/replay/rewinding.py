@@ -46,8 +46,8 @@ REWIND_EFFECTS: Final[Mapping[str, RewindEffect]] = {
         description="rows of money_movement that exist are not changed; missing rows are written again",
     ),
     "coordination": RewindEffect(
-        description="commands about promo codes and documents are sent again; each is answered as a repeated one, and"
-        " changes nothing",
+        description="commands about trips, promo codes and documents are sent again; each is answered as repeated,"
+        " and changes nothing",
     ),
     "payments": RewindEffect(
         description="sessions and refunds that are recorded are not changed, and nothing is charged or refunded twice;"

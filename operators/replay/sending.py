@@ -38,13 +38,24 @@ from topics.kafka.positions import LogPosition
 from topics.kafka.producer import Producer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ChangeInventory
-from topics.messages.events import CommandRefused, CommandRepeated, InventoryUnchanged
+from topics.messages.events import (
+    ChangeRejected,
+    CodeUnchanged,
+    CommandRefused,
+    CommandRepeated,
+    DocumentNotIssued,
+    InventoryUnchanged,
+)
 
 #: How many records are sent before the consumer must have processed them: clients' own records wait behind these.
 CHUNK: Final = 500
 #: The name of this operators' command, in `operator_action` and in the header of a replayed record.
 _REPLAY: Final = "replay"
-_NO_CHANGE: Final = frozenset(kind.message_type for kind in (CommandRepeated, CommandRefused, InventoryUnchanged))
+#: The answers to commands that changed nothing.
+_NO_CHANGE: Final = frozenset(
+    kind.message_type
+    for kind in (CommandRepeated, CommandRefused, ChangeRejected, InventoryUnchanged, CodeUnchanged, DocumentNotIssued)
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,8 @@ the amounts of the nights that stay sold, these share it in proportion, and ther
 keeps what is left of the payment, and never more than by its policy. Of a stay that is paid at the hotel nothing is
 held: guests who leave early have paid for the nights that they stayed, and the rest of the policy's amount is a claim
 of the hotel, which is neither revenue nor a fee.
+
+Of a trip its legs count, each as a stay that is paid in advance; the trip itself has no nights.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -253,7 +255,7 @@ left join lateral (
     from jsonb_array_elements(booking.payments) as payment
     where payment ->> 'state' = 'kept' or payment ? 'retained_minor' limit 1
 ) as paying on true
-where booking.id = any(%b::uuid[])
+where booking.id = any(%b::uuid[]) and booking.legs is null
 """  # noqa: S608 - the join is a constant
 
 
@@ -406,7 +408,7 @@ with named as (
                 %(kept_minor)b::bigint[], %(freed_from)b::date[])
          as recounted (booking_id, {_FACTS}, {_MONEY})
 ), known as (
-    select id as booking_id, hotel_id, currency, named.payment_intent,
+    select id as booking_id, hotel_id, currency, named.payment_intent, booking.legs is not null as is_trip,
            coalesce(first_stay.check_in, booking.check_in) as check_in,
            coalesce(first_stay.check_out, booking.check_out) as check_out,
            coalesce(first_stay.rooms_count, booking.rooms_count) as rooms_count,
@@ -417,7 +419,7 @@ with named as (
 ), added as (
     insert into reported_stay (booking_id, hotel_id, currency, {_FACTS}, {_MONEY})
     select booking_id, hotel_id, currency, {_FACTS}, payment_intent, null, null, null, null, null
-    from known where booking_id not in (select booking_id from recounted)
+    from known where not is_trip and booking_id not in (select booking_id from recounted)
     union all
     select booking_id, hotel_id, currency, {_of("recounted", _FACTS)}, {_of("recounted", _MONEY)}
     from known join recounted using (booking_id)

@@ -84,6 +84,9 @@ async def apply_to_nights(connection: AsyncConnection, events: Iterable[NightsEv
     changes: _Changes = {}
     changed_nights: list[_ChangedNights] = []
     for event, partition, position in applied:
+        if isinstance(event, BookingEvent) and _needs_stay(event) and event.booking_id not in stays:
+            # A trip has no nights: its legs have them.
+            continue
         nights = _APPLY[type(event)](changes, event, stays)
         if nights:
             changed_nights.append(_ChangedNights(partition, position, event.key, min(nights), max(nights) + _ONE_DAY))
@@ -271,14 +274,15 @@ EVENTS_APPLIED: Final = tuple(_APPLY)
 
 # A stay is committed before any event about it is published, and the ledger may be ahead of the events.
 _STAYS: Final = f"""
-select id, room_id, coalesce(first_stay.check_in, booking.check_in), coalesce(first_stay.check_out, booking.check_out),
+select id, legs is not null, room_id,
+       coalesce(first_stay.check_in, booking.check_in), coalesce(first_stay.check_out, booking.check_out),
        coalesce(first_stay.rooms_count, booking.rooms_count), booking.check_in, booking.check_out, booking.rooms_count
 from booking {FIRST_STAY} where id = any(%b)
 """  # noqa: S608 - the join is a constant
 
 
 async def _stays(connection: AsyncConnection, events: Iterable[NightsEvent]) -> _StaysById:
-    """Return the stays of events that name only their booking, from the ledger.
+    """Return the stays of events that name only their booking, from the ledger; a trip has none.
 
     A hold ends, and a late payment arrives, before any change of the stay; the end of a stay comes after all of them.
     So the first stay and the present one are enough, however far the ledger is ahead.
@@ -286,13 +290,14 @@ async def _stays(connection: AsyncConnection, events: Iterable[NightsEvent]) -> 
     ids = {each.event.booking_id for each in events if isinstance(each.event, BookingEvent) and _needs_stay(each.event)}
     if not ids:
         return {}
-    rows = await connection.execute(_STAYS, (list(ids),))
-    found = {
-        id: _Stays(_Stay(room_id, *fields[:3]), _Stay(room_id, *fields[3:])) async for id, room_id, *fields in rows
-    }
-    if unknown := ids - found.keys():
+    found = await (await connection.execute(_STAYS, (list(ids),))).fetchall()
+    if unknown := ids - {id for id, *_ in found}:
         raise StayNotInLedger(f"not in the ledger: {', '.join(map(str, sorted(unknown)))}")
-    return found
+    return {
+        id: _Stays(_Stay(room_id, *fields[:3]), _Stay(room_id, *fields[3:]))
+        for id, is_trip, room_id, *fields in found
+        if not is_trip
+    }
 
 
 def _needs_stay(event: BookingEvent) -> bool:

@@ -31,8 +31,8 @@ from topics.zones import ZONE_DATA_VERSION
 from workers.decisions import StayClock
 
 ROOM, CODE = 4, 8
-#: Bookings that became dearer and then cheaper; that were cancelled after that; whose change is not paid yet, was
-#: withdrawn, and came too late; of guests without an account.
+#: Bookings: became dearer and then cheaper; cancelled after that; with a change that is not paid yet, that was
+#: withdrawn, and that came too late; of guests without an account.
 CHANGED, CANCELLED_CHANGE, WAITING, GAVE_UP, TOO_LATE, AT_DESK = (UUID(int=number) for number in range(71, 77))
 #: Bookings with a promo code: paid, refused, and given back.
 DISCOUNTED, CODE_REFUSED, CODE_BACK = (UUID(int=number) for number in range(81, 84))

@@ -20,7 +20,8 @@ from storage.cursors import generation
 from storage.migrate import migrations
 from storage.projections.rebuildable import PROJECTIONS
 from storage.settings import DatabaseSettings
-from tests.operators.decided_log import FIRST, DecidedLog, change_ledger, decided_log, publish, record, write_ledger
+from tests.operators.decided_ledger import change_ledger, write_ledger
+from tests.operators.decided_log import FIRST, DecidedLog, decided_log, publish, record
 from tests.support.stack import Server, url_of
 from topics.kafka.settings import KafkaSettings
 

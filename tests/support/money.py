@@ -11,8 +11,9 @@ Events count minor units (ISO 4217), the ledger counts Stripe's unit. For each p
 For each booking: if it is sold (CONFIRMED, or its guests arrived, left or did not come), its payments (that of the
 first stay, and those of dearer changes) keep its present amount less refunds by hand and lost disputes, and everything
 else that arrived goes back; otherwise nothing is kept, but for what an operator closed. Where a policy ended the stay,
-its `kept_minor` may be kept, and no refund may retain more. A refund that is still due is a problem too, unless the
-test expects it.
+its `kept_minor` may be kept, and no refund may retain more. The payment of a trip keeps the amounts of its legs, but of
+a leg that ended early what is kept of it; no payment pays a leg. A refund that is still due is a problem too, unless
+the test expects it.
 """
 
 from collections import Counter, defaultdict
@@ -37,6 +38,7 @@ Entry = Mapping[str, Any]
 _INQUIRIES: Final = ("warning_needs_response", "warning_under_review", "warning_closed")
 _STATUS_AFTER: Final = {
     "booking.reserved.v1": "RESERVED",
+    "booking.trip_reserved.v1": "RESERVED",
     "booking.confirmed.v1": "CONFIRMED",
     "booking.cancelled.v1": "CANCELLED",
     "booking.expired.v1": "EXPIRED",
@@ -110,6 +112,8 @@ class Explanation:
         self.paid_changes: Counter[str] = Counter()
         self.prepaid: set[str] = set()
         self.policies: dict[str, int] = {}
+        #: The amounts of the legs of each trip, by leg.
+        self.legs: dict[str, dict[str, int]] = defaultdict(dict)
         self.problems: list[str] = []
         for kind, event in events:
             self._apply(kind, event)
@@ -118,7 +122,7 @@ class Explanation:
         booking_id = event.get("booking_id")
         if booking_id is None:
             return
-        if kind == "booking.reserved.v1":
+        if kind == "booking.reserved.v1" and event.get("trip_id") is None:
             self.amounts[booking_id] = event["amount_minor"]
             if event.get("terms", "prepaid") == "prepaid":
                 self.prepaid.add(booking_id)
@@ -126,6 +130,7 @@ class Explanation:
             self.status[booking_id] = _STATUS_AFTER[kind]
         if event.get("policy") is not None:
             self.policies[booking_id] = event["policy"]["kept_minor"]
+        self._apply_to_trip(kind, booking_id, event)
         if kind == "booking.changed.v1":
             self.amounts[booking_id] = event["amount_minor"]
             self.paid_changes[booking_id] += bool(event.get("extra_minor"))
@@ -136,9 +141,33 @@ class Explanation:
         elif "payment_intent" in event and kind not in _ARRIVALS:
             self._left(kind, event)
 
+    def _apply_to_trip(self, kind: str, booking_id: str, event: Event) -> None:
+        match kind:
+            case "booking.leg_held.v1":
+                self.legs[booking_id][event["leg_id"]] = event["amount_minor"]
+            case "booking.trip_reserved.v1":
+                self.amounts[booking_id] = event["amount_minor"]
+                self.prepaid.add(booking_id)
+                if event["amount_minor"] != sum(self.legs[booking_id].values()):
+                    self.problems.append(f"trip {booking_id}: {event['amount_minor']} is not the sum of its legs")
+            case "booking.leg_ended.v1":
+                amount = self.legs[booking_id].pop(event["leg_id"], None)
+                if amount is None:
+                    self.problems.append(f"trip {booking_id}: {event['leg_id']} ended, and was not held")
+                else:
+                    self.amounts[booking_id] -= max(0, amount - event["kept_minor"])
+
+    def _goes_on(self, event: Event, payment: Payment | None) -> bool:
+        """Return whether a refund takes a part of a payment that pays its booking on: of a cheaper stay or a trip."""
+        if event.get("reason") == "stay_changed":
+            return True
+        booking_id = event["booking_id"]
+        is_sold_trip = booking_id in self.legs and self.status.get(booking_id) == "CONFIRMED"
+        return is_sold_trip and payment is not None and payment.pays
+
     def _requested(self, event: Event) -> None:
         payment = self.payments.get(event["payment_intent"])
-        if event.get("reason") == "stay_changed":
+        if self._goes_on(event, payment):
             if payment is None:
                 self.problems.append(f"{event['payment_intent']}: a change lowers it, and no event let it arrive")
             else:
@@ -304,7 +333,8 @@ def _problem_of_booking(
     if len(paying) != 1 + explained.paid_changes[booking_id]:
         return f", and {len(paying)} payments pay it"
     left, due = sum(paid.left for paid in paying), sum(max(0, paid.due) for paid in paying)
-    if left - due != amount - sum(paid.refunded_by_hand + paid.lost for paid in paying):
+    # What went back by hand, or was lost, can be more than the stay or the trip costs by now.
+    if left - due != max(0, amount - sum(paid.refunded_by_hand + paid.lost for paid in paying)):
         return f" for {amount}, and {left} of its payment is left"
     return None
 

@@ -132,9 +132,55 @@ def changed_and_cancelled() -> tuple[Events, Ledger]:
     return events, ledger
 
 
+LEG = "33333333-0000-0000-0000-00000000000{}"
+
+
+def trip() -> tuple[Events, Ledger]:
+    """A paid trip of two legs, of which one was cancelled: 30.00 of its 80.00 are kept."""
+    legs = [
+        ("booking.reserved.v1", {"booking_id": LEG.format(n), "amount_minor": amount, "trip_id": BOOKED})
+        for n, amount in ((1, 8_000), (2, 12_000))
+    ]
+    held = [of("leg_held", leg_id=LEG.format(n), amount_minor=amount) for n, amount in ((1, 8_000), (2, 12_000))]
+    events = [*legs, *held, of("trip_reserved", amount_minor=PAID, currency="EUR"), CONFIRMED]
+    events += [("booking.confirmed.v1", {"booking_id": LEG.format(n), "amount_minor": 1}) for n in (1, 2)]
+    events += [of("leg_ended", leg_id=LEG.format(1), kept_minor=3_000), part(5_000), refunded("re_1", 5_000)]
+    return deepcopy(events), [entry(PAID, refund("re_1", 5_000))]
+
+
+def part(amount: int, total: int | None = None) -> tuple[str, dict[str, Any]]:
+    """Return a refund of a part of a trip's payment."""
+    values = {"amount_minor": amount, "total_minor": total, "reason": "booking_cancelled"}
+    return "booking.refund_requested.v2", {**REQUESTED[1], **values}
+
+
+def cancelled_trip() -> tuple[Events, Ledger]:
+    """The same trip, whose other leg was cancelled for 100.00."""
+    events, ledger = trip()
+    events += [of("leg_ended", leg_id=LEG.format(2), kept_minor=10_000), part(2_000, 7_000)]
+    events += [of("cancelled", reason="by_guest", policy={"kept_minor": 13_000}), refunded("re_2", 2_000)]
+    ledger[0] = entry(PAID, refund("re_1", 5_000), refund("re_2", 2_000))
+    return events, ledger
+
+
+def trip_refunded_by_hand() -> tuple[Events, Ledger]:
+    """A trip of which a person refunded more than the leg that is left costs, before the other one was cancelled."""
+    events, _ = trip()
+    events[-3:] = [
+        refunded("re_1", 15_000, by_hand=True),
+        of("leg_ended", leg_id=LEG.format(2), kept_minor=0),
+        part(5_000, PAID),
+        refunded("re_2", 5_000),
+    ]
+    return events, [entry(PAID, refund("re_1", 15_000), refund("re_2", 5_000))]
+
+
 @pytest.mark.parametrize(
     "money",
-    [kept, returned, retained, kept_whole, left_early, not_arrived, changed, changed_and_cancelled],
+    [
+        *(kept, returned, retained, kept_whole, left_early, not_arrived, changed, changed_and_cancelled),
+        *(trip, cancelled_trip, trip_refunded_by_hand),
+    ],
 )
 def test_money_that_events_explain_is_no_problem(money: Callable[[], tuple[Events, Ledger]]) -> None:
     assert unexplained(*money()) == []
@@ -168,6 +214,40 @@ def event_of(events: Events, kind: str, which: int = 0) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("money", "damage", "named"),
     [
+        pytest.param(
+            trip,
+            lambda events, ledger: event_of(events, "leg_ended").update(kept_minor=2_999),
+            f"booking {BOOKED}: CONFIRMED for 14999, and 15000 of its payment is left",
+            id="a leg gives back too little",
+        ),
+        pytest.param(
+            trip,
+            lambda events, ledger: event_of(events, "trip_reserved").update(amount_minor=19_999),
+            f"trip {BOOKED}: 19999 is not the sum of its legs",
+            id="a trip costs something else than its legs",
+        ),
+        pytest.param(
+            trip,
+            lambda events, ledger: drop(events, "leg_held"),
+            f"trip {BOOKED}: {LEG.format(1)} ended, and was not held",
+            id="a leg that was never held",
+        ),
+        pytest.param(
+            trip,
+            lambda events, ledger: (
+                events.pop(),
+                ledger[0]["refund_objects"].pop(),
+                ledger[0].update(refunded_minor=0),
+            ),
+            f"pi_1: 5000 is still due to the guest of booking {BOOKED}",
+            id="the part of a leg did not go back",
+        ),
+        pytest.param(
+            cancelled_trip,
+            lambda events, ledger: event_of(events, "cancelled")["policy"].update(kept_minor=12_999),
+            f"booking {BOOKED}: CANCELLED, and 13000 of its payment is kept",
+            id="more is kept of a trip than of its legs",
+        ),
         pytest.param(
             lambda: retained(kept_minor=11_999),
             lambda events, ledger: None,

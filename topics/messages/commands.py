@@ -523,9 +523,9 @@ class IssueDocument(HotelCommand, frozen=True, kw_only=True, omit_defaults=True)
 
     A credit note has no more than is left of its invoice; one of a refund by hand has the rest of the booking's other
     invoices, as further documents. An invoice of what is kept of a stay names the stay's invoice in `corrects_id`, and
-    has no more than is left of the booking's invoices. One after a refund that failed names the credit note that it
-    takes back. `lines` are those of a price; the ones that are not included in another sum to
-    `amount_minor`. `document_id` is chosen by the writer: the same one is the same document.
+    has no more than is left of the booking's invoices; one that names none has what they lack of the amount. One after
+    a refund that failed names the credit note that it takes back. `lines` are those of a price; the ones that are not
+    included in another sum to `amount_minor`. `document_id` is chosen by the writer: the same one is the same document.
     """
 
     message_type: ClassVar[str] = "document.issue.v1"

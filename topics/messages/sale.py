@@ -222,13 +222,18 @@ class CancellationStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 
 class Discount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The discount of a promo code on the nights of a stay: a percentage, or an amount in `currency` for the stay."""
+    """The discount of a promo code on the nights of a stay: a percentage, or an amount in `currency` for the stay.
+
+    All nights of the stay are in [first_night, end_night), also after a change; None is no limit.
+    """
 
     code_id: Int64
     code: str
     percent_milli: Int32 | None = None
     amount_minor: Int64 | None = None
     currency: str | None = None
+    first_night: date | None = None
+    end_night: date | None = None
 
 
 class CodeTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

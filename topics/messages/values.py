@@ -54,8 +54,9 @@ MAX_AMOUNT_MINOR = 10**12
 #: a family needs.
 ROOMS_ALWAYS_ALLOWED = 2
 
-#: A booking is changed so many times at most: each earlier stay is in its row.
-MAX_CHANGES = 50
+#: So many changes of a booking may take place or end without effect: its row has all of them, and a guest cannot hold
+#: rooms without end by replacing one change with the next.
+MAX_CHANGES = 20
 
 
 class StayTimes(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,10 +18,11 @@ from topics.kafka.positions import position_text
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import Command
 from topics.messages.events import BookingEvent
+from topics.messages.releases import Release
 from workers.booking_rows import booking_of
 from workers.coordination import codes, documents, trips
 from workers.decisions import Booking
-from workers.runtime.role import PartitionBatch, Received
+from workers.runtime.role import PartitionBatch, Received, Stopped
 from workers.runtime.withholding import readable
 
 COORDINATION_SOURCE: Final = "innkeeper/coordination"
@@ -47,7 +48,11 @@ class Coordination:
     async def handle(
         self, connection: AsyncConnection, batches: Sequence[PartitionBatch]
     ) -> Sequence[Sequence[Outgoing]]:
-        """Return the commands to publish, for each batch."""
+        """Return the commands to publish, for each batch.
+
+        Raises:
+            Stopped: a trip needs a command while a worker of 0.1.0 may run; nothing of the batch is skipped.
+        """
         found = await _bookings(connection, batches)
         return [
             [record for received in batch.received for record in self._records(received, found)] for batch in batches
@@ -61,10 +66,14 @@ class Coordination:
         assert envelope is not None, "every event of ours has an envelope"
         booking_id = _booking_id(event)
         booking = None if booking_id is None else found.get(booking_id)
+        of_trips = trips.commands_for(event, envelope, booking)
+        if of_trips and self._readable_by is Release.V0_1_0:
+            # A command that is left out would leave rooms held for ever.
+            raise Stopped(_trip_needs_this_release(received, of_trips[0][1]))
         commands = (
             *codes.commands_for(event, envelope, booking),
             *documents.commands_for(event, envelope, booking),
-            *trips.commands_for(event, envelope, booking),
+            *of_trips,
         )
         return [self._record(id, command, received) for id, command in readable(self._readable_by, commands)]
 
@@ -93,6 +102,13 @@ async def _bookings(connection: AsyncConnection, batches: Sequence[PartitionBatc
         return {}
     rows = await bookings.load_bookings(connection, ids)
     return {booking.id: booking for booking in map(booking_of, rows)}
+
+
+def _trip_needs_this_release(received: Received, command: Command) -> str:
+    return (
+        f"{position_text(received.record)}: a trip needs {type(command).__name__}, which is not sent while workers of"
+        f" {Release.V0_1_0} may run; remove LOG_READABLE_BY={Release.V0_1_0} from all processes and restart them"
+    )
 
 
 def _booking_id(event: object) -> UUID | None:

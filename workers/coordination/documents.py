@@ -7,9 +7,11 @@
     the same and GuestsCheckedOut, at the hotel  -> the invoice of what is due there
     BookingRefunded by hand                      -> a credit note
     RefundFailed of it                           -> an invoice that takes the credit note back
+    RefundFailed after an early end              -> an invoice of what is kept again
 
 Nothing is issued for an amount of 0, nor while the lines of the invoice stay what they are. The legs of a paid trip
-have documents like any stay that is paid in advance; the trip, which is no stay, has none.
+have documents like any stay that is paid in advance; the trip, which is no stay, has none. Bookings that 0.1.0
+reserved have none either.
 
 The ledger's booking may be newer than the event: a stay is found by its place among the stays of the booking, a refund
 by its id. Where the order of events counts, the decision cuts a document to what is left, or does not issue it
@@ -71,10 +73,19 @@ def commands_for(event: object, envelope: Envelope, booking: Booking | None) -> 
         envelope: its envelope.
         booking: the ledger's booking, of an event in `WITH_BOOKING`. It may be newer than the event.
     """
-    if booking is None or booking.legs:
+    if booking is None or booking.legs or _is_of_older_release(booking):
         return ()
     issued = enumerate(_documents_for(event, booking))
     return tuple((f"{envelope.id}:document/{number}", command) for number, command in issued)
+
+
+def _is_of_older_release(booking: Booking) -> bool:
+    """Return whether the booking was reserved by 0.1.0, or beside it: so a rollout does not invoice all stays so far.
+
+    Only such a booking has no amounts by night.
+    """
+    stays = [each.stay for each in booking.earlier_stays]
+    return not (stays[0] if stays else booking).night_amounts_minor
 
 
 def _documents_for(event: object, booking: Booking) -> Iterator[IssueDocument]:
@@ -93,7 +104,7 @@ def _documents_for(event: object, booking: Booking) -> Iterator[IssueDocument]:
             yield from _end(history)
         case BookingRefunded(by_hand=True):
             yield from _refund_by_hand(history, event)
-        case RefundFailed(by_hand=True):
+        case RefundFailed():
             yield from _failed_refund(history, event)
 
 
@@ -137,9 +148,13 @@ class _History:
         """Return the id of the credit note that a refund by hand needs on the invoice of a stay, or after its end."""
         return self.id(f"refund:{refund_id}:{number}")
 
-    def retaken_id(self, refund_id: str, number: int, end: _End | None = None) -> UUID:
-        """Return the id of the invoice that takes such a credit note back; another one after the end of the stay."""
-        return self.id(f"refund_failed:{refund_id}:{number}" if end is None else f"refund_failed:{refund_id}:end")
+    def retaken_id(self, refund_id: str, number: int) -> UUID:
+        """Return the id of the invoice that takes such a credit note back."""
+        return self.id(f"refund_failed:{refund_id}:{number}")
+
+    def kept_again_id(self, refund_id: str) -> UUID:
+        """Return the id of the further invoice of what is kept, if a refund fails after the end."""
+        return self.id(f"refund_failed:{refund_id}:end")
 
     def end(self) -> _End | None:
         """Return how the stay ended before its time; None: it goes on, or the guests stayed to its end."""
@@ -295,23 +310,51 @@ def _refund_by_hand(history: _History, event: BookingRefunded) -> Iterator[Issue
 
 
 def _failed_refund(history: _History, event: RefundFailed) -> Iterator[IssueDocument]:
-    """Yield the invoice that takes the credit note of a refund by hand back, as far as its money is kept again."""
-    payment, number = history.booking.payment(event.payment_intent), history.numbers[-1]
+    """Yield the invoice of the money that is kept again, as a refund failed.
+
+    While the stay goes on, the invoice takes the credit note of a refund by hand back. After the end it is a further
+    one of what is kept. A refund of the product's own leads to it too: one by hand may have taken of what is kept.
+    """
+    payment, end = history.booking.payment(event.payment_intent), history.end()
     if payment is None or not _pays(history, payment):
         return
-    end = history.end()
-    lines = history.lines[-1] if end is None else history.end_lines(end)
     left_minor = payment.left_minor - event.amount_minor
-    amount_minor = min(_kept_change(payment, left_minor, event.amount_minor), total_minor(lines))
+    kept_again_minor = _kept_change(payment, left_minor, event.amount_minor)
+    if end is not None:
+        if kept_again_minor:
+            yield from _kept_again(history, event, end)
+    elif event.by_hand:
+        yield from _taken_back(history, event, min(kept_again_minor, total_minor(history.lines[-1])))
+
+
+def _kept_again(history: _History, event: RefundFailed, end: _End) -> Iterator[IssueDocument]:
+    """Yield the invoice of what is kept after the end, which the decision cuts to the part that no invoice has.
+
+    The invoice of the end comes first. If a refund by hand had left nothing for it, it is issued now, and is known if
+    the end is read again.
+    """
+    kept_minor = sum(
+        paid.kept_minor if paid.state is PaymentState.KEPT else paid.retained_minor for paid in history.booking.payments
+    )
+    whole = history.end_lines(end)
+    lines = cut_lines(whole, min(kept_minor, total_minor(whole)))
+    if total_minor(lines):
+        for id in (history.end_id, history.kept_again_id(event.refund_id)):
+            yield history.document(id, DocumentKind.INVOICE, end.reason, lines)
+
+
+def _taken_back(history: _History, event: RefundFailed, amount_minor: int) -> Iterator[IssueDocument]:
+    """Yield the invoice that takes the credit note of a refund by hand back."""
     if amount_minor == 0:
         return
+    number = history.numbers[-1]
     # The credit note has a further part for each invoice that an earlier failure led to, at most.
     for part in range(sum(len(paid.failed_refund_ids) for paid in history.booking.payments)):
         yield history.document(
-            part_id(history.retaken_id(event.refund_id, number, end), part),
+            part_id(history.retaken_id(event.refund_id, number), part),
             DocumentKind.INVOICE,
             DocumentReason.REFUND_FAILED,
-            cut_lines(lines, amount_minor),
+            cut_lines(history.lines[-1], amount_minor),
             part_id(history.refund_id(event.refund_id, number), part),
         )
 

@@ -132,7 +132,7 @@ def _released(trip: Booking) -> tuple[Command, ...]:
 
 
 def _confirmed(trip: Booking) -> tuple[Command, ...]:
-    """Return the confirmations of the legs, with the trip's guests, who do not change once it is paid."""
+    """Return the confirmations of the legs, with the trip's guests: a paid trip keeps them."""
     return tuple(
         ConfirmLeg(
             room_id=leg.room_id,
@@ -145,7 +145,7 @@ def _confirmed(trip: Booking) -> tuple[Command, ...]:
 
 
 def _cancelled(trip: Booking, event: TripCancelRequested | BookingCancelled) -> tuple[Command, ...]:
-    """Return the cancellations of the legs; the ones that a guest asks for cost what each leg's policy says."""
+    """Return the cancellations of the legs; those by a guest cost the amount of each leg's policy."""
     user_id = event.user_id if isinstance(event, TripCancelRequested) else None
     return tuple(
         CancelBooking(

@@ -32,7 +32,7 @@ from topics.messages.values import (
     nights_of,
 )
 from workers.decisions.answers import not_theirs, refused, repeated
-from workers.decisions.sale import code_rejection, offer_rejection, priced, rules_forbid
+from workers.decisions.sale import Offer, code_rejection, offer_for, offer_rejection, priced, rules_forbid
 from workers.decisions.state import Booking, Night, Payment, PaymentState, State, live
 
 #: The statuses of a stay that is bought and not over: its nights are booked.
@@ -44,10 +44,11 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
     booking = state.booking
     if booking is not None:
         return repeated(booking, command, code_id=_unused_code(booking, command))
-    reason = code_rejection(state, command) or rejection(state, command, now)
+    offer = offer_for(state, command)
+    reason = code_rejection(state, command) or _rejection(state, command, offer, now)
     if reason is not None:
         return (_rejected_event(command, reason),)
-    price = priced(state, command, [state.nights[day] for day in nights_of(command.check_in, command.check_out)])
+    price = priced(command, offer, [state.nights[day] for day in nights_of(command.check_in, command.check_out)])
     if not can_be_paid(price):
         return (_rejected_event(command, Rejection.NOT_CHARGEABLE),)
     if command.trip_id is not None and price.terms is not Terms.PREPAID:
@@ -66,7 +67,7 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
     )
 
 
-def rejection(state: State, command: ReserveStay, now: datetime) -> Rejection | None:
+def _rejection(state: State, command: ReserveStay, offer: Offer | None, now: datetime) -> Rejection | None:
     """Return the first reason, in the order of `Rejection`, why the stay cannot be reserved, its price aside."""
     if command.check_in >= command.check_out:
         return Rejection.NO_NIGHTS
@@ -82,21 +83,21 @@ def rejection(state: State, command: ReserveStay, now: datetime) -> Rejection | 
         if night is None:
             return Rejection.NIGHT_NOT_OPEN
         nights.append(night)
-    return _rejection_of_nights(state, command, nights, now)
+    return _rejection_of_nights(state, command, offer, nights, now)
 
 
 def _rejection_of_nights(
-    state: State, command: ReserveStay, nights: Sequence[Night], now: datetime
+    state: State, command: ReserveStay, offer: Offer | None, nights: Sequence[Night], now: datetime
 ) -> Rejection | None:
     """Return the first reason why these nights, all open, cannot be reserved together."""
     if any(night.hotel_id != command.hotel_id for night in nights):
         return Rejection.ROOM_OF_ANOTHER_HOTEL
-    reason = offer_rejection(state, command, now)
+    reason = offer_rejection(state, command, offer, now)
     if reason is not None:
         return reason
     if any(night.closed for night in nights):
         return Rejection.NIGHT_CLOSED
-    reason = rules_forbid(state, command)
+    reason = rules_forbid(state, command, offer)
     if reason is not None:
         return reason
     if any(night.free_count < command.rooms_count for night in nights):

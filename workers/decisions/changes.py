@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 
 import msgspec
 
-from pricing.changes import PricedChange, WantedStay, party_of, plan_of, price_change
+from pricing.changes import PricedChange, WantedStay, code_counts, party_of, plan_of, plan_of_rules, price_change
 from pricing.charges import can_be_charged, step_minor
 from pricing.sale import party_rejection, rules_rejection
 from pricing.stays import night_price_minor
@@ -52,7 +52,7 @@ def change_stay(state: State, command: ChangeStay, now: datetime) -> tuple[Event
     late = _too_late(state, booking, command, now)
     if late is not None:
         return refused(booking, command, late)
-    if len(booking.earlier_stays) >= MAX_CHANGES:
+    if len(booking.earlier_stays) + len(booking.ended_change_ids) >= MAX_CHANGES:
         return refused(booking, command, Refusal.TOO_MANY_CHANGES)
     replaced = end_of_change(booking, ChangeEnd.REPLACED)
     change = _possible_change(_without_change(state, booking, replaced), booking, command, now)
@@ -83,8 +83,10 @@ def withdraw_change(state: State, command: WithdrawChange, now: datetime) -> tup
 
 
 def _is_known(booking: Booking, command: ChangeStay) -> bool:
-    """Return whether the change took place or is held already, or asks for the stay as it is."""
+    """Return whether the change took place, ended or is held already, or asks for the stay as it is."""
     change = booking.pending_change
+    if command.change_id in booking.ended_change_ids:
+        return True
     if change is not None and change.id == command.change_id:
         return True
     if any(earlier.change_id == command.change_id for earlier in booking.earlier_stays):
@@ -108,6 +110,8 @@ def _too_late(state: State, booking: Booking, command: ChangeStay, now: datetime
 
 def _possible_change(state: State, booking: Booking, command: ChangeStay, now: datetime) -> PricedChange | Rejection:
     """Return the price of the change, or the first reason, in the order of `Rejection`, why it is not possible."""
+    if not code_counts(booking.present_stay(), _wanted(command)):
+        return Rejection.CODE_NOT_VALID
     if command.check_in >= command.check_out:
         return Rejection.NO_NIGHTS
     if command.rooms_count < 1:
@@ -160,9 +164,10 @@ def _offer_rejection(
             return reason
     if any(nights[day].closed for day in more):
         return Rejection.NIGHT_CLOSED
-    if plan is not None:
+    ruling = plan_of_rules(stay, state.sale_terms, is_more=bool(more))
+    if ruling is not None:
         today = None if state.clock is None else state.clock.today
-        reason = rules_rejection(plan, command.check_in, command.check_out, today)
+        reason = rules_rejection(ruling, command.check_in, command.check_out, today)
         if reason is not None:
             return reason
     return Rejection.SOLD_OUT if any(nights[day].free_count < rooms for day, rooms in more.items()) else None
@@ -194,12 +199,10 @@ def _rejection_by_price(
 ) -> Rejection | None:
     """Return why the change cannot be held or paid, if there is a reason."""
     prepaid = booking.terms is Terms.PREPAID
-    stays_unpaid = not prepaid or change.extra_minor > 0
+    stays_unpaid = not prepaid or change.extra_minor > 0 or change.price.amount_minor == 0
     if stays_unpaid and _exceeds_share(state, command, more):
         return Rejection.ACCOUNT_SHARE
-    own = set(booking.nights())
-    new_nights = (day for day in nights_of(command.check_in, command.check_out) if day not in own)
-    if any(state.nights[day].currency != booking.currency for day in new_nights):
+    if any(state.nights[day].currency != booking.currency for day in more):
         return Rejection.NOT_CHARGEABLE
     at_hotel_minor = 0 if change.price.sale is None else change.price.sale.at_hotel_minor
     if max(change.price.amount_minor, at_hotel_minor) > MAX_AMOUNT_MINOR:

@@ -91,7 +91,7 @@ def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
     commands decide it.
     """
     if _is_of_another_room(state, command):
-        if isinstance(command, ReserveStay):
+        if isinstance(command, ReserveStay | ReserveTrip):
             return refused(None, command, Refusal.BOOKING_NOT_FOUND)
         state = msgspec.structs.replace(state, booking=None)
     reason = barred(state.booking, command)

@@ -1,6 +1,7 @@
 """Decisions about the documents of a hotel: their numbers, without gaps, and how much of an invoice can be credited."""
 
 from datetime import datetime
+from typing import Final
 from uuid import UUID, uuid5
 
 from pricing.documents import cut_lines, total_minor
@@ -8,6 +9,9 @@ from topics.messages.commands import IssueDocument
 from topics.messages.events import DocumentIssued, DocumentNotIssued, Event
 from topics.messages.values import DocumentKind, DocumentReason
 from workers.decisions.state import Document, State
+
+#: The reasons of an invoice of a stay, which is never cut.
+_OF_THE_STAY: Final = (DocumentReason.STAY, DocumentReason.STAY_CHANGED)
 
 
 def issue_document(state: State, command: IssueDocument, now: datetime) -> tuple[Event, ...]:
@@ -60,14 +64,11 @@ def part_id(id: UUID, part: int) -> UUID:
     return uuid5(id, str(part)) if part else id
 
 
-def _left_minor(document: Document) -> int:
-    return document.left_minor
-
-
 def _invoice_minor(state: State, command: IssueDocument) -> int:
     """Return the amount of the invoice; 0: it is not issued."""
     named = state.corrected
-    if command.corrects_id is None:
+    left_minor = sum(invoice.left_minor for invoice in state.open_invoices)
+    if command.corrects_id is None and command.reason in _OF_THE_STAY:
         return command.amount_minor
     if command.reason is DocumentReason.REFUND_FAILED:
         # The credit note of a refund that failed is taken back, as far as there was one.
@@ -75,9 +76,10 @@ def _invoice_minor(state: State, command: IssueDocument) -> int:
             return 0
         return min(command.amount_minor, named.left_minor)
     if named is None:
-        # The stay was paid before its hotel issued documents, so that nothing of it was credited.
-        return command.amount_minor
-    return min(command.amount_minor, sum(map(_left_minor, state.open_invoices)))
+        # It replaces no invoice: the booking's invoices are to have the amount together. There is none yet of a stay
+        # that was paid before its hotel issued documents, or that is paid at the hotel.
+        return max(0, command.amount_minor - left_minor)
+    return min(command.amount_minor, left_minor)
 
 
 def _issued(

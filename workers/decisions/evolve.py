@@ -184,8 +184,10 @@ def _booking_after(booking: Booking | None, event: BookingEvent) -> Booking | No
     if isinstance(event, TripOpened) or (booking is None and isinstance(event, TripRejected)):
         next_status(BookingStatus.PENDING if booking is None else booking.status, event)
         return _new_trip(event)
-    if booking is None or isinstance(event, CommandRefused | CommandRepeated | ChangeRejected):
+    if booking is None or isinstance(event, CommandRefused | CommandRepeated):
         return booking
+    if isinstance(event, ChangeRejected):
+        return replace(booking, ended_change_ids=(*booking.ended_change_ids, event.change_id))
     changes_of = _CHANGES.get(type(event))
     changes = {} if changes_of is None else changes_of(booking, event)
     return replace(booking, status=next_status(booking.status, event), version=booking.version + 1, **changes)
@@ -323,6 +325,15 @@ def _held_change_changes(booking: Booking, event: ChangeHeld) -> dict[str, Any]:
     )
     change = PendingChange(id=event.change_id, stay=stay, extra_minor=event.extra_minor, held=event.held)
     return {"pending_change": change, "hold_expires_at": event.hold_expires_at}
+
+
+def _ended_change_changes(booking: Booking, event: ChangeEnded) -> dict[str, Any]:
+    return {
+        "pending_change": None,
+        "hold_expires_at": None,
+        "failure": None,
+        "ended_change_ids": (*booking.ended_change_ids, event.change_id),
+    }
 
 
 def _changed_stay_changes(booking: Booking, event: StayChanged) -> dict[str, Any]:
@@ -497,7 +508,7 @@ _CHANGES: Final[dict[type[BookingEvent], Callable[[Booking, Any], dict[str, Any]
     GuestsChanged: _guests_changes,
     PaymentRequested: _payment_request_changes,
     ChangeHeld: _held_change_changes,
-    ChangeEnded: lambda *_: {"pending_change": None, "hold_expires_at": None, "failure": None},
+    ChangeEnded: _ended_change_changes,
     StayChanged: _changed_stay_changes,
     LegHeld: _held_leg_changes,
     TripReserved: _reserved_trip_changes,

@@ -29,7 +29,7 @@ from topics.messages.events import (
     RefundRequested,
     StayChanged,
 )
-from topics.messages.values import SOLD, BookingStatus, CancelReason, ChangeEnd, RefundReason, Refusal
+from topics.messages.values import SOLD, BookingStatus, CancelReason, ChangeEnd, LegState, RefundReason, Refusal
 from workers.decisions.answers import not_theirs, payment_of, refused, repeated
 from workers.decisions.booking import end_of_change, first_night_freed, part_refunded, refund_but, rest_requested
 from workers.decisions.evolve import evolve
@@ -50,13 +50,18 @@ def request_payment(state: State, command: RequestPayment, now: datetime) -> tup
         return repeated(booking, command)
     if booking.status is BookingStatus.RESERVED:
         return refused(booking, command, Refusal.NO_GUESTS)
-    if not live(booking):
+    if not _has_price(booking):
         return refused(booking, command, Refusal.WRONG_STATUS)
     if booking.amount_minor == 0:
         return (_confirmed_event(booking),)
     if booking.status is BookingStatus.PAYMENTS_PENDING and not _has_attempt_ended(booking):
         return repeated(booking, command)
     return (payment_requested(booking, booking.amount_minor),)
+
+
+def _has_price(booking: Booking) -> bool:
+    """Return whether the booking is held for a price: a trip has none until all of its legs are held."""
+    return live(booking) and booking.status is not BookingStatus.RESERVING
 
 
 def _payment_of_change(booking: Booking, change: PendingChange, command: RequestPayment) -> tuple[Event, ...]:
@@ -114,10 +119,13 @@ def confirm(state: State, command: ConfirmPayment, now: datetime) -> tuple[Event
         return (_refund_event(command, RefundReason.UNKNOWN_BOOKING),)
     if booking.payment(command.payment_intent) is not None:
         return repeated(booking, command)
+    if booking.trip_id is not None:
+        # Nobody is asked to pay a leg: its trip is paid.
+        return (_refund_event(command, RefundReason.UNKNOWN_BOOKING),)
     if booking.pending_change is not None and _is_of_present_attempt(booking, command):
         return _change_paid(state, booking, booking.pending_change, command)
     if (command.amount_minor, command.currency) == (booking.amount_minor, booking.currency):
-        if live(booking):
+        if _has_price(booking):
             return (_confirmed_event(booking, command),)
         if _is_open_to_late_payment(state, booking):
             return (_confirmed_event(booking, command, late=True),)
@@ -199,7 +207,9 @@ def _is_open_to_late_payment(state: State, booking: Booking) -> bool:
 
 
 def _refund_reason(booking: Booking, amount_minor: int, currency: str) -> RefundReason:
-    """Return why a payment of this amount does not pay the booking."""
+    """Return why a payment of this amount does not pay the booking. Nobody is asked to pay a leg: its trip is paid."""
+    if booking.trip_id is not None:
+        return RefundReason.UNKNOWN_BOOKING
     if currency != booking.currency or amount_minor not in _charged_minor(booking):
         return RefundReason.WRONG_AMOUNT
     if booking.status in SOLD:
@@ -366,11 +376,19 @@ def fail_refund(state: State, command: FailRefund, now: datetime) -> tuple[Event
             return (failed, *refund_but(after, policy.kept_minor, _end_reason(booking)))
         # A stay that was not ended is still paid by it, but for what became cheaper: the guest is due that again.
         kept_minor = sum(paid.kept_minor for paid in after.paying_payments())
-        return (failed, *part_refunded(after, kept_minor - booking.amount_minor))
+        reason = RefundReason.BOOKING_CANCELLED if booking.legs else RefundReason.STAY_CHANGED
+        return (failed, *part_refunded(after, kept_minor - _price_minor(booking), reason))
     if left.policy_minor:
         return (failed, rest_requested(after, left, _end_reason(booking)))
     reason = _refund_reason(booking, left.amount_minor, left.currency or booking.currency)
     return (failed, rest_requested(after, left, reason))
+
+
+def _price_minor(booking: Booking) -> int:
+    """Return what the booking costs: of a trip, the legs that go on, and what is kept of those that ended early."""
+    if not booking.legs:
+        return booking.amount_minor
+    return sum(leg.amount_minor if leg.state is LegState.HELD else leg.kept_minor for leg in booking.legs)
 
 
 def _end_reason(booking: Booking) -> RefundReason:

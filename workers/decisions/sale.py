@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from pricing.charges import step_minor
 from pricing.sale import (
@@ -55,16 +56,30 @@ def code_rejection(state: State, command: ReserveStay) -> Rejection | None:
     return None if night is None or night.currency == discount.currency else Rejection.CODE_NOT_VALID
 
 
-def offer_rejection(state: State, command: ReserveStay, now: datetime) -> Rejection | None:
+class Offer(NamedTuple):
+    """The sale terms that count for a command, and the plan that it names; None: they have no such plan."""
+
+    terms: SaleTerms
+    plan: RatePlan | None
+
+
+def offer_for(state: State, command: ReserveStay) -> Offer | None:
+    """Return what the command asks for by the room's sale terms; None: they do not count for it."""
+    terms = state.sale_terms or NO_SALE_TERMS
+    if command.quoted is not None:
+        return Offer(terms, terms.plan(command.quoted.sale.plan_id))
+    return Offer(terms, terms.plan(command.plan_id)) if _has_sale(state, command) else None
+
+
+def offer_rejection(state: State, command: ReserveStay, offer: Offer | None, now: datetime) -> Rejection | None:
     """Return why nothing can be offered for the quote, the plan or the people of the command, if there is a reason."""
     if command.quoted is not None:
         return None if _holds(command.quoted, state.nights[command.check_in], now) else Rejection.QUOTE_EXPIRED
-    if not _has_sale(state, command):
+    if offer is None:
         return None
-    terms, plan = _terms_and_plan(state, command)
-    if plan is None:
+    if offer.plan is None:
         return Rejection.NO_SUCH_PLAN
-    return None if command.party is None else party_rejection(terms, command.party, command.rooms_count)
+    return None if command.party is None else party_rejection(offer.terms, command.party, command.rooms_count)
 
 
 def _holds(quoted: Quoted, night: Night, now: datetime) -> bool:
@@ -72,34 +87,31 @@ def _holds(quoted: Quoted, night: Night, now: datetime) -> bool:
     return now <= quoted.good_until and quoted.currency == night.currency
 
 
-def rules_forbid(state: State, command: ReserveStay) -> Rejection | None:
+def rules_forbid(state: State, command: ReserveStay, offer: Offer | None) -> Rejection | None:
     """Return why the rules of the plan exclude the stay, if there is a reason; a quoted stay was within them."""
-    if command.quoted is not None:
-        plan = (state.sale_terms or NO_SALE_TERMS).plan(command.quoted.sale.plan_id)
-        stopped = plan is None or is_stopped(plan, command.check_in)
-        return Rejection.STOP_SELL if stopped else None
-    if not _has_sale(state, command):
+    if offer is None:
         return None
-    _, plan = _terms_and_plan(state, command)
-    assert plan is not None
+    if command.quoted is not None:
+        stopped = offer.plan is None or is_stopped(offer.plan, command.check_in)
+        return Rejection.STOP_SELL if stopped else None
+    assert offer.plan is not None
     today = None if state.clock is None else state.clock.today
-    return rules_rejection(plan, command.check_in, command.check_out, today)
+    return rules_rejection(offer.plan, command.check_in, command.check_out, today)
 
 
-def priced(state: State, command: ReserveStay, nights: Sequence[Night]) -> PricedStay:
+def priced(command: ReserveStay, offer: Offer | None, nights: Sequence[Night]) -> PricedStay:
     """Return the price of a stay that nothing forbids: as quoted, by the room's sale terms, or by its nights alone."""
     quoted = command.quoted
     if quoted is not None:
         return PricedStay(quoted.currency, quoted.terms, quoted.amount_minor, quoted.night_amounts_minor, quoted.sale)
     currency = nights[0].currency
-    if not _has_sale(state, command):
+    if offer is None:
         amounts_minor = tuple(_night_minor(night, command) * command.rooms_count for night in nights)
         return PricedStay(currency, command.terms, sum(amounts_minor), amounts_minor, None)
-    terms, plan = _terms_and_plan(state, command)
-    assert plan is not None
+    assert offer.plan is not None
     return price_stay(
-        terms,
-        plan,
+        offer.terms,
+        offer.plan,
         command.party,
         [_night_minor(night, command) for night in nights],
         check_in=command.check_in,
@@ -121,11 +133,6 @@ def _has_sale(state: State, command: ReserveStay) -> bool:
     if command.agreed_nightly_minor is not None or command.terms is Terms.AT_HOTEL:
         return False
     return state.sale_terms is not None or command.plan_id is not None or command.party is not None
-
-
-def _terms_and_plan(state: State, command: ReserveStay) -> tuple[SaleTerms, RatePlan | None]:
-    terms = state.sale_terms or NO_SALE_TERMS
-    return terms, terms.plan(command.plan_id)
 
 
 def _night_minor(night: Night, command: ReserveStay) -> int:

@@ -257,7 +257,8 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     `earlier_guest_list_ids`: the lists of guests that later ones replaced, oldest first, the newest
     `MAX_EARLIER_GUEST_LISTS` of them.
     `pending_change`: a dearer change that is not paid; its deadline is `hold_expires_at`. `earlier_stays` are the stays
-    that changes replaced, oldest first.
+    that changes replaced, oldest first, and `ended_change_ids` are the changes that were rejected or ended: a command
+    that asks for one of them once more changes nothing.
     `legs`: the booking is a trip, which has no nights and no rooms of its own; its amount is that of its legs together.
     `trip_id`: the booking is a leg of that trip, which is decided in the partition of `trip_room_id`.
     """
@@ -290,6 +291,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     policy: AppliedPolicy | None = None
     pending_change: PendingChange | None = None
     earlier_stays: tuple[EarlierStay, ...] = ()
+    ended_change_ids: tuple[UUID, ...] = ()
     accepted_terms: str | None = None
     legs: tuple[Leg, ...] = ()
     trip_id: UUID | None = None

@@ -50,7 +50,7 @@ from topics.messages.values import (
     Rejection,
 )
 from workers.decisions.answers import not_theirs, refused, repeated
-from workers.decisions.booking import cancel, part_refunded
+from workers.decisions.booking import cancel, part_refunded, too_late
 from workers.decisions.evolve import after
 from workers.decisions.state import Booking, State, live
 
@@ -222,7 +222,9 @@ def cancel_any(state: State, command: CancelBooking, now: datetime) -> tuple[Eve
     trip = state.booking
     if trip is None or not trip.legs or trip.status is not BookingStatus.CONFIRMED:
         return cancel(state, command, now)
-    reason = not_theirs(trip, command.user_id)
+    reason = not_theirs(trip, command.user_id) or too_late(state, now, by_guest=command.user_id is not None)
+    if reason is None and all(leg.state is not LegState.HELD for leg in trip.legs):
+        reason = Refusal.WRONG_STATUS
     if reason is not None:
         return refused(trip, command, reason)
     return (

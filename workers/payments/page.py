@@ -2,10 +2,12 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from typing import Any, Final
+
+import msgspec
 
 from pricing.charges import to_stripe
 from pricing.currencies import decimal
@@ -26,8 +28,10 @@ UNKNOWN_STAY: Final = "Hotel booking"
 
 
 def item_name(stay: Stay | None) -> str:
-    """Return the name of the page's line: hotel and room type."""
-    return UNKNOWN_STAY if stay is None else _cut(f"{stay.hotel}, {stay.room_type}")
+    """Return the name of the page's line: hotel and room type, of a trip those of its legs."""
+    if stay is None:
+        return UNKNOWN_STAY
+    return _cut(f"{stay.hotel}, {' + '.join(leg.room_type for leg in stay.legs) or stay.room_type}")
 
 
 def item_description(stay: Stay) -> str:
@@ -58,13 +62,16 @@ def _dates(stay: Stay | StayChange) -> str:
 def line_items(amount_minor: int, currency: str, stay: Stay | None) -> list[dict[str, Any]]:
     """Return the lines of the page, whose sum is the amount: the stay, and each tax or fee that is added and paid now.
 
-    A change of a stay is one line: its additional amount is the difference of two prices.
+    A change of a stay is one line: its additional amount is the difference of two prices. A trip has the lines of each
+    of its legs.
 
     Args:
         amount_minor: the amount of the payment.
         currency: its currency.
         stay: the words; without them, and for a booking without sale terms, the stay is the only line.
     """
+    if stay is not None and stay.legs and sum(leg.amount_minor for leg in stay.legs) == amount_minor:
+        return [line for leg in stay.legs for line in line_items(leg.amount_minor, currency, leg)]
     product = {"name": item_name(stay)}
     if stay is not None:
         product["description"] = item_description(stay)
@@ -97,12 +104,13 @@ def _line_item(amount_minor: int, currency: str, product: dict[str, str]) -> dic
 def terms_text(currency: str, stay: Stay | None, now: datetime) -> str | None:
     """Return the costs of a cancellation and what is not paid now, beside the button to pay; None without sale terms.
 
-    They are those of the stay that is paid, which for a change is the new one. Steps of the policy that have ended by
-    `now` (UTC) are not named. Sentences for which Stripe has no room are left out, the last ones first.
+    They are those of the stay that is paid, which for a change is the new one, and for a trip the sums of its legs.
+    Steps of the policy that have ended by `now` (UTC) are not named. Sentences for which Stripe has no room are left
+    out, the last ones first.
     """
     if stay is None:
         return None
-    sale = stay.sale if stay.change is None else stay.change.sale
+    sale = _sale_of_legs(stay) if stay.legs else stay.sale if stay.change is None else stay.change.sale
     if sale is None:
         return None
     text = ""
@@ -116,7 +124,9 @@ def terms_text(currency: str, stay: Stay | None, now: datetime) -> str | None:
 def _terms(stay: Stay, sale: Sale, currency: str, now: datetime) -> Iterator[str]:
     steps = [step for step in sale.steps if not _is_over(step, stay, now)]
     costs = "; ".join(_step(step, currency) for step in steps)
-    yield f"Cancellation by the hotel's clock: {costs}."
+    yield f"Cancellation {'of all rooms ' if stay.legs else ''}by the hotel's clock: {costs}."
+    if stay.legs:
+        yield "Each room can be cancelled alone, at its own costs."
     if len(steps) < len(sale.steps) and steps[0].kept_minor:
         yield "The stay cannot be cancelled without cost any more."
     later = [_cut(line.name) for line in sale.lines if line.collected is Collected.AT_HOTEL]
@@ -128,6 +138,41 @@ def _terms(stay: Stay, sale: Sale, currency: str, now: datetime) -> Iterator[str
     included = [f"{_cut(line.name)} {_money(line.amount_minor, currency)}" for line in sale.lines if line.included]
     if included:
         yield f"Included: {', '.join(included)}."
+
+
+def _sale_of_legs(trip: Stay) -> Sale | None:
+    """Return the conditions of a trip as one sale: costs of a cancellation and lines of one name are summed up.
+
+    A leg without sale terms costs nothing to cancel.
+    """
+    sales = [leg.sale for leg in trip.legs if leg.sale is not None]
+    if not sales:
+        return None
+    lines: dict[PriceLine, int] = {}
+    for line in (line for sale in sales for line in sale.lines):
+        of_its_name = msgspec.structs.replace(line, amount_minor=0)
+        lines[of_its_name] = lines.get(of_its_name, 0) + line.amount_minor
+    return msgspec.structs.replace(
+        sales[0],
+        lines=tuple(msgspec.structs.replace(line, amount_minor=amount) for line, amount in lines.items()),
+        at_hotel_minor=sum(sale.at_hotel_minor for sale in sales),
+        steps=tuple(_steps_of(sales)),
+    )
+
+
+def _steps_of(sales: Sequence[Sale]) -> Iterator[CancellationStep]:
+    """Yield the costs of cancelling all of them, each until the time from which it is another one."""
+    ends = sorted({step.until for sale in sales for step in sale.steps if step.until is not None})
+    costs = [(until, sum(_kept_until(sale, until) for sale in sales)) for until in (*ends, None)]
+    for (until, kept_minor), (_, next_minor) in zip(costs, [*costs[1:], (None, -1)], strict=True):
+        if kept_minor != next_minor:
+            yield CancellationStep(until=until, kept_minor=kept_minor)
+
+
+def _kept_until(sale: Sale, time: datetime | None) -> int:
+    """Return the cost of a cancellation right before a time; None: before check-in."""
+    steps = (step for step in sale.steps if step.until is None or (time is not None and step.until >= time))
+    return next(steps).kept_minor
 
 
 def _is_over(step: CancellationStep, stay: Stay, now: datetime) -> bool:

@@ -19,6 +19,7 @@ from topics.messages.events import (
     BookingEvent,
     ChangeEnded,
     ChangeHeld,
+    ChangeRejected,
     DocumentIssued,
     Event,
     GuestsAdded,
@@ -35,8 +36,8 @@ from workers.booking_rows import booking_of, row_of
 from workers.decisions import Block, Booking, Night, State, evolve
 from workers.decisions.state import Code, CodeUse, Document
 
-#: The events that change a stay, or a change of it that is not paid.
-_CHANGING_STAYS: Final = (ChangeHeld, ChangeEnded, StayChanged)
+#: The events that change a stay, or the changes of it that a booking remembers.
+_CHANGING_STAYS: Final = (ChangeHeld, ChangeEnded, ChangeRejected, StayChanged)
 
 _encode: Final = msgspec.json.Encoder().encode
 

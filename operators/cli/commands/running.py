@@ -51,7 +51,8 @@ def worker_command(
     - **payments** opens and closes Checkout Sessions, turns Stripe's webhooks into commands, and refunds.
     - **projections** keeps the read models.
     - **expiry** ends holds whose time is over and keeps a year of nights on sale; one of several does it.
-    - **coordination** asks the room for bookings whose promo code was granted, gives uses back, and asks for invoices.
+    - **coordination** connects rooms, trips, promo codes and hotels' documents: it sends to one what follows from an
+      event of another.
     - **reconciliation** makes lost webhooks good, compares the money at Stripe with the bookings and mends what is
       certain; one of several does it.
 

@@ -18,6 +18,7 @@ depends_on = None
 _NULLABLE = (
     ('booking', 'pending_change', postgresql.JSONB()),
     ('booking', 'earlier_stays', postgresql.JSONB()),
+    ('booking', 'ended_change_ids', postgresql.JSONB()),
     ('booking', 'accepted_terms', sa.Text()),
     ('booking', 'legs', postgresql.JSONB()),
     ('booking', 'trip_id', sa.Uuid()),

@@ -26,6 +26,7 @@ from tests.operators.changed_stays import (
     TOO_LATE,
     WAITING,
 )
+from tests.operators.decided_ledger import change_ledger, empty_ledger, write_cursors, write_ledger
 from tests.operators.decided_log import (
     AT_HOTEL,
     BLOCK,
@@ -49,19 +50,15 @@ from tests.operators.decided_log import (
     STAYING,
     WALKED,
     DecidedLog,
-    change_ledger,
     decided_log,
-    empty_ledger,
     guest_list,
     intent,
     nights_on_sale,
     publish,
     record,
     session,
-    write_cursors,
-    write_ledger,
 )
-from tests.operators.trips import CANCELLED_TRIP, REFUSED_TRIP, TRIP, UNPAID_TRIP, leg
+from tests.operators.trips import CANCELLED_TRIP, REFUSED_TRIP, SOLD_TRIP, TRIP, UNPAID_TRIP, leg
 from tests.support.stack import Server, fresh_database
 from tests.support.waiting import MAX_WAIT_SECONDS
 from topics.catalogue import BOOKING_EVENTS
@@ -281,6 +278,9 @@ def test_everything_that_can_happen_to_a_booking_happens_in_the_log() -> None:
         REFUSED_TRIP: "REJECTED",
         leg(REFUSED_TRIP, 1): "CANCELLED",
         leg(REFUSED_TRIP, 2): "REJECTED",
+        SOLD_TRIP: "CONFIRMED",
+        leg(SOLD_TRIP, 1): "CONFIRMED",
+        leg(SOLD_TRIP, 2): "CONFIRMED",
         UNPAID_TRIP: "EXPIRED",
         leg(UNPAID_TRIP, 1): "CANCELLED",
         leg(UNPAID_TRIP, 2): "CANCELLED",

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from operators.audit.comparison import unfinished
 from operators.audit.expected_ledger import ExpectedLedger
+from operators.audit.expected_trips import faults_of_trips
 from operators.audit.money_kept import faults_of_documents
 from operators.audit.report import Report
 from tests.operators.changed_stays import (
@@ -29,7 +30,7 @@ from tests.operators.changed_stays import (
     session,
 )
 from tests.operators.decided_log import FIRST, PARTITIONS, DecidedLog, LoggedEvent, decided_log
-from tests.operators.trips import CANCELLED_TRIP, REFUSED_TRIP, ROOMS, TRIP, UNPAID_TRIP, leg
+from tests.operators.trips import CANCELLED_TRIP, REFUSED_TRIP, ROOMS, SOLD_TRIP, TRIP, UNPAID_TRIP, leg
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
@@ -70,7 +71,7 @@ Forge = Callable[[Any], Event]
 
 
 def problems(history: DecidedLog) -> list[str]:
-    """Return all that the audit finds wrong with a log, if its ledger has what the log says."""
+    """Return all that the audit finds wrong with a log, if its ledger agrees with the log."""
     report = Report()
     expected = ExpectedLedger(report)
     for logged in history.events:
@@ -82,6 +83,7 @@ def problems(history: DecidedLog) -> list[str]:
         *left,
         *expected.codes.faults_of_bookings(expected.bookings),
         *faults_of_documents(expected.bookings, expected.documents, EVERYTHING),
+        *faults_of_trips(expected.bookings, EVERYTHING),
     ]
 
 
@@ -427,7 +429,7 @@ def test_documents_that_may_follow_yet_and_those_from_before_are_no_problem() ->
         (LegEnded, TRIP, but(kept_minor=20_001), f"20001 is kept of leg {leg(TRIP, 2)}, which cost 20000"),
         (LegEnded, TRIP, but(leg_id=UUID(int=1)), f"leg {UUID(int=1)} was none of the trip"),
         (RefundRequested, TRIP, but(amount_minor=20_001), "20001 of 40000 of pi_91 goes back"),
-        (BookingCancelled, CANCELLED_TRIP, but(policy=AppliedPolicy(kept_minor=1)), "is kept, of legs that keep 0"),
+        (BookingCancelled, CANCELLED_TRIP, but(policy=AppliedPolicy(kept_minor=1)), "is kept, of legs that keep 20000"),
         (BookingCancelled, leg(UNPAID_TRIP, 1), but(reason=CancelReason.BY_HOTEL), "RESERVED, cancelled by_hotel"),
         (BookingConfirmed, leg(TRIP, 1), but(payment_intent="pi_x", session_id="cs_x"), "paid: no legal transition"),
         (TripRejected, REFUSED_TRIP, but(booking_id=TRIP), "it was REJECTED: no legal transition"),
@@ -443,11 +445,40 @@ def test_a_trip_of_which_an_event_is_missing_is_named() -> None:
     for kind, booking, named in (
         (LegHeld, TRIP, "reserved in EUR with the legs "),
         (LegEnded, CANCELLED_TRIP, "goes back for a change, of which 0 is due"),
-        (RefundRequested, TRIP, "CONFIRMED, and 40000 is kept of its price 20000"),
+        (RefundRequested, TRIP, "CONFIRMED, and 30000 is kept of its price 15000"),
         (TripReserved, TRIP, "it was RESERVING: no legal transition"),
     ):
         found = without(kind, booking)
         assert any(named in line for line in found), (kind, found)
+
+
+def test_a_trip_is_bought_as_a_whole_or_not_at_all() -> None:
+    sold = leg(SOLD_TRIP, 2)
+    for kind, booking, named in (
+        (BookingConfirmed, sold, f"booking {SOLD_TRIP}: CONFIRMED, and its leg {sold} is GUESTS_ADDED"),
+        (BookingReserved, sold, f"booking {SOLD_TRIP}: CONFIRMED, and its leg {sold} is unknown"),
+        (BookingCancelled, leg(UNPAID_TRIP, 1), f"{UNPAID_TRIP}: EXPIRED, and its leg {leg(UNPAID_TRIP, 1)} is RESERV"),
+        (BookingCancelled, leg(REFUSED_TRIP, 1), f"{REFUSED_TRIP}: REJECTED, and its leg {leg(REFUSED_TRIP, 1)} is RE"),
+        (TripRejected, REFUSED_TRIP, f"booking {REFUSED_TRIP}: RESERVING, and the rooms have decided all its legs"),
+        (LegEnded, TRIP, f"booking {TRIP}: None is kept of its leg {leg(TRIP, 2)}, and by the room 5000"),
+    ):
+        found = without(kind, booking)
+        assert any(named in line for line in found), (kind, found)
+    found = forged(LegEnded, TRIP, but(kept_minor=1))
+    assert any(f"1 is kept of its leg {leg(TRIP, 2)}, and by the room 5000" in line for line in found), found
+
+
+def test_a_trip_may_be_halfway_until_the_commands_of_its_events_are_decided() -> None:
+    history, expected = decided_log(), ExpectedLedger(Report())
+    history.events.remove(found(history, BookingConfirmed, leg(SOLD_TRIP, 2)))
+    for logged in history.events:
+        value = msgspec.json.encode(logged.event)
+        expected.apply(logged.partition, logged.sequence, logged.event.message_type, logged.time.isoformat(), value)
+    trip = expected.bookings[str(SOLD_TRIP)].position[1]
+
+    assert list(faults_of_trips(expected.bookings, {0: trip - 1})) == []
+    assert list(faults_of_trips(expected.bookings, {})) == []
+    assert len(list(faults_of_trips(expected.bookings, {0: trip}))) == 1
 
 
 def test_no_trip_is_paid_late_and_no_booking_without_trip_ends_with_one() -> None:

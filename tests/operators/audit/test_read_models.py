@@ -13,7 +13,10 @@ from operators.audit.read_models import Reads, read_models
 from storage.projections.rebuildable import PROJECTIONS
 from storage.settings import DatabaseSettings
 from tests.operators.booking_load import FIRST, open_booking_load
+from tests.operators.decided_ledger import write_ledger
+from tests.operators.decided_log import PRICE, decided_log
 from tests.operators.rebuild import test_batches
+from tests.operators.trips import CANCELLED_TRIP, TRIP, leg
 from tests.storage.projections import test_daily_report
 from tests.storage.projections.log import HOTEL_OF, Log, apply, cut, on_the_log, opened
 from tests.storage.projections.test_daily_report import Stay
@@ -82,6 +85,25 @@ async def test_the_auditor_and_the_projections_agree_on_revenue(
     nights = [opened(room, 0, 7, 1) for room in HOTEL_OF]
 
     await check(database, [*nights, *(reserved(stay) for stay in stays), *events], sizes)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_the_auditor_and_the_projections_agree_on_trips_and_all_else(
+    size: int, kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    history = decided_log()
+    await write_ledger(kafka_settings, database, history)
+    log = on_the_log([logged.event for logged in history.events])
+
+    await apply(database, cut(log, [size]))
+
+    found = await written(database)
+    assert found == expected(log)
+    legs = [f"booking {leg(trip, number)}" for trip in (TRIP, CANCELLED_TRIP) for number in (1, 2)]
+    assert [found["reported_stay"][each][-2] for each in legs] == [PRICE, PRICE // 2, PRICE, PRICE]
+    assert not found["reported_stay"].keys() & {f"booking {each}" for each in (TRIP, CANCELLED_TRIP)}
+    kept = [row[3:] for row in found["money_movement"].values() if row[2] == "kept_by_policy" and row[3] == "pi_92"]
+    assert kept == [("pi_92", "pi_92", 2 * PRICE, 0, "EUR", False)]
 
 
 def reserved(stay: Stay) -> BookingReserved:

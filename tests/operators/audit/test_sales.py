@@ -17,6 +17,7 @@ from tests.workers.decisions.words import (
     CANCELLED,
     CHANGED,
     CHECK_IN,
+    CHECK_OUT,
     LATER,
     MILLISECOND,
     OPENED,
@@ -215,6 +216,9 @@ def test_a_stay_that_ends_at_the_hotel_without_its_policy_is_named() -> None:
         assert problems(*story, but(end, policy=right), at=CHECK_IN) == ""
         for wrong in (None, kept(0), replace(right, percent=99)):
             assert "by its policy" in problems(*story, but(end, policy=wrong), at=CHECK_IN)
+    late = but(DID_NOT_ARRIVE, policy=kept(100_00))
+    assert problems(*SOLD, late, at=CHECK_OUT + 30 * DAY) == ""
+    assert "more than 30 days after check-out" in problems(*SOLD, late, at=CHECK_OUT + 30 * DAY + timedelta(hours=1))
     unpunished = sold(no_show_kept_minor=0)
     assert "NO_SHOW with None" in problems(*SOLD[:2], unpunished, *SOLD[3:], but(DID_NOT_ARRIVE, policy=None))
     assert "NO_SHOW costs 0" in problems(*BOUGHT, but(DID_NOT_ARRIVE, policy=None))

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.partitioner import DefaultPartitioner
+from msgspec.structs import replace
 
 from operators.explain import BookingHistory, Kind, NoSuchBooking, explain, explanation
 from operators.explain.awaiting import _FOLLOWED_BY_PAYMENTS
@@ -34,9 +35,10 @@ from topics.messages.commands import (
     OpenInventory,
     RequestPayment,
     ReserveStay,
+    ReserveTrip,
     SetCode,
 )
-from topics.messages.sale import CodeTerms
+from topics.messages.sale import CodeTerms, LegRequest
 from workers import coordination, projections
 from workers.reservations import handler
 from workers.runtime.role import Role
@@ -526,6 +528,54 @@ async def test_a_booking_with_a_promo_code_is_explained_from_its_claim_on(desk: 
     assert history.request.source == "test"
     assert awaited(history) == [("the guest", "to name the guests")]
     assert "reserve=" not in str(history.as_json())
+
+
+async def test_a_trip_is_explained_with_its_legs_and_a_leg_with_its_trip(desk: Desk) -> None:
+    trip, legs = uuid4(), {ROOM: uuid4(), ROOM + 1: uuid4()}
+    await desk.log.send(replace(OPEN, room_id=ROOM + 1))
+    await desk.log.send(
+        ReserveTrip(
+            room_id=ROOM,
+            booking_id=trip,
+            user_id=3,
+            hotel_id=1,
+            check_in=FIRST,
+            check_out=FIRST + timedelta(days=2),
+            legs=tuple(LegRequest(booking_id=leg, room_id=room) for room, leg in legs.items()),
+            hold_seconds=900,
+        )
+    )
+    await desk.decide()
+    to_reserve = [(f"room {room}", f"to reserve leg {leg}") for room, leg in legs.items()]
+    assert awaited(await desk.explained(trip)) == [
+        ("the coordination worker", "to follow booking.trip_opened.v1"),
+        *to_reserve,
+    ]
+
+    await desk.coordinate()
+    assert awaited(await desk.explained(trip)) == to_reserve
+    assert awaited(await desk.explained(legs[ROOM])) == [("the reservations worker", "to decide booking.reserve.v1")]
+
+    await desk.decide()
+    held = await desk.explained(legs[ROOM + 1])
+    bought_or_ends = (f"trip {trip}", "to be bought, or to end")
+    assert awaited(held) == [("the coordination worker", "to follow booking.reserved.v1"), bought_or_ends]
+    assert held.stay is not None
+    assert held.stay.trip_id == trip
+
+    await desk.coordinate()
+    await desk.decide()
+    history = await desk.explained(trip)
+    assert awaited(history) == [("the guest", "to name the guests")]
+    assert history.stay is not None
+    assert {leg.room_id: (leg.booking_id, leg.state) for leg in history.stay.legs} == {
+        room: (leg, "held") for room, leg in legs.items()
+    }
+    assert awaited(await desk.explained(legs[ROOM])) == [bought_or_ends]
+
+    await desk.log.send(CancelBooking(room_id=ROOM, booking_id=trip, user_id=3))
+    await desk.decide()
+    assert awaited(await desk.explained(trip)) == [("the coordination worker", "to follow booking.cancelled.v1")]
 
 
 async def test_a_request_that_could_not_be_read_awaits_an_operator(desk: Desk) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from operators.cli.explain_page import print_history
 from operators.explain import Awaited, BookingHistory, Kind, Request, Sender, Stay, Step, StripeObject
+from operators.explain.history import Leg
 from operators.explain.steps import followed_from_repeats, sent_again
 from topics.kafka.positions import LogPosition
 
@@ -288,6 +289,20 @@ def test_in_a_pipe_a_step_is_a_line_however_long() -> None:
 
     assert "booking.events[11]@4321001" in line
     assert "night_59=free" in line
+
+
+def test_a_trip_is_shown_with_its_legs_and_a_leg_with_its_trip() -> None:
+    history = RecordedSteps().command("reserve_trip", "a", "trip_opened", second=0).history()
+    assert history.stay is not None
+    leg = UUID(int=8)
+    trip = replace(
+        history.stay, rooms_count=0, amount_minor=0, currency="", legs=(Leg(booking_id=leg, room_id=7, state="held"),)
+    )
+
+    shown = f"hotel 1, room 7, 2027-03-01 to 2027-03-03, a trip of 1 leg, leg {leg} in room 7 held"
+    assert shown in page(replace(history, stay=trip))
+    of_a_trip = page(replace(history, stay=replace(history.stay, trip_id=BOOKING)))
+    assert f"hotel 1, room 7, 2027-03-01 to 2027-03-03, 1 room, 258.00 EUR, a leg of trip {BOOKING}" in of_a_trip
 
 
 def test_money_is_in_the_currencys_units_and_one_of_a_thing_is_one() -> None:

@@ -17,8 +17,11 @@ from operators.export.columns import COLUMNS
 from sandbox.replay import _record
 from sandbox.trace import TraceStep, read_trace
 from storage.settings import DatabaseSettings
+from tests.operators.decided_ledger import write_ledger
+from tests.operators.decided_log import HOLD_SECONDS, PRICE, DecidedLog
 from tests.operators.export.conftest import Export
 from tests.operators.export.questions import (
+    CANCELLATIONS,
     OCCUPANCY,
     PAGE,
     QUESTIONS,
@@ -29,6 +32,7 @@ from tests.operators.export.questions import (
     check_against,
 )
 from tests.operators.export.records import at, record, reserved, write
+from tests.operators.trips import trips_of
 from tests.sandbox.test_replay import first_rows
 from tests.storage.projections.log import apply, in_one_batch, night, opened, rows, stay_changed
 from tests.storage.projections.log import reserved as booked
@@ -36,7 +40,7 @@ from tests.support.log import open_log, open_processor, process_all
 from tests.system.trace.replayed import ReplayedTrace
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
-from topics.messages.commands import CancelBooking, ChangeInventory, OpenInventory, ReserveStay
+from topics.messages.commands import CancelBooking, ChangeInventory, ExpireHold, OpenInventory, ReserveStay
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
@@ -179,6 +183,29 @@ def test_a_month_earns_as_the_report_counts_it(
     occupied: dict[date, int] = dict(asked(f"select night::date, sold from ({OCCUPANCY.sql}) where sold > 0")[1])
     taken = dict(asyncio.run(rows(database, "select date, taken_count from room_night where taken_count > 0")))
     assert occupied == taken
+
+
+def test_a_trip_counts_by_its_legs(
+    timed: KafkaSettings, database: DatabaseSettings, export: Export, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = DecidedLog()
+    for command, clock in trips_of(date(2027, 2, 27), PRICE, HOLD_SECONDS):
+        history.after(command, clock=clock, seconds=HOLD_SECONDS if isinstance(command, ExpireHold) else 1)
+    events = [logged.event for logged in history.events]
+    put(timed, events)
+    asyncio.run(write_ledger(timed, database, history))
+    asyncio.run(apply(database, in_one_batch(events)))
+    assert export("--until", "2026-03-03").exit_code == 0
+    monkeypatch.chdir(folder.parent)
+
+    # Six legs were bought: two of them are to come, three were cancelled, and of one nobody arrived.
+    report = "select sum(nights)::int, sum(revenue_minor)::int, sum(fees_minor)::int from daily_report"
+    assert asyncio.run(rows(database, report)) == [(4, 4 * PRICE, 3 * PRICE + PRICE // 2)]
+    assert [row[2:] for row in asked(REVENUE.sql)[1]] == [(4, 4 * PRICE, 3 * PRICE + PRICE // 2)]
+    assert asked(CANCELLATIONS.sql)[1] == [("2027-02", 6, 3, 50.0)]
+    occupied: dict[date, int] = dict(asked(f"select night::date, sold from ({OCCUPANCY.sql}) where sold > 0")[1])
+    taken = "select date, sum(taken_count)::int from room_night where taken_count > 0 group by date"
+    assert occupied == dict(asyncio.run(rows(database, taken)))
 
 
 #: Stays that are changed or not, and what happens to them then; every payment of theirs is named after them.

@@ -16,7 +16,7 @@ from operators.replay import Refused, ReplayRange, ReplayResult, sending
 from storage import pauses
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, Operator, at_work
-from tests.operators.decided_log import until_all_have_left
+from tests.operators.decided_ledger import until_all_have_left
 from tests.support.log import Log, open_processor, process_all
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Outgoing, decode_replay

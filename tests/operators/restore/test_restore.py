@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from storage.settings import DatabaseSettings
 from tests.operators.changed_stays import CANCELLED_CHANGE, CHANGED, CODE, CODE_BACK, DISCOUNTED, WAITING, changes
 from tests.operators.changed_stays import intent as intent_of
 from tests.operators.changed_stays import session as session_of
+from tests.operators.decided_ledger import until_all_have_left
 from tests.operators.decided_log import (
     AT_HOTEL,
     CANCELLED,
@@ -42,23 +43,29 @@ from tests.operators.decided_log import (
     paid,
     session,
     stay,
-    until_all_have_left,
 )
+from tests.operators.trips import CANCELLED_TRIP, SOLD_TRIP, TRIP, UNPAID_TRIP, trips_of
 from tests.support.log import Log, open_processor, process_all
 from tests.support.stack import Server, fresh_database
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Outgoing
 from topics.kafka.log_reader import LogReader
 from topics.messages.commands import (
+    AddGuests,
     CancelBooking,
     ChangeInventory,
     ClaimCode,
     ClosePayment,
     Command,
+    ConfirmPayment,
     ExpireHold,
     FailRefund,
     OpenInventory,
     RecordRefund,
+    RecordSession,
+    RequestPayment,
+    ReserveTrip,
+    SetSaleTerms,
 )
 from topics.messages.events import RefundRequested
 from topics.messages.values import Terms
@@ -181,7 +188,8 @@ async def holds(log: Log, database: DatabaseSettings) -> None:
     async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
         await connection.execute(
             "insert into guest_list (id, booking_id, user_id, guests)"
-            " select guest_list_id, id, coalesce(user_id, 9), '[]' from booking where guest_list_id is not null"
+            " select guest_list_id, id, coalesce(user_id, 9), '[]' from booking"
+            " where guest_list_id is not null and trip_id is null"
         )
     report = await audit(log.settings, database)
     assert report.ok, list(report.problems())
@@ -249,14 +257,24 @@ async def coordinate(log: Log, database: DatabaseSettings) -> None:
             await process_all(processor, role, log)
 
 
-async def test_changed_stays_codes_and_documents_come_back(
+async def trips_and_their_legs(log: Log, database: DatabaseSettings, first: date) -> None:
+    """Let trips be reserved, paid, and ended by the policies of their legs; each step waits for the one before."""
+    steps = (OpenInventory, SetSaleTerms, ReserveTrip), (AddGuests, RequestPayment, RecordSession, ConfirmPayment)
+    commands = [command for command, _ in trips_of(first, PRICE, 86_400)]
+    for step in (*steps, (CancelBooking,), (RecordRefund,)):
+        await log.send(*(command for command in commands if isinstance(command, step)))
+        await coordinate(log, database)
+
+
+async def test_changed_stays_codes_documents_and_trips_come_back(
     log: Log, database: DatabaseSettings, new_database: DatabaseSettings
 ) -> None:
-    for command, _ in changes(datetime.now(UTC).date() + timedelta(days=2), PRICE, 86_400):
+    first = datetime.now(UTC).date() + timedelta(days=2)
+    for command, _ in changes(first, PRICE, 86_400):
         await log.send(command)
         if isinstance(command, ClaimCode):
             await coordinate(log, database)
-    await coordinate(log, database)
+    await trips_and_their_legs(log, database, first)
     await work(log, database)
     before = await tables(database)
     documents = "select count(*), sum(amount_minor), sum(credited_minor) from hotel_document"
@@ -267,7 +285,7 @@ async def test_changed_stays_codes_and_documents_come_back(
     after = await tables(new_database)
     for table in TABLES:
         assert after[table] == before[table], table
-    assert (outcome.bookings, outcome.undecided, outcome.unpublished, outcome.notes) == (9, 0, 0, ())
+    assert (outcome.bookings, outcome.undecided, outcome.unpublished, outcome.notes) == (24, 0, 0, ())
     changed = "select id, amount_minor, jsonb_array_length(earlier_stays), pending_change ->> 'extra_minor'"
     assert await rows(new_database, f"{changed} from booking where earlier_stays <> 'null' or hold_expires_at > now()")
     uses = "select code_id, booking_id, returned from promo_code_use order by booking_id"
@@ -281,6 +299,18 @@ async def test_changed_stays_codes_and_documents_come_back(
         (CHANGED, intent_of(CHANGED, 2), PRICE, "succeeded"),
         (CANCELLED_CHANGE, intent_of(CANCELLED_CHANGE), PRICE, "creating"),
         (CANCELLED_CHANGE, intent_of(CANCELLED_CHANGE, 2), PRICE, "creating"),
+    ]
+    trips = "select id, status, jsonb_path_query_array(legs, '$.state') from booking"
+    trips += " where legs is not null and status <> 'REJECTED' order by id"
+    assert await rows(new_database, trips) == [
+        (TRIP, "CONFIRMED", ["cancelled", "held"]),
+        (CANCELLED_TRIP, "CANCELLED", ["cancelled", "cancelled"]),
+        (UNPAID_TRIP, "RESERVED", ["held", "held"]),
+        (SOLD_TRIP, "CONFIRMED", ["held", "held"]),
+    ]
+    assert (await rows(new_database, targets))[-2:] == [
+        (TRIP, f"pi_{TRIP.int}", PRICE, "creating"),
+        (CANCELLED_TRIP, f"pi_{CANCELLED_TRIP.int}", 2 * PRICE, "succeeded"),
     ]
     await holds(log, new_database)
 

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.money import read_events, read_ledger
-from tests.support.waiting import wait_until
+from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from tests.system.money.desk import Desk, Inn
 from topics.envelope import Envelope
 from topics.messages.commands import AddGuests, RequestPayment, ReserveStay
@@ -34,6 +34,8 @@ pytestmark = [
 
 HOLD_SECONDS = 1
 PRICE = 100_00
+CALLS_SECONDS = 0.3
+"""The time in which payments makes all calls about one booking, at most: for its session and its refund."""
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=pytest.mark.long)])
@@ -66,7 +68,8 @@ async def test_each_payment_near_its_deadline_is_confirmed_or_goes_back(desk: De
         *(takes_what_is_free(number) for number in range(0, count, 2)),
     )
 
-    ends = await wait_until(lambda: ends_of(desk, bookings), message="each payment is confirmed or has gone back")
+    seconds = MAX_WAIT_SECONDS + count * CALLS_SECONDS
+    ends = await wait_until(lambda: ends_of(desk, bookings), seconds, "each payment is confirmed or has gone back")
     assert set(ends) <= {"confirmed", "gone back"}
     assert sum(ends.values()) == count
 
@@ -118,8 +121,8 @@ async def comes(at: float) -> None:
     await wait_until(lambda: loop.time() >= at)
 
 
-async def ends_of(desk: Desk, bookings: list[UUID]) -> Counter[str] | None:
-    """Return how many payments are confirmed, and how many went back in full; None while one has no end."""
+async def ends_of(desk: Desk, bookings: list[UUID]) -> Counter[str]:
+    """Return how many payments are confirmed, and how many went back in full; none while one has no end."""
     names = set(map(str, bookings))
     ledger = await read_ledger(desk.house.session, desk.house.system.stripe_url)
     paid = {entry["payment_intent"]: entry for entry in ledger if entry.get("metadata", {}).get("booking_id") in names}
@@ -135,7 +138,7 @@ async def ends_of(desk: Desk, bookings: list[UUID]) -> Counter[str] | None:
                 back.add(intent)
     assert not confirmed & asked, "a payment is confirmed and goes back"
     if len(paid) < len(bookings) or (confirmed | back) < set(paid):
-        return None
+        return Counter()
     for intent, entry in paid.items():
         assert entry["captured_minor"] - entry["refunded_minor"] == (PRICE if intent in confirmed else 0)
     return Counter("confirmed" if intent in confirmed else "gone back" for intent in paid)

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from typing import Self, TypeVar
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from tests.support.scenario import NOON, Scenario
 from tests.workers.decisions.words import ADA, HOTEL, LIST, OPEN, ROOM, TIMES, but, march
 from tests.workers.decisions.words_of_codes import CODE_TERMS, SPRING
@@ -48,7 +50,7 @@ ASK = ReserveTrip(
     stay_times=TIMES,
 )
 CLAIM = ClaimCode(code_id=SPRING, trip=ASK)
-CODE = but(CODE_TERMS, max_uses=1, room_ids=(), first_night=None, end_night=None)
+CODE = replace(CODE_TERMS, max_uses=1, room_ids=(), first_night=None, end_night=None)
 NAME = AddGuests(room_id=ROOM, booking_id=TRIP, user_id=ADA, guest_ids=(1, 2), guest_list_id=LIST)
 ASK_TO_PAY = RequestPayment(room_id=ROOM, booking_id=TRIP, user_id=ADA)
 PAY = ConfirmPayment(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
+import pytest
 from aiokafka.structs import ConsumerRecord
 from psycopg import AsyncConnection
 
@@ -11,18 +12,26 @@ from storage.settings import DatabaseSettings
 from telemetry import metrics
 from tests.support.scenario import NOON
 from tests.workers.coordination.carried import AFTER_DEADLINE, ASK, LEGS, TRIP, Hotel
-from tests.workers.decisions.words import EXPIRE, EXPIRED, OPENED, RESERVE, ROOM, but
+from tests.workers.decisions.words import CANCEL, EXPIRE, EXPIRED, OPENED, RESERVE, ROOM, but
 from tests.workers.decisions.words_of_codes import CLAIM, DISCOUNT, DISCOUNTED, GIVE_BACK, SPRING, claimed
 from tests.workers.decisions.words_of_sale import FOR_SALE
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Envelope, Outgoing, decode_envelope, decode_value
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ReleaseLeg
-from topics.messages.events import BookingEvent, Event
+from topics.messages.events import (
+    BookingConfirmed,
+    BookingEvent,
+    BookingExpired,
+    BookingReserved,
+    Event,
+    TripCancelRequested,
+    TripOpened,
+)
 from topics.messages.releases import Release
 from workers.coordination.consumer import Coordination
 from workers.reservations.write_batch import WriteBatch
-from workers.runtime.role import PartitionBatch, Received
+from workers.runtime.role import PartitionBatch, Received, Stopped
 
 CLAIMED = claimed(CLAIM)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -93,16 +102,21 @@ async def test_the_ledger_has_the_code_of_a_booking_that_expired(database: Datab
     assert decode_envelope(returned.headers).id == "e-1:0:return"
 
 
+async def in_ledger(connection: AsyncConnection, hotel: Hotel) -> list[BookingEvent]:
+    """Write the trip of the hotel into the ledger, and return its events."""
+    decided = [event for event in hotel.log if isinstance(event, BookingEvent) and event.booking_id == TRIP]
+    rows = WriteBatch({})
+    state = rows.state(TRIP, [])
+    for event in decided:
+        state = rows.apply(state, event, NOON)
+    await rows.write(connection)
+    return decided
+
+
 async def test_the_end_of_a_trip_in_the_ledger_goes_to_the_rooms_of_its_legs(database: DatabaseSettings) -> None:
     hotel = Hotel().send(ASK).send(but(EXPIRE, booking_id=TRIP), at=AFTER_DEADLINE)
-    decided = [event for event in hotel.log if isinstance(event, BookingEvent) and event.booking_id == TRIP]
     async with await connect(database, "test") as connection:
-        rows = WriteBatch({})
-        state = rows.state(TRIP, [])
-        for event in decided:
-            state = rows.apply(state, event, NOON)
-        await rows.write(connection)
-        records = await handled(connection, *decided)
+        records = await handled(connection, *await in_ledger(connection, hotel))
 
     sent = [(decode_envelope(record.headers), record.key) for record in records]
     rooms = [b"%d" % room_id for room_id in LEGS.values()]
@@ -119,3 +133,35 @@ async def test_a_command_that_the_older_release_cannot_decide_is_not_sent(databa
         assert await handled(connection, CLAIMED, release=Release.V0_1_0) == []
 
     assert sum(metrics.WITHHELD_COMMANDS.values.values()) == before + 1
+
+
+EXPIRED_TRIP = Hotel().send(ASK).send(but(EXPIRE, booking_id=TRIP), at=AFTER_DEADLINE)
+CANCELLED_TRIP = Hotel().send(ASK).pay().send(but(CANCEL, booking_id=TRIP))
+LEG_RESERVED = next(event for event in EXPIRED_TRIP.log if isinstance(event, BookingReserved))
+
+
+@pytest.mark.parametrize(
+    ("hotel", "event_type"),
+    [
+        (EXPIRED_TRIP, TripOpened),
+        (EXPIRED_TRIP, BookingExpired),
+        (CANCELLED_TRIP, BookingConfirmed),
+        # The older release would cancel the legs.
+        (CANCELLED_TRIP, TripCancelRequested),
+    ],
+)
+async def test_a_trip_stops_coordination_while_the_older_release_may_read_the_log(
+    database: DatabaseSettings, hotel: Hotel, event_type: type[BookingEvent]
+) -> None:
+    async with await connect(database, "test") as connection:
+        decided = await in_ledger(connection, hotel)
+        [event] = [event for event in decided if isinstance(event, event_type)]
+        with pytest.raises(Stopped, match=r"booking.events\[2\]@1: .* remove LOG_READABLE_BY=0.1.0"):
+            await handled(connection, EXPIRED, event, release=Release.V0_1_0)
+
+
+async def test_a_leg_stops_coordination_while_the_older_release_may_read_the_log(database: DatabaseSettings) -> None:
+    async with await connect(database, "test") as connection:
+        assert await handled(connection, but(LEG_RESERVED, trip_id=None), release=Release.V0_1_0) == []
+        with pytest.raises(Stopped, match="RecordLeg"):
+            await handled(connection, LEG_RESERVED, release=Release.V0_1_0)

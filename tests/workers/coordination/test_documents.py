@@ -17,6 +17,7 @@ from tests.workers.decisions.words import (
     LAST_DAY,
     NAMED,
     OPENED,
+    RESERVED,
     SECOND_DAY,
     WAITING,
     but,
@@ -46,6 +47,15 @@ def test_a_paid_stay_has_an_invoice_with_its_taxes() -> None:
         ("Standard, 1 room, 2026-03-10 to 2026-03-12", 200_00, False),
         ("VAT", 13_08, True),
     ]
+
+
+def test_a_booking_of_the_release_before_has_no_documents_also_when_it_is_changed_or_ends() -> None:
+    opened, terms_set, _, *rest = SOLD
+    booked = OneBooking(opened, terms_set, but(RESERVED, night_amounts_minor=()), *rest)
+    booked.changes(250_00)
+    booked.when(but(HAND_REFUND, amount_minor=10_00))
+    booked.when(CANCEL, at=PART_UNTIL - HOUR)
+    assert booked.documents() == []
 
 
 def test_a_stay_that_is_free_or_paid_at_the_hotel_has_none_when_it_is_booked() -> None:
@@ -238,6 +248,38 @@ def test_a_stay_paid_before_documents_existed_is_invoiced_for_what_is_kept() -> 
     assert shown(booked.documents()) == [(INVOICE, 1, ENDED, 50_00)]
 
 
+def test_a_refund_by_hand_of_all_that_fails_after_the_end_leaves_what_is_kept() -> None:
+    booked = OneBooking(*SOLD)
+    booked.when(but(HAND_50, amount_minor=200_00))
+    booked.when(CANCEL, at=PART_UNTIL - HOUR)
+    booked.when(but(HAND_50_FAILS, amount_minor=200_00))
+
+    issued = booked.documents()
+
+    assert shown(issued) == [
+        (INVOICE, 1, STAY, 200_00),
+        (CREDIT_NOTE, 1, BY_HAND, 200_00),
+        (INVOICE, 2, ENDED, 50_00),
+    ]
+    # A restore lets coordination read the log again.
+    assert booked.documents(times=2) == issued
+
+
+def test_a_refund_of_ours_that_fails_after_one_by_hand_leaves_what_is_kept() -> None:
+    booked = OneBooking(*SOLD)
+    booked.when(CANCEL, at=PART_UNTIL - HOUR)
+    booked.when(but(HAND_50, amount_minor=40_00))
+    (ours,) = [refund for refund in booked.booking.payments[0].refunds if not refund.by_hand]
+    booked.when(but(FAIL_REFUND, refund_id=ours.refund_id, amount_minor=ours.amount_minor))
+
+    issued = booked.documents()
+
+    assert shown(issued)[3:] == [(CREDIT_NOTE, 2, BY_HAND, 40_00), (INVOICE, 3, ENDED, 40_00)]
+    assert [line.name for line in issued[-1].lines] == ["Cancellation"]
+    assert net_minor(issued) == 50_00
+    assert booked.documents(times=2) == issued
+
+
 def sold_keeping(kept_minor: int) -> tuple[Event, ...]:
     """Return the events of a paid stay of 200.00, of which a cancellation keeps an amount."""
     reserved = but(SOLD[2], sale=replace(SALE, steps=(CancellationStep(kept_minor=kept_minor),)))
@@ -254,7 +296,12 @@ _ENDS = st.sampled_from(("none", "cancel", "no-show", "early", "departure"))
 
 def play(booked: OneBooking, steps: list[tuple[str, int]]) -> None:
     """Refund by hand, let such refunds fail, and change the stay."""
-    made: list[tuple[str, str, int]] = []
+    made = [
+        (paid.payment_intent, refund.refund_id, refund.amount_minor)
+        for paid in booked.booking.payments
+        for refund in paid.refunds
+        if refund.by_hand
+    ]
     for number, (what, value) in enumerate(steps):
         if what == "refund":
             payments = [paid for paid in booked.booking.payments if paid.left_minor]

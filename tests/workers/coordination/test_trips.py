@@ -248,7 +248,7 @@ def test_the_trip_learns_what_is_kept_of_a_paid_leg(
     assert follows(event, leg) == numbered(ended)
 
 
-def test_a_released_leg_and_one_whose_guests_stay_to_the_end_tell_the_trip_nothing() -> None:
+def test_a_released_leg_and_one_with_guests_to_the_end_lead_to_nothing() -> None:
     leg = paid().rooms.bookings[SECOND]
     assert follows(but(CANCELLED, reason=CancelReason.TRIP_ENDED), leg) == ()
     assert follows(GuestsCheckedOut(room_id=ROOM + 1, booking_id=SECOND), leg) == ()
@@ -309,8 +309,9 @@ def test_a_trip_is_cancelled_with_the_last_of_its_legs(cancelled: Sequence[Comma
     hotel = paid().send(*cancelled, at=PART_UNTIL - HOUR)
     assert hotel.statuses() == [CANCELLED_STATUS] * 4
     assert [back.amount_minor for back in hotel.events(RefundRequested)] == [150_00] * 3
-    assert hotel.rooms.bookings[TRIP].policy is not None
-    assert hotel.rooms.bookings[TRIP].policy.kept_minor == 150_00
+    kept = hotel.rooms.bookings[TRIP].policy
+    assert kept is not None
+    assert kept.kept_minor == 150_00
     assert hotel.taken() == 0
 
 

@@ -34,6 +34,8 @@ Fact = dict[str, Any]
 END_REASONS = {"CANCELLED": "booking_cancelled", "CHECKED_OUT": "early_departure", "NO_SHOW": "no_show"}
 #: The least and the most that a card can pay in euros, and the most that the books can hold.
 LEAST, MOST, BOOKS = 50, 99_999_999, 10**12
+#: No stay of the clerk's hotel is a leg of a trip.
+NO_TRIP: Fact = {"trip_id": None, "trip_room_id": None}
 
 
 class Envelopes:
@@ -232,11 +234,12 @@ class Clerk(Changes):
             "policy": None,
             "wish": None,
             "changes": [],
+            "given_up": [],
             "bills": [],
         }
         self.sheets[command.booking_id] = fresh
         if no is not None:
-            self._answer("booking.rejected.v1", **asked, reason=no, code_id=_code_of(command))
+            self._answer("booking.rejected.v1", **asked, **NO_TRIP, reason=no, code_id=_code_of(command))
             return
         fresh |= self._offer(command)
         asked["terms"], fresh["bills"] = fresh["terms"], [fresh["cost"]]
@@ -254,6 +257,7 @@ class Clerk(Changes):
             sale=fresh["sale"],
             guest_list_id=command.guest_list_id,
             accepted_terms=command.accepted_terms,
+            **NO_TRIP,
         )
         fresh["list"] = command.guest_list_id
         if fresh["terms"] == "at_hotel":

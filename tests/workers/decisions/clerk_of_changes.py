@@ -21,7 +21,7 @@ from tests.workers.decisions.clerk_of_sales import (
 )
 
 Fact = dict[str, Any]
-LEAST, MOST, BOOKS = 50, 99_999_999, 10**12
+LEAST, MOST, BOOKS, MOST_CHANGES = 50, 99_999_999, 10**12, 20
 STAY = {
     "check_in": "check_in",
     "check_out": "check_out",
@@ -46,6 +46,7 @@ class Changes(Desk):
         if wish is None:
             return
         sheet |= {"wish": None, "until": None, "trouble": None}
+        sheet["given_up"].append(wish["id"])
         self._answer("booking.change_ended.v1", change_id=wish["id"], reason=reason, held=wish["held"])
 
     def _withdraw_change(self, sheet: Fact, command: Any, now: datetime) -> None:
@@ -60,7 +61,7 @@ class Changes(Desk):
             self._refuse("wrong_status")
             return
         seen = {command.change_id for _ in [0] if wish is not None and wish["id"] == command.change_id}
-        seen |= set(sheet["changes"])
+        seen |= {*sheet["changes"], *sheet["given_up"]}
         party = None if sheet["sale"] is None else sheet["sale"]["party"]
         people = command.party is None or party == _people(command.party)
         if command.change_id in seen or (
@@ -71,6 +72,8 @@ class Changes(Desk):
             self._repeat(sheet)
             return
         late = self._too_late_to_change(sheet, command, now)
+        if late is None and len(sheet["changes"]) + len(sheet["given_up"]) >= MOST_CHANGES:
+            late = "too_many_changes"
         if late is not None:
             self._refuse(late)
             return
@@ -80,6 +83,7 @@ class Changes(Desk):
         sheet["wish"] = wish
         if no is not None:
             about = {name: getattr(command, name) for name in ("change_id", "check_in", "check_out", "rooms_count")}
+            sheet["given_up"].append(command.change_id)
             self._answer("booking.change_rejected.v1", **about, reason=no)
             return
         self.tear_up(sheet, "replaced")
@@ -99,6 +103,7 @@ class Changes(Desk):
         days = [*days_of(command.check_in, command.check_out)]
         room = sheet["room_id"]
         senseless = (
+            ("code_not_valid", not _code_has(sheet, command)),
             ("no_nights", not days),
             ("no_rooms", command.rooms_count < 1),
             ("night_not_open", any((room, day) not in self.shelf for day in days)),
@@ -116,8 +121,9 @@ class Changes(Desk):
             no = "party_too_large" if len(sheet["guests"]) > heads else None
         if no is None and any(self.shelf[room, day]["closed"] for day in needs):
             no = "night_closed"
-        if no is None and plan is not None:
-            no = rule_against(plan, command, wall_time(sheet, command, now).date())
+        ruling = plan_of(terms, None) if sheet["sale"] is None and needs else plan
+        if no is None and ruling is not None:
+            no = rule_against(ruling, command, wall_time(sheet, command, now).date())
         if no is None and any(self.left(room, day) < rooms for day, rooms in needs.items()):
             no = "sold_out"
         if no is not None:
@@ -140,36 +146,46 @@ class Changes(Desk):
     def _new_price(self, sheet: Fact, command: Any, asked: SimpleNamespace, now: datetime) -> Fact:
         days = [*days_of(command.check_in, command.check_out)]
         before = [*days_of(sheet["check_in"], sheet["check_out"])]
+        old_rooms = sheet["rooms_count"]
+        added = max(0, command.rooms_count - old_rooms)
         if sheet["sale"] is None:
             shares = []
             for day in days:
-                agreed = sheet["shares"][before.index(day)] if day in before else None
-                exact = Fraction((agreed or 0) * command.rooms_count, sheet["rooms_count"])
-                today = self._today(sheet["room_id"], day) * command.rooms_count
-                shares.append(today if agreed is None else cents(exact))
+                today = self._today(sheet["room_id"], day)
+                if day in before:
+                    kept = Fraction(sheet["shares"][before.index(day)] * (command.rooms_count - added), old_rooms)
+                    shares.append(cents(kept) + today * added)
+                else:
+                    shares.append(today * command.rooms_count)
             more = sum(shares) - sheet["cost"]
             return {"cost": sum(shares), "shares": shares, "sale": None, "more": max(0, more), "less": max(0, -more)}
         terms = self.terms.get(sheet["room_id"], BARE)
         plan = plan_of(terms, sheet["sale"]["plan_id"])
         assert plan is not None
         paid = sheet["sale"]["night_prices_minor"]
-        prices = [paid[before.index(day)] if day in before else self._today(sheet["room_id"], day) for day in days]
+        prices = []
+        for day in days:
+            now_costs = self._today(sheet["room_id"], day)
+            price = paid[before.index(day)] if day in before else now_costs
+            both = price * (command.rooms_count - added) + now_costs * added
+            prices.append(cents(Fraction(both, command.rooms_count)))
         new = offer(terms, {**plan, "terms": str(sheet["terms"])}, asked, prices)
         costs = sheet["sale"].get("change_costs_minor", 0)
-        least = 0
+        least = min(step["kept_minor"] for step in sheet["sale"]["steps"])
         if command.user_id is not None:
             policy = cost_of_cancelling(sheet, command, now, "")
             least = 0 if policy is None else policy["kept_minor"]
         old, fee = sheet["cost"] - costs, 0
         given_up = old - new["cost"]
-        if given_up > 0 and least:
+        if given_up > 0 and least and command.user_id is not None:
             fee = min(given_up, cents(Fraction(given_up * (least - costs), old)))
         _add_costs(new, costs + fee, least, at_hotel=str(sheet["terms"]) == "at_hotel")
         return {**new, "more": max(0, -given_up), "less": max(0, given_up - fee)}
 
     def _why_not_at_that_price(self, sheet: Fact, command: Any, price: Fact, needs: dict[date, int]) -> str | None:
         at_hotel = sheet["terms"] == "at_hotel"
-        if (at_hotel or price["more"]) and command.account_share_percent is not None and command.user_id is not None:
+        is_unpaid = at_hotel or price["more"] or price["cost"] == 0
+        if is_unpaid and command.account_share_percent is not None and command.user_id is not None:
             for day, rooms in needs.items():
                 whole = rooms + self.unpaid(command.user_id, sheet["room_id"], day)
                 total = self.shelf[sheet["room_id"], day]["total_count"]
@@ -232,7 +248,7 @@ class Changes(Desk):
         )
 
     def fulfil(self, sheet: Fact, pay: Any) -> None:
-        """Do what the wish says, because it is paid."""
+        """Carry the wish out, because it is paid."""
         self._move(sheet, sheet["wish"], pay)
 
     def _move(self, sheet: Fact, wish: Fact, pay: Any) -> None:
@@ -280,6 +296,13 @@ def wished(sheet: Fact, day: date) -> int:
     if wish is None or not wish["stay"]["check_in"] <= day < wish["stay"]["check_out"]:
         return 0
     return max(0, int(wish["stay"]["rooms_count"]) - _own(sheet, day))
+
+
+def _code_has(sheet: Fact, command: Any) -> bool:
+    """Check that the code of a booking, if there is one, is good for all nights."""
+    code = (sheet["sale"] or {}).get("discount") or {}
+    first, end = code.get("first_night"), code.get("end_night")
+    return (first is None or first <= command.check_in) and (end is None or command.check_out <= end)
 
 
 def _own(sheet: Fact, day: date) -> int:

@@ -980,6 +980,7 @@ class Hotel(RuleBasedStateMachine):
             assert stay == (sheet["check_in"], sheet["check_out"], sheet["rooms_count"])
             assert (booking.pending_change is None) == (sheet["wish"] is None)
             assert [earlier.change_id for earlier in booking.earlier_stays] == sheet["changes"]
+            assert [*booking.ended_change_ids] == sheet["given_up"]
             assert (booking.payment_attempt, booking.session_id) == (sheet["attempt"], sheet["session"])
             assert booking.failure == sheet["trouble"]
             assert booking.hold_expires_at == (None if sheet["lapsed"] else sheet["until"])

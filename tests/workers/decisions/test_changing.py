@@ -1,6 +1,7 @@
 """A guest or the hotel changes a stay: other dates, another number of rooms, other people."""
 
-from datetime import timedelta
+from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -52,10 +53,11 @@ from tests.workers.decisions.words_of_changes import (
     ended,
     not_changed,
 )
+from tests.workers.decisions.words_of_codes import SPRING
 from tests.workers.decisions.words_of_sale import SAVER, SOLD, STANDARD, TERMS, TERMS_SET
 from topics.messages.commands import ChangeStay
-from topics.messages.events import ChangeHeld, Event, RoomsHeld
-from topics.messages.sale import ArrivalRule, Party
+from topics.messages.events import BookingReserved, ChangeHeld, Event, RoomsHeld, StayChanged
+from topics.messages.sale import ArrivalRule, Discount, Party
 from topics.messages.values import MAX_CHANGES, MAX_NIGHTS, BookingStatus, ChangeEnd, Refusal, Rejection, Terms
 from workers.decisions.state import EarlierStay
 
@@ -142,6 +144,17 @@ def test_a_night_of_the_stay_keeps_its_price_and_a_new_one_costs_todays() -> Non
     )
 
 
+def test_more_rooms_of_a_night_of_the_stay_cost_todays_price() -> None:
+    dearer = but(NIGHTS_CHANGED, ranges=nights(10, 11), price_minor=150_00)
+    three = but(LONGER, check_out=march(12), rooms_count=3)
+    for sold in (BOUGHT, SOLD):
+        scenario = given(*sold, dearer).when(three)
+        held, asked = scenario.answer
+        assert isinstance(held, ChangeHeld)
+        assert (held.night_amounts_minor, held.extra_minor) == ((400_00, 400_00), 600_00)
+        assert asked == but(ASKED_MORE, amount_minor=600_00)
+
+
 def test_a_booking_of_an_older_release_has_one_price_for_all_its_nights() -> None:
     older = but(RESERVED, amount_minor=200_01, night_amounts_minor=())
     paid = (OPENED, older, *PAYABLE[2:], but(BOUGHT[-1], amount_minor=200_01))
@@ -184,16 +197,37 @@ def test_the_hotel_changes_a_stay_too() -> None:
         (WANTS_MORE, LONGER),
         (LENGTHENED, LONGER),
         (SHORTENED, but(SHORTER, check_out=march(14))),
+        ((*WANTS_MORE, ended(ChangeEnd.WITHDRAWN)), LONGER),
+        ((*WANTS_MORE, ended(ChangeEnd.EXPIRED)), LONGER),
+        ((*BOUGHT, not_changed(LONGER, Rejection.SOLD_OUT)), LONGER),
         (BOUGHT, but(LONGER, check_out=march(12))),
     ],
-    ids=["held already", "took place", "took place with other dates", "as it is"],
+    ids=["held already", "took place", "took place with other dates", "withdrawn", "expired", "rejected", "as it is"],
 )
 def test_a_change_that_has_had_its_effect_is_repeated(so_far: tuple[Event, ...], command: ChangeStay) -> None:
     given(*so_far).when(command).then(repeated(command, BookingStatus.CONFIRMED))
 
 
-def test_a_change_that_ended_can_be_asked_for_again() -> None:
-    given(*WANTS_MORE, ended(ChangeEnd.WITHDRAWN)).when(LONGER).then(HELD_LONGER, but(ASKED_MORE, attempt=3))
+@pytest.mark.parametrize(
+    ("so_far", "attempt"),
+    [
+        ((*WANTS_MORE, ended(ChangeEnd.WITHDRAWN)), 3),
+        ((*BOUGHT, not_changed(LONGER, Rejection.SOLD_OUT)), 2),
+    ],
+    ids=["withdrawn", "rejected"],
+)
+def test_the_stay_of_a_change_that_ended_can_be_asked_for_by_another_change(
+    so_far: tuple[Event, ...], attempt: int
+) -> None:
+    again = but(LONGER, change_id=ANOTHER_CHANGE)
+    given(*so_far).with_booking(ADAS, ended_change_ids=(FIRST_CHANGE,)).when(again).then(
+        but(HELD_LONGER, change_id=ANOTHER_CHANGE), but(ASKED_MORE, attempt=attempt)
+    )
+
+
+def test_an_answer_that_a_change_is_not_possible_does_not_count_as_an_event_of_the_booking() -> None:
+    version = given(*BOUGHT).bookings[ADAS].version
+    given(*BOUGHT, not_changed(LONGER, Rejection.SOLD_OUT)).with_booking(ADAS, version=version)
 
 
 def test_another_change_takes_the_place_of_the_one_that_is_held() -> None:
@@ -360,6 +394,51 @@ def test_the_rules_of_the_plan_by_the_new_arrival_count(rule: ArrivalRule, reaso
     given(*SOLD, ruled).when(LONGER).then(not_changed(LONGER, reason))
 
 
+@pytest.mark.parametrize("more", [{}, {"check_out": march(12), "rooms_count": 2}], ids=["nights", "rooms"])
+def test_the_rules_of_the_standard_plan_count_for_more_of_a_booking_that_was_sold_without_terms(
+    more: dict[str, Any],
+) -> None:
+    ruled = but(TERMS_SET, terms=replace(TERMS, plans=(replace(STANDARD, rules=(replace(RULE, min_nights=7),)),)))
+    longer = but(LONGER, **more)
+    given(*BOUGHT, ruled).when(longer).then(not_changed(longer, Rejection.MIN_STAY))
+    given(*BOUGHT, ruled).when(SHORTER).then(IS_SHORTER, PART_BACK)
+
+
+# Promo codes
+
+
+def with_code(percent_milli: int = 20_000, **dates: date) -> tuple[Event, ...]:
+    """Return the events of a stay that Ada paid for with a promo code for these dates."""
+    discount = Discount(code_id=SPRING, code="SPRING", percent_milli=percent_milli, **dates)
+    return (*SOLD[:2], *(_with_discount(event, discount) for event in SOLD[2:]))
+
+
+def _with_discount(event: Event, discount: Discount) -> Event:
+    if not isinstance(event, BookingReserved):
+        return event
+    assert event.sale is not None
+    return but(event, sale=replace(event.sale, discount=discount))
+
+
+def test_a_promo_code_counts_for_all_nights_of_a_changed_stay_or_the_change_is_rejected() -> None:
+    sold = with_code(first_night=march(10), end_night=march(12))
+    earlier = but(LONGER, check_in=march(9), check_out=march(12))
+    for command in (LONGER, earlier):
+        given(*sold).when(command).then(not_changed(command, Rejection.CODE_NOT_VALID))
+    within = with_code(first_night=march(10), end_night=march(13))
+    for command in (LONGER, but(LONGER, check_in=march(11))):
+        answer = given(*within).when(command).answer
+        assert isinstance(answer[0], ChangeHeld | StayChanged)
+
+
+def test_rooms_that_a_code_makes_free_count_to_the_share_of_an_account() -> None:
+    sold = (TEN_ROOMS, *with_code(100_000)[1:])
+    many = but(LONGER, check_in=march(13), check_out=march(14), rooms_count=6, account_share_percent=50)
+    given(*sold).when(many).then(not_changed(many, Rejection.ACCOUNT_SHARE))
+    few = but(many, rooms_count=5)
+    assert isinstance(given(*sold).when(few).answer[0], StayChanged)
+
+
 # Refusals
 
 
@@ -409,6 +488,18 @@ def test_a_booking_is_changed_only_so_many_times() -> None:
     ]
     given(*BOUGHT, *changes).when(LONGER).then(refused(LONGER, Refusal.TOO_MANY_CHANGES, BookingStatus.CONFIRMED))
     given(*BOUGHT, *changes[1:]).when(LONGER).then(HELD_LONGER, ASKED_MORE)
+
+
+def test_changes_without_effect_count_too_so_that_no_rooms_are_held_without_end() -> None:
+    rejected = [but(not_changed(LONGER, Rejection.SOLD_OUT), change_id=UUID(int=number)) for number in range(3)]
+    scenario = given(*BOUGHT, *rejected)
+    for number in range(3, MAX_CHANGES + 1):
+        longer = but(LONGER, change_id=UUID(int=1_000 + number), check_out=march(13 + number % 2))
+        assert isinstance(scenario.when(longer).answer[-2], ChangeHeld)
+    last = but(LONGER, change_id=ANOTHER_CHANGE)
+    scenario.when(last).then(refused(last, Refusal.TOO_MANY_CHANGES, BookingStatus.CONFIRMED))
+    scenario.when(but(WITHDRAW, change_id=UUID(int=1_000 + MAX_CHANGES))).with_booking(ADAS, pending_change=None)
+    scenario.when(last).then(refused(last, Refusal.TOO_MANY_CHANGES, BookingStatus.CONFIRMED))
 
 
 # Withdrawing

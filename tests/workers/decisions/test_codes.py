@@ -50,6 +50,8 @@ from topics.messages.events import CodeReturned, Event
 from topics.messages.sale import CodeTerms, Discount, LineKind, PriceLine, Quoted, Sale
 from topics.messages.values import BookingStatus, CodeRefusal, Rejection, Terms
 
+#: The discount of a code that counts for all nights.
+ANY_NIGHT = replace(DISCOUNT, first_night=None, end_night=None)
 AMOUNT_OFF = Discount(code_id=SPRING, code="SPRING", amount_minor=30_00, currency="EUR")
 DISCOUNTED_QUOTE = replace(
     QUOTED,
@@ -165,7 +167,7 @@ def test_a_code_without_limits_counts_its_uses() -> None:
     scenario = code_with()
     for number in range(1, 6):
         claim = but(CLAIM, reserve=but(RESERVE, booking_id=UUID(int=number)))
-        scenario.when(claim).then(claimed(claim))
+        scenario.when(claim).then(claimed(claim, ANY_NIGHT))
     assert scenario.codes[SPRING].used_count == 5
 
 
@@ -196,7 +198,8 @@ def test_a_code_does_not_count_for_other_times_nights_and_rooms(changes: dict[st
     ],
 )
 def test_a_code_counts_for_all_within_its_bounds(changes: dict[str, Any]) -> None:
-    code_with(**changes).when(CLAIM).then(claimed(CLAIM))
+    nights = {name: changes.get(name) for name in ("first_night", "end_night")}
+    code_with(**changes).when(CLAIM).then(claimed(CLAIM, replace(ANY_NIGHT, **nights)))
 
 
 @pytest.mark.parametrize(
@@ -415,7 +418,7 @@ class CodeOffice(RuleBasedStateMachine):
         elif user_id is not None and terms.max_account_uses is not None and len(of_account) >= terms.max_account_uses:
             assert event == code_rejected(claim, Rejection.CODE_USED_BY_ACCOUNT)
         else:
-            assert event == claimed(claim)
+            assert event == claimed(claim, ANY_NIGHT)
             self.asked.add(booking_id)
             self.counting[booking_id] = user_id
             assert terms.max_uses is None or self.scenario.codes[SPRING].used_count <= terms.max_uses

@@ -154,6 +154,19 @@ def test_an_invoice_of_what_is_kept_has_no_more_than_the_guest_has_paid() -> Non
     given().when(KEPT).then(issued(KEPT, 1))
 
 
+def test_an_invoice_of_what_is_kept_that_replaces_none_has_what_no_invoice_has() -> None:
+    again = but(KEPT, document_id=UUID(int=9), corrects_id=None)
+    rest = PriceLine(kind=LineKind.FEE, id="cancelled", name="Cancellation", amount_minor=40_00)
+    goodwill = but(PART_OF_IT, corrects_id=SECOND, lines=(rest,), amount_minor=40_00)
+
+    given().when(again).then(issued(again, 1))
+    hotel = given(INVOICED, issued(KEPT, 2), issued(CREDIT, 1))
+    hotel.when(again).then(not_issued(again))
+    hotel.when(goodwill).then(issued(goodwill, 2))
+    hotel.when(again).then(issued(again, 3, lines=(rest,), amount_minor=40_00))
+    hotel.when(but(again, document_id=UUID(int=10))).then(not_issued(but(again, document_id=UUID(int=10))))
+
+
 def test_a_credit_note_is_taken_back_when_its_refund_fails() -> None:
     again = but(INVOICE, document_id=SECOND, reason=DocumentReason.REFUND_FAILED, corrects_id=OTHER_NOTE)
     cut = (

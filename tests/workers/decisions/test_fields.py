@@ -30,7 +30,7 @@ NIGHTS = dict.fromkeys((march(10), march(11)), NIGHT)
 
 
 def booking_with(status: BookingStatus) -> Booking:
-    """Return the booking of RESERVED with a value in every field."""
+    """Return the booking of RESERVED with a value in every field but the legs, which only a trip has."""
     return replace(
         filled(Booking),
         id=RESERVED.booking_id,
@@ -38,6 +38,7 @@ def booking_with(status: BookingStatus) -> Booking:
         check_in=RESERVED.check_in,
         check_out=RESERVED.check_out,
         status=status,
+        legs=(),
     )
 
 

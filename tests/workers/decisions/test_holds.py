@@ -51,6 +51,13 @@ from tests.workers.decisions.words import (
 )
 from tests.workers.decisions.words_at_hotel import ARRIVE, LEAVE, NO_SHOW
 from tests.workers.decisions.words_of_changes import LONGER, WITHDRAW
+from tests.workers.decisions.words_of_trips import (
+    CONFIRM_FIRST,
+    FIRST_ENDS,
+    FIRST_IS_HELD,
+    RELEASE_FIRST,
+    RESERVE_TRIP,
+)
 from topics.messages.commands import BookingCommand
 from topics.messages.events import Event
 from topics.messages.values import BookingStatus, Refusal, Rejection, Terms
@@ -126,6 +133,11 @@ def test_the_next_guest_gets_the_nights_only_when_the_end_of_the_hold_was_decide
     )
 
 
+#: Commands about trips and legs, which name Ada's stay: it is neither.
+ADAS_TRIP = but(RESERVE_TRIP, booking_id=ADAS)
+OF_NO_TRIP: list[BookingCommand] = [
+    but(command, room_id=ROOM, booking_id=ADAS) for command in (FIRST_IS_HELD, CONFIRM_FIRST, RELEASE_FIRST, FIRST_ENDS)
+]
 AFTER_THE_DEADLINE: list[tuple[BookingCommand, Event]] = [
     (RESERVE, repeated(RESERVE, BookingStatus.EXPIRED)),
     (ADD_GUESTS, refused(ADD_GUESTS, Refusal.HOLD_EXPIRED, BookingStatus.EXPIRED)),
@@ -143,6 +155,8 @@ AFTER_THE_DEADLINE: list[tuple[BookingCommand, Event]] = [
     *((late, refused(late, Refusal.WRONG_STATUS, BookingStatus.EXPIRED)) for late in (ARRIVE, LEAVE, NO_SHOW)),
     (LONGER, refused(LONGER, Refusal.WRONG_STATUS, BookingStatus.EXPIRED)),
     (WITHDRAW, refused(WITHDRAW, Refusal.NO_SUCH_CHANGE, BookingStatus.EXPIRED)),
+    (ADAS_TRIP, repeated(ADAS_TRIP, BookingStatus.EXPIRED)),
+    *((of_trip, refused(of_trip, Refusal.NO_SUCH_LEG, BookingStatus.EXPIRED)) for of_trip in OF_NO_TRIP),
 ]
 
 

@@ -158,6 +158,9 @@ def test_a_request_wrong_in_many_ways_is_refused_for_the_first(first: Rejection)
     wrongs = list(Rejection)[list(Rejection).index(first) :]
     command = but(
         RESERVE,
+        # A leg of a trip, by a plan that is paid at the hotel.
+        trip_id=UUID(int=9),
+        trip_room_id=ANOTHER_ROOM,
         # The code's own partition refuses its use for one reason.
         code_rejection=first if Rejection.CODE_USED_BY_ACCOUNT in wrongs else None,
         account_share_percent=0 if Rejection.ACCOUNT_SHARE in wrongs else None,
@@ -175,7 +178,7 @@ def test_a_request_wrong_in_many_ways_is_refused_for_the_first(first: Rejection)
     ]
     if Rejection.ACCOUNT_SHARE in wrongs and Rejection.SOLD_OUT not in wrongs:
         opened.append(but(RESERVED, booking_id=BENS, check_out=march(11), rooms_count=2))
-    expensive = but(CHANGED, price_minor=MAX_PRICE_MINOR)
+    expensive = but(CHANGED, price_minor=MAX_PRICE_MINOR) if Rejection.NOT_CHARGEABLE in wrongs else CHANGED
     if Rejection.NIGHT_NOT_OPEN not in wrongs:
         opened.append(but(OPENED, first_night=march(12), end_night=march(13)))
     closed = [but(CHANGED, ranges=nights(11), closed=True)] if Rejection.NIGHT_CLOSED in wrongs else []
@@ -194,7 +197,7 @@ def sold_by_rules(wrongs: Sequence[Rejection]) -> SaleTermsChanged:
         max_nights=2 if Rejection.MAX_STAY in wrongs else None,
         advance_days=60 if Rejection.ADVANCE_PURCHASE in wrongs else None,
     )
-    return but(TERMS_SET, terms=replace(TERMS, plans=(replace(STANDARD, rules=(rule,)),)))
+    return but(TERMS_SET, terms=replace(TERMS, plans=(replace(STANDARD, rules=(rule,), terms=Terms.AT_HOTEL),)))
 
 
 def test_a_refused_request_stays_refused_when_rooms_come_free() -> None:

@@ -357,3 +357,17 @@ def test_a_stay_beyond_the_calendar_of_its_policy_is_sold_all_the_same() -> None
         wish = but(RESERVE, check_in=first, check_out=end)
         reserved = given(but(OPENED, first_night=first, end_night=end), TERMS_SET).when(wish).answer[0]
         assert isinstance(reserved, BookingReserved)
+
+
+@pytest.mark.parametrize("command", [RESERVE, RESERVE_QUOTED], ids=["by the terms", "quoted"])
+def test_the_plan_of_a_request_is_looked_up_once(command: ReserveStay, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+    right = SaleTerms.plan
+
+    def plan(terms: SaleTerms, plan_id: str | None) -> RatePlan | None:
+        asked.append(plan_id)
+        return right(terms, plan_id)
+
+    monkeypatch.setattr(SaleTerms, "plan", plan)
+    given(*FOR_SALE).when(command).then(ON_TERMS)
+    assert len(asked) == 1

@@ -19,6 +19,14 @@ from tests.workers.decisions.words import (
 )
 from tests.workers.decisions.words_at_hotel import ARRIVED, DID_NOT_ARRIVE, LEFT
 from tests.workers.decisions.words_of_changes import HELD_LONGER, IS_LONGER, ended
+from tests.workers.decisions.words_of_trips import (
+    CANCEL_ASKED,
+    FIRST_ENDED,
+    FIRST_HELD,
+    TRIP_OPENED,
+    TRIP_REJECTED,
+    TRIP_RESERVED,
+)
 from topics.messages.events import EVENTS, BookingEvent
 from topics.messages.values import BookingStatus, ChangeEnd, Rejection
 from workers.decisions.states import NO_TRANSITION, TRANSITIONS, IllegalTransition, states_page
@@ -26,10 +34,15 @@ from workers.decisions.states import NO_TRANSITION, TRANSITIONS, IllegalTransiti
 S = BookingStatus
 REJECTED = rejected(RESERVE, Rejection.SOLD_OUT)
 
+#: Events of trips, about Ada's booking.
+TRIP = but(TRIP_OPENED, booking_id=RESERVED.booking_id)
+NO_TRIP = but(TRIP_REJECTED, booking_id=RESERVED.booking_id)
+
 #: How a booking comes to each status.
 WAYS: dict[BookingStatus, tuple[BookingEvent, ...]] = {
     S.PENDING: (),
     S.REJECTED: (REJECTED,),
+    S.RESERVING: (TRIP,),
     S.RESERVED: (RESERVED,),
     S.GUESTS_ADDED: (RESERVED, GUESTS),
     S.PAYMENTS_PENDING: (RESERVED, GUESTS, ASKED),
@@ -52,11 +65,17 @@ MAY: dict[BookingEvent, set[BookingStatus]] = {
     ended(ChangeEnd.EXPIRED): {S.CONFIRMED},
     IS_LONGER: {S.CONFIRMED},
     PAID: UNPAID | {S.EXPIRED},
-    CANCELLED: UNPAID | {S.CONFIRMED, S.CHECKED_IN},
-    EXPIRED: UNPAID,
+    CANCELLED: UNPAID | {S.RESERVING, S.CONFIRMED, S.CHECKED_IN},
+    EXPIRED: UNPAID | {S.RESERVING},
     ARRIVED: {S.CONFIRMED},
     LEFT: {S.CHECKED_IN},
     DID_NOT_ARRIVE: {S.CONFIRMED},
+    TRIP: {S.PENDING},
+    NO_TRIP: {S.PENDING, S.RESERVING},
+    but(FIRST_HELD, booking_id=RESERVED.booking_id): {S.RESERVING},
+    but(TRIP_RESERVED, booking_id=RESERVED.booking_id): {S.RESERVING},
+    but(CANCEL_ASKED, booking_id=RESERVED.booking_id): {S.CONFIRMED},
+    but(FIRST_ENDED, booking_id=RESERVED.booking_id): {S.CONFIRMED},
 }
 
 

@@ -296,6 +296,8 @@ def rejected(command: ReserveStay, reason: Rejection) -> BookingRejected:
         rooms_count=command.rooms_count,
         terms=command.terms,
         reason=reason,
+        trip_id=command.trip_id,
+        trip_room_id=command.trip_room_id,
     )
 
 

@@ -182,6 +182,16 @@ class Desk:
             (booking_id, ROOM, Jsonb(list(payments))),
         )
 
+    async def add_trip(self, trip_id: UUID, *leg_ids: UUID) -> None:
+        """Add a trip to the ledger, with a leg for each id."""
+        for booking_id in (trip_id, *leg_ids):
+            await self.add_to_ledger(booking_id)
+        legs = [{"booking_id": str(leg_id), "room_id": ROOM, "rooms_count": 2} for leg_id in leg_ids]
+        await self.connection.execute(
+            "update booking set legs = %s, rooms_count = 0, amount_minor = %s where id = %s",
+            (Jsonb(legs), 24_000 * len(legs), trip_id),
+        )
+
     async def hold_change(self, booking_id: UUID, attempt: int | None) -> None:
         """Let a booking of the ledger have a change that waits to be paid in an attempt; None: it has ended."""
         stay = {

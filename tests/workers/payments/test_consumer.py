@@ -191,6 +191,67 @@ async def test_the_page_of_a_change_names_both_stays(desk: Desk) -> None:
     }
 
 
+async def test_the_page_of_a_trip_has_a_line_for_each_leg_in_their_order(desk: Desk) -> None:
+    trip_id, other_id, *leg_ids = uuid4(), uuid4(), UUID(int=9), UUID(int=8)
+    await desk.add_trip(trip_id, *leg_ids)
+    await desk.add_to_ledger(other_id)
+    await desk.connection.execute("update booking set rooms_count = 1 where id = %s", (leg_ids[1],))
+
+    await desk.read_events(payment_requested(trip_id, 1, 48_000), payment_requested(other_id))
+
+    (of_trip,), (of_other,) = await desk.sessions(trip_id), await desk.sessions(other_id)
+    lines = [line["price_data"] for line in of_trip["params"]["line_items"]]
+    assert [line["unit_amount"] for line in lines] == [24_000, 24_000]
+    assert [line["product_data"]["description"][-7:] for line in lines] == ["2 rooms", " 1 room"]
+    receipt = of_trip["params"]["payment_intent_data"]["description"]
+    assert receipt.startswith("Sea View, Double room + Double room: 24 Dec 2030 - 27 Dec 2030, 3 nights, 3 rooms.")
+    assert len(of_other["params"]["line_items"]) == 1
+
+
+async def test_a_trip_whose_legs_are_not_all_there_has_one_line(desk: Desk) -> None:
+    trip_id, *leg_ids = (uuid4() for _ in range(3))
+    await desk.add_trip(trip_id, *leg_ids)
+    await desk.connection.execute("delete from booking where id = %s", (leg_ids[0],))
+
+    await desk.read_events(payment_requested(trip_id, 1, 48_000))
+
+    (row,) = await desk.sessions(trip_id)
+    assert [line["price_data"]["unit_amount"] for line in row["params"]["line_items"]] == [48_000]
+
+
+async def test_the_parts_that_legs_of_a_trip_give_back_grow_the_target_of_its_payment(desk: Desk) -> None:
+    trip_id, leg_id = uuid4(), uuid4()
+    await desk.read_events(payment_requested(trip_id, 1, 48_000))
+    await desk.connection.execute("update checkout_session set session_id = 'cs_1', status = 'open'")
+    paid = BookingConfirmed(
+        room_id=ROOM,
+        booking_id=trip_id,
+        amount_minor=48_000,
+        currency="EUR",
+        session_id="cs_1",
+        payment_intent="pi_1",
+    )
+    # The events of a leg concern no payment.
+    of_leg = (
+        BookingConfirmed(room_id=ROOM, booking_id=leg_id, amount_minor=24_000, currency="EUR"),
+        BookingCancelled(room_id=ROOM, booking_id=leg_id, reason=CancelReason.BY_GUEST),
+    )
+
+    await desk.read_events(
+        paid,
+        *of_leg,
+        refund_requested(trip_id, "pi_1", 24_000),
+        refund_requested(trip_id, "pi_1", 10_000, 34_000),
+        BookingCancelled(room_id=ROOM, booking_id=trip_id, reason=CancelReason.BY_GUEST),
+    )
+
+    (refund,) = await desk.refunds(trip_id)
+    assert (refund["amount_minor"], refund["payment_intent"]) == (34_000, "pi_1")
+    (session,) = await desk.sessions(trip_id)
+    assert (session["status"], session["payment_intent"]) == ("closing", "pi_1")
+    assert (await desk.sessions(leg_id), await desk.refunds(leg_id)) == ([], [])
+
+
 async def test_the_refunds_of_a_bookings_payments_are_rows_of_their_own(desk: Desk) -> None:
     booking_id = uuid4()
 

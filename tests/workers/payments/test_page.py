@@ -226,3 +226,64 @@ def test_the_words_of_the_page_keep_stripes_limit() -> None:
     assert text.startswith("Cancellation by the hotel's clock: free until")
     assert "Paid at the hotel: " in text
     assert "Included: " not in text
+
+
+def trip() -> tuple[int, Stay]:
+    """Return the amount and the words of a trip: a room by the plan, and two rooms that cost nothing to cancel."""
+    free = msgspec.structs.replace(PLAN, policy=CancellationPolicy(id="free"))
+    (first_minor, first), (second_minor, second) = sold(), sold(free, TAXES[:3])
+    legs = (
+        replace(first, amount_minor=first_minor),
+        replace(second, amount_minor=second_minor, room_type="Suite", rooms_count=2),
+    )
+    return first_minor + second_minor, replace(STAY, legs=legs, rooms_count=3)
+
+
+def test_a_trip_has_the_lines_of_each_of_its_legs_and_the_sum_is_the_amount() -> None:
+    amount_minor, stay = trip()
+
+    items = line_items(amount_minor, "EUR", stay)
+
+    assert amounts(items) == [
+        ("Sea View, Double room", 10_000),
+        ("Cleaning fee", 1_000),
+        ("Forest fund", 1_000),
+        ("Sea View, Suite", 10_000),
+        ("Cleaning fee", 1_000),
+    ]
+    assert "1 night, 2 rooms, Flexible" in items[3]["price_data"]["product_data"]["description"]
+    assert receipt_text(stay, 17) == (
+        "Sea View, Double room + Suite: 31 Dec 2030 - 1 Jan 2031, 1 night, 3 rooms. Booking 17"
+    )
+    # An amount that is not that of the legs together has one line.
+    assert amounts(line_items(1, "EUR", stay)) == [("Sea View, Double room + Suite", 1)]
+
+
+def test_the_terms_of_a_trip_are_the_sums_of_its_legs() -> None:
+    _, stay = trip()
+
+    assert terms_text("EUR", stay, BEFORE) == (
+        "Cancellation of all rooms by the hotel's clock: free until 29 Dec 2030, 15:00; 60.00 EUR until 30 Dec 2030, "
+        "15:00; 120.00 EUR until check-in. Each room can be cancelled alone, at its own costs. "
+        "Paid at the hotel: 8.00 EUR (City tax). Included: VAT 40.00 EUR."
+    )
+    plain = replace(stay, legs=tuple(replace(leg, sale=None) for leg in stay.legs))
+    assert terms_text("EUR", plain, BEFORE) is None
+
+
+def test_the_costs_of_a_trip_change_at_each_time_at_which_those_of_a_leg_do() -> None:
+    _, stay = trip()
+    strict = sold(
+        msgspec.structs.replace(
+            PLAN, policy=CancellationPolicy(id="all", steps=(PolicyStep(hours_before=72, kept=Kept(percent=100)),))
+        ),
+        (),
+    )[1]
+
+    text = terms_text("EUR", replace(stay, legs=(stay.legs[0], strict)), BEFORE)
+
+    assert text is not None
+    assert text.startswith(
+        "Cancellation of all rooms by the hotel's clock: free until 28 Dec 2030, 15:00; 100.00 EUR until 29 Dec 2030, "
+        "15:00; 160.00 EUR until 30 Dec 2030, 15:00; 220.00 EUR until check-in. Each room"
+    )

@@ -342,7 +342,7 @@ CHEAPER = msgspec.structs.replace(KEPT, due_minor=5_000)
 CHEAPER_ROW = replace(DUE_ROW, amount_minor=5_000)
 
 
-def test_what_a_stay_became_cheaper_by_is_on_its_way_or_sent() -> None:
+def test_the_difference_to_a_cheaper_stay_is_on_its_way_or_sent() -> None:
     sent = refund("re_1", 5_000)
     known = msgspec.structs.replace(KEPT, refunds=(RefundMade("re_1", 5_000),))
     done = replace(CHEAPER_ROW, status="succeeded", refund_id="re_1", is_due=False)
@@ -354,7 +354,7 @@ def test_what_a_stay_became_cheaper_by_is_on_its_way_or_sent() -> None:
     assert kinds(booking(CHEAPER, row=on_its_way, refund_rows=object_rows(pending)), at_stripe(pending)) == []
 
 
-def test_what_a_stay_became_cheaper_by_and_nothing_sends_is_due_again() -> None:
+def test_the_difference_to_a_cheaper_stay_that_nothing_sends_is_due_again() -> None:
     idle = replace(CHEAPER_ROW, status="closed", is_due=False)
 
     (found,) = differences(booking(CHEAPER, row=idle), at_stripe())

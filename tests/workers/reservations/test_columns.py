@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from storage import bookings, inventory, sale_terms
 from storage.bookings import BOOKING_COLUMNS
 from storage.inventory import COUNT_COLUMNS, KEY_COLUMNS, NIGHT_COLUMNS
+from tests.operators.decided_log import decided_log
 from tests.support.filled import filled
 from tests.support.scenario import NOON
 from tests.workers.decisions import words, words_at_hotel, words_of_changes
@@ -82,9 +83,13 @@ async def test_an_update_of_bookings_takes_each_value_from_the_position_of_its_c
     assert parameter_types(statement) == [*(BOOKING_COLUMNS[name] for name in names[:-1]), "timestamptz"]
 
 
+_OF_TRIPS = {"LegHeld", "TripReserved", "TripRejected", "LegEnded"}
+
+
 def test_every_field_of_a_booking_that_an_event_changes_is_written() -> None:
     messages = [message for each in (words, words_at_hotel, words_of_changes) for message in vars(each).values()]
     messages.append(words_of_changes.ended(ChangeEnd.EXPIRED))
+    messages += [logged.event for logged in decided_log().events if type(logged.event).__name__ in _OF_TRIPS]
     examples = {type(value): value for value in messages if isinstance(value, BookingEvent)}
     assert _CHANGES.keys() <= examples.keys(), "the words of the scenarios have no example of an event"
 
@@ -109,10 +114,11 @@ def test_a_row_of_bookings_has_each_field_in_the_position_of_its_column() -> Non
     assert row.keys() | {"guest_ids"} == {*Booking.__struct_fields__}
     assert isinstance(row["payments"], Jsonb)
     assert isinstance(row["stay_times"], Jsonb)
-    assert row["earlier_guest_list_ids"].obj == [str(each) for each in booking.earlier_guest_list_ids]
-    as_they_are = {"sale", "policy", "pending_change", "earlier_stays"}
+    for name in ("earlier_guest_list_ids", "ended_change_ids"):
+        assert row[name].obj == [str(each) for each in getattr(booking, name)]
+    as_they_are = {"sale", "policy", "pending_change", "earlier_stays", "legs"}
     assert {name: row[name].obj for name in as_they_are} == {name: getattr(booking, name) for name in as_they_are}
-    structured = {"payments", "stay_times", "guest_ids", "earlier_guest_list_ids", *as_they_are}
+    structured = {"payments", "stay_times", "guest_ids", "earlier_guest_list_ids", "ended_change_ids", *as_they_are}
     simple = {name: value for name, value in asdict(booking).items() if name not in structured}
     assert {name: row[name] for name in simple} == {name: _plain(value) for name, value in simple.items()}
 

@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from datetime import date
 from uuid import UUID
 
+import msgspec
 import pytest
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
 from storage.bookings import _LOAD_UNPAID, UnpaidSearch, load_unpaid
 from storage.database import connect
@@ -53,10 +55,12 @@ from topics.messages.events import (
     CommandRefused,
     Event,
     InventoryUnchanged,
+    RoomsHeld,
 )
 from topics.messages.releases import Release
 from topics.messages.values import BookingStatus, InventoryRefusal, Refusal, Rejection, Terms
 from workers.decisions import Booking, unpaid
+from workers.decisions.state import PendingChange, unpaid_rooms
 from workers.reservations.handler import MAX_CACHED_ROOMS, MAX_CACHED_TERMS, CommandBatch, Reservations
 
 
@@ -273,7 +277,8 @@ async def test_without_a_share_nothing_is_read(connection: AsyncConnection) -> N
     assert batch._unpaid._stays == {}
 
 
-@pytest.mark.parametrize("status", sorted(set(BookingStatus) - {BookingStatus.PENDING}))
+# A trip alone is RESERVING, and it has no rooms of its own.
+@pytest.mark.parametrize("status", sorted(set(BookingStatus) - {BookingStatus.PENDING, BookingStatus.RESERVING}))
 @pytest.mark.parametrize("terms", Terms)
 async def test_the_query_finds_what_the_core_counts(
     connection: AsyncConnection, status: BookingStatus, terms: Terms
@@ -285,6 +290,31 @@ async def test_the_query_finds_what_the_core_counts(
     found = await load_unpaid(connection, [UnpaidSearch(RESERVE.user_id or 0, ROOM, march(10), march(12))])
 
     assert bool(found) == unpaid(booking)
+
+
+async def test_the_query_finds_the_rooms_that_a_change_holds(connection: AsyncConnection) -> None:
+    booking = but_booking(BookingStatus.CONFIRMED, Terms.PREPAID)
+    held = (
+        RoomsHeld(first_night=march(9), end_night=march(10), rooms_count=1),
+        RoomsHeld(first_night=march(12), end_night=march(14), rooms_count=2),
+    )
+    change = PendingChange(id=UUID(int=2), stay=booking.present_stay(), extra_minor=1, held=held)
+    booking = msgspec.structs.replace(booking, pending_change=change, hold_expires_at=NOON)
+    await decide_all(connection, TEN_ROOMS, asks(1))
+    await connection.execute(
+        "update booking set status = 'CONFIRMED', pending_change = %s, hold_expires_at = %s",
+        (Jsonb(msgspec.to_builtins(change)), NOON),
+    )
+
+    async def found(first: int, end: int) -> list[RoomsHeld]:
+        rows = await load_unpaid(connection, [UnpaidSearch(RESERVE.user_id or 0, ROOM, march(first), march(end))])
+        assert all(row[:3] == (RESERVE.user_id, ROOM, UUID(int=1)) for row in rows)
+        return [RoomsHeld(first_night=row[3], end_night=row[4], rooms_count=row[5]) for row in rows]
+
+    assert await found(8, 15) == list(unpaid_rooms(booking)) == list(held)
+    assert await found(13, 20) == [held[1]]
+    # The stay itself is paid.
+    assert await found(10, 12) == []
 
 
 def but_booking(status: BookingStatus, terms: Terms) -> Booking:
