@@ -51,7 +51,7 @@ class CancellationStepOut(OutModel, title="CancellationStep"):
 PROMO_CODE: Final[Any] = Field(default=None, description="The promo code that is in the price; left out without one.")
 DISCOUNT: Final[Any] = Field(
     default=None,
-    description="What the promo code took off the nights' price before taxes; left out without one.",
+    description="The amount that the promo code took off the nights' price before taxes; left out without one.",
 )
 
 

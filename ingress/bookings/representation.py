@@ -108,9 +108,7 @@ _WORDS_FOR_HOTELS: Final = {
 }
 
 
-def raise_if_refused(
-    event: Message | None, status: str = BookingStatus.PENDING, *, asked_by_hotel: bool = False
-) -> None:
+def raise_if_refused(event: Message | None, status: str = BookingStatus.PENDING, *, for_hotel: bool = False) -> None:
     """Raise the problem of an event that refuses a command; other events pass. Raises `Problem` 409.
 
     `status` is the booking's before the command: only a change of a confirmed one is paid. A payment page that came
@@ -122,7 +120,7 @@ def raise_if_refused(
         case CommandRefused(reason=Refusal.STALE_SESSION):
             pass
         case CommandRefused(booking_id=booking_id, reason=reason, booking_status=refused_status):
-            words = _WORDS_FOR_HOTELS.get(reason) if asked_by_hotel else None
+            words = _WORDS_FOR_HOTELS.get(reason) if for_hotel else None
             raise refusal(reason, words=words, id=booking_id, booking_status=refused_status)
         case PaymentDeclined(booking_id=booking_id, failure=failure):
             pays_change = status == BookingStatus.CONFIRMED

@@ -66,7 +66,7 @@ class BookingCommands:
         )
         message = await command(ids.command_id)
         event = await self._commands.send_command(message, context.wait_seconds, command_id=ids.command_id)
-        raise_if_refused(event, booking.status, asked_by_hotel=self._for_hotel)
+        raise_if_refused(event, booking.status, for_hotel=self._for_hotel)
         return event
 
     async def state_after_wait(self, context: Context, booking: BookingFacts, find: FindBooking) -> BookingState:

@@ -27,7 +27,7 @@ _PLAIN_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _PLAIN_NUMBER: Final = re.compile(r"\d{1,12}(\.\d{1,3})?", re.ASCII)
 _ANY_NUMBER: Final = re.compile(r"(-?)\d+(\.\d+)?", re.ASCII)
 
-#: The words for a text that a pattern refuses, by the pattern: a regular expression says little to people.
+#: The words for a text that a pattern refuses, by the pattern: people cannot read a regular expression.
 words_of_patterns: Final[dict[str, str]] = {}
 
 

@@ -83,7 +83,8 @@ async def test_a_request_becomes_a_command_of_its_room_and_is_pending_until_deci
 
     await stand_in.write_booking(UUID(booking_id), 1, "REJECTED", rejection="sold_out", amount_minor=0)
     refused = await house.get(f"/v1/bookings/{booking_id}/status", user=1)
-    assert refused.body == {"id": booking_id, "booking_status": "REJECTED", "reason": "sold_out"}
+    words = "not so many rooms are free on each night of the stay"
+    assert refused.body == {"id": booking_id, "booking_status": "REJECTED", "reason": "sold_out", "detail": words}
 
 
 async def test_a_booking_is_its_own_guests_alone(house: House, stand_in: StandInWorker) -> None:
@@ -193,7 +194,7 @@ async def test_a_request_that_waits_gets_the_reason_of_a_refusal(house: House, s
     answered = await asking
     assert answered.status == 409
     assert answered.body == {
-        "detail": "refused: sold out",
+        "detail": "refused: not so many rooms are free on each night of the stay",
         "reason": "sold_out",
         "id": str(stay.booking_id),
         "booking_status": "REJECTED",

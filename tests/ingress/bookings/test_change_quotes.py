@@ -267,5 +267,6 @@ def test_a_preview_is_what_the_worker_decides(data: st.DataObject) -> None:
         for on in on_sale
     }
     now = data.draw(st.sampled_from([NOW] * 9 + [NOW + timedelta(hours=4)]))
-    asked, at = (booking, wanted, on_sale, sold_by), {"account_rooms": account_rooms, "now": now}
-    assert previewed(*asked, **at) == decided(*asked, **at)
+    change = booking, wanted, on_sale, sold_by
+    expected = decided(*change, account_rooms=account_rooms, now=now)
+    assert previewed(*change, account_rooms=account_rooms, now=now) == expected

@@ -224,7 +224,7 @@ async def test_guests_of_a_booking_that_is_not_confirmed_are_not_changed_and_not
     assert (refused.status, refused.body) == (
         409,
         {
-            "detail": "refused: wrong status",
+            "detail": "refused: the booking's status does not allow it",
             "reason": "wrong_status",
             "id": str(booking_id),
             "booking_status": status,

@@ -121,7 +121,7 @@ async def test_the_hotels_list_flags_what_is_disputed_and_what_went_back(house: 
 WORDS = [
     (Refusal.CHECK_IN_PASSED, "check-in has passed"),
     (Refusal.STAY_OVER, "the stay is over"),
-    (Refusal.WRONG_STATUS, "wrong status"),
+    (Refusal.WRONG_STATUS, "the booking's status does not allow it"),
 ]
 
 

@@ -14,6 +14,7 @@ from topics.messages.sale import (
     AppliedPolicy,
     CancellationPolicy,
     Collected,
+    Discount,
     Kept,
     Party,
     PolicyStep,
@@ -206,6 +207,20 @@ async def test_a_hotel_sees_what_it_sold_and_what_to_collect(house: House, stand
 
 def line(kind: str, id: str, name: str, amount: str, collected: str) -> dict[str, Any]:
     return {"kind": kind, "id": id, "name": name, "amount": amount, "included": False, "collected": collected}
+
+
+async def test_guest_and_hotel_see_the_promo_code_and_its_discount(house: House, stand_in: StandInWorker) -> None:
+    sale = price(10).sale
+    assert sale is not None
+    discount = Discount(code_id=1, code="SUMMER", percent_milli=10_000)
+    less = msgspec.structs.replace(sale, discount=discount, discount_minor=2_000)
+    booking_id = await sold(stand_in, sale=msgspec.json.encode(less).decode())
+
+    of_guest = await house.get(f"/v1/bookings/{booking_id}", user=GUEST)
+    listed = await of_hotel(house, stand_in)
+
+    for booking in (of_guest.body, listed):
+        assert (booking["sale"]["promo_code"], booking["sale"]["discount"]) == ("SUMMER", "20.00")
 
 
 async def test_a_hotel_sees_what_it_keeps_of_a_stay_that_ended_early(house: House, stand_in: StandInWorker) -> None:
