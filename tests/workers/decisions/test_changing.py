@@ -146,13 +146,13 @@ def test_a_night_of_the_stay_keeps_its_price_and_a_new_one_costs_todays() -> Non
 
 def test_more_rooms_of_a_night_of_the_stay_cost_todays_price() -> None:
     dearer = but(NIGHTS_CHANGED, ranges=nights(10, 11), price_minor=150_00)
-    three = but(LONGER, check_out=march(12), rooms_count=3)
+    two = but(LONGER, check_out=march(12), rooms_count=2)
     for sold in (BOUGHT, SOLD):
-        scenario = given(*sold, dearer).when(three)
+        scenario = given(*sold, dearer).when(two)
         held, asked = scenario.answer
         assert isinstance(held, ChangeHeld)
-        assert (held.night_amounts_minor, held.extra_minor) == ((400_00, 400_00), 600_00)
-        assert asked == but(ASKED_MORE, amount_minor=600_00)
+        assert (held.night_amounts_minor, held.extra_minor) == ((250_00, 250_00), 300_00)
+        assert asked == but(ASKED_MORE, amount_minor=300_00)
 
 
 def test_a_booking_of_an_older_release_has_one_price_for_all_its_nights() -> None:

@@ -31,9 +31,7 @@ CODE_TERMS = CodeTerms(
     max_uses=2,
     max_account_uses=1,
 )
-DISCOUNT = Discount(
-    code_id=SPRING, code="SPRING", percent_milli=20_000, first_night=march(10), end_night=march(12)
-)
+DISCOUNT = Discount(code_id=SPRING, code="SPRING", percent_milli=20_000, first_night=march(10), end_night=march(12))
 
 SET_CODE = SetCode(code_id=SPRING, hotel_id=HOTEL, terms=CODE_TERMS)
 CLAIM = ClaimCode(code_id=SPRING, reserve=RESERVE)
