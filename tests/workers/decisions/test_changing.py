@@ -407,9 +407,13 @@ def test_the_rules_of_the_standard_plan_count_for_more_of_a_booking_that_was_sol
 # Promo codes
 
 
-def with_code(percent_milli: int = 20_000, **dates: date) -> tuple[Event, ...]:
+def with_code(
+    percent_milli: int = 20_000, first_night: date | None = None, end_night: date | None = None
+) -> tuple[Event, ...]:
     """Return the events of a stay that Ada paid for with a promo code for these dates."""
-    discount = Discount(code_id=SPRING, code="SPRING", percent_milli=percent_milli, **dates)
+    discount = Discount(
+        code_id=SPRING, code="SPRING", percent_milli=percent_milli, first_night=first_night, end_night=end_night
+    )
     return (*SOLD[:2], *(_with_discount(event, discount) for event in SOLD[2:]))
 
 
