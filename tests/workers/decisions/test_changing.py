@@ -313,7 +313,10 @@ def test_nights_that_have_another_currency_by_now_cannot_be_paid_together() -> N
 
 
 @pytest.mark.parametrize(("price_minor", "possible"), [(49, False), (50, True), (10**12, False)])
-def test_a_difference_that_no_card_can_pay_is_rejected(price_minor: int, possible: bool) -> None:  # noqa: FBT001
+def test_a_difference_that_no_card_can_pay_is_rejected(
+    price_minor: int,
+    possible: bool,  # noqa: FBT001 - A parameter of the test.
+) -> None:
     cheap = but(NIGHTS_CHANGED, ranges=nights(12), price_minor=price_minor)
     scenario = changing(cheap).when(LONGER)
     if possible:
