@@ -14,7 +14,7 @@ from storage.bookings import BOOKING_COLUMNS
 from storage.inventory import COUNT_COLUMNS, KEY_COLUMNS, NIGHT_COLUMNS
 from tests.support.filled import filled
 from tests.support.scenario import NOON
-from tests.workers.decisions import words, words_at_hotel, words_of_changes
+from tests.workers.decisions import words, words_at_hotel, words_of_changes, words_of_trips
 from topics.messages.events import BookingEvent, InventoryChanged
 from topics.messages.values import ChangeEnd
 from workers.booking_rows import booking_of, payments_of, row_of
@@ -83,7 +83,9 @@ async def test_an_update_of_bookings_takes_each_value_from_the_position_of_its_c
 
 
 def test_every_field_of_a_booking_that_an_event_changes_is_written() -> None:
-    messages = [message for each in (words, words_at_hotel, words_of_changes) for message in vars(each).values()]
+    messages = [
+        message for each in (words, words_at_hotel, words_of_changes, words_of_trips) for message in vars(each).values()
+    ]
     messages.append(words_of_changes.ended(ChangeEnd.EXPIRED))
     examples = {type(value): value for value in messages if isinstance(value, BookingEvent)}
     assert _CHANGES.keys() <= examples.keys(), "the words of the scenarios have no example of an event"
@@ -111,7 +113,7 @@ def test_a_row_of_bookings_has_each_field_in_the_position_of_its_column() -> Non
     assert isinstance(row["stay_times"], Jsonb)
     for name in ("earlier_guest_list_ids", "ended_change_ids"):
         assert row[name].obj == [str(each) for each in getattr(booking, name)]
-    as_they_are = {"sale", "policy", "pending_change", "earlier_stays"}
+    as_they_are = {"sale", "policy", "pending_change", "earlier_stays", "legs"}
     assert {name: row[name].obj for name in as_they_are} == {name: getattr(booking, name) for name in as_they_are}
     structured = {"payments", "stay_times", "guest_ids", "earlier_guest_list_ids", "ended_change_ids", *as_they_are}
     simple = {name: value for name, value in asdict(booking).items() if name not in structured}
