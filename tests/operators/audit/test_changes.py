@@ -199,7 +199,7 @@ def test_a_change_that_keeps_more_than_the_policy_would_is_named() -> None:
 
     found = forged(StayChanged, CHANGED, keep_all, 1)
 
-    named = ", 30000 until check-in after changes for 20000, by version 1 of its terms 0 until "
+    named = ", 30000 until check-in after changes for 20000, by version 1 of its terms 10000 until "
     assert any(named in line and line.endswith(", 16667 until check-in") for line in found), found
 
 

@@ -21,7 +21,7 @@ from tests.workers.decisions.clerk_of_sales import (
 )
 
 Fact = dict[str, Any]
-LEAST, MOST, BOOKS, MOST_CHANGES = 50, 99_999_999, 10**12, 20
+LEAST, MOST, BOOKS, TRIES = 50, 99_999_999, 10**12, 20
 STAY = {
     "check_in": "check_in",
     "check_out": "check_out",
@@ -72,7 +72,7 @@ class Changes(Desk):
             self._repeat(sheet)
             return
         late = self._too_late_to_change(sheet, command, now)
-        if late is None and len(sheet["changes"]) + len(sheet["given_up"]) >= MOST_CHANGES:
+        if late is None and len(sheet["changes"]) + len(sheet["given_up"]) >= TRIES:
             late = "too_many_changes"
         if late is not None:
             self._refuse(late)

@@ -1313,7 +1313,7 @@ MUTATIONS: dict[str, Patch] = {
         "at_hotel", "costs_of_changes", lambda right: lambda sale: 0
     ),
     "sells nights of a change at today's price": put_pricing(
-        "changes", "_agreed_prices", lambda right: lambda before, wanted, prices: [*prices]
+        "changes", "_agreed_prices", lambda right: lambda before, wanted, prices, step: [*prices]
     ),
     "ends a stay when one of its payments went back by hand": put(
         "payment",

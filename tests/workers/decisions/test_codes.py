@@ -50,9 +50,8 @@ from topics.messages.events import CodeReturned, Event
 from topics.messages.sale import CodeTerms, Discount, LineKind, PriceLine, Quoted, Sale
 from topics.messages.values import BookingStatus, CodeRefusal, Rejection, Terms
 
-#: The discount of a code that counts for all nights.
-ANY_NIGHT = replace(DISCOUNT, first_night=None, end_night=None)
 AMOUNT_OFF = Discount(code_id=SPRING, code="SPRING", amount_minor=30_00, currency="EUR")
+SAME_NIGHTS_OFF = replace(AMOUNT_OFF, first_night=DISCOUNT.first_night, end_night=DISCOUNT.end_night)
 DISCOUNTED_QUOTE = replace(
     QUOTED,
     amount_minor=DISCOUNTED.amount_minor,
@@ -167,7 +166,7 @@ def test_a_code_without_limits_counts_its_uses() -> None:
     scenario = code_with()
     for number in range(1, 6):
         claim = but(CLAIM, reserve=but(RESERVE, booking_id=UUID(int=number)))
-        scenario.when(claim).then(claimed(claim, ANY_NIGHT))
+        scenario.when(claim).then(claimed(claim))
     assert scenario.codes[SPRING].used_count == 5
 
 
@@ -198,8 +197,9 @@ def test_a_code_does_not_count_for_other_times_nights_and_rooms(changes: dict[st
     ],
 )
 def test_a_code_counts_for_all_within_its_bounds(changes: dict[str, Any]) -> None:
-    nights = {name: changes.get(name) for name in ("first_night", "end_night")}
-    code_with(**changes).when(CLAIM).then(claimed(CLAIM, replace(ANY_NIGHT, **nights)))
+    terms = terms_with(**changes)
+    discount = replace(DISCOUNT, first_night=terms.first_night, end_night=terms.end_night)
+    code_with(**changes).when(CLAIM).then(claimed(CLAIM, discount))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_the_discount_of_a_claim_is_the_codes_own_and_not_that_of_the_claim() ->
         ),
     )
     given(CODE_SET).when(forged).then(claimed(CLAIM))
-    code_with(percent_milli=None, amount_minor=30_00, currency="EUR").when(forged).then(claimed(CLAIM, AMOUNT_OFF))
+    code_with(percent_milli=None, amount_minor=30_00, currency="EUR").when(forged).then(claimed(CLAIM, SAME_NIGHTS_OFF))
 
 
 def test_a_quote_keeps_its_discount_after_the_terms_have_changed() -> None:
@@ -418,7 +418,7 @@ class CodeOffice(RuleBasedStateMachine):
         elif user_id is not None and terms.max_account_uses is not None and len(of_account) >= terms.max_account_uses:
             assert event == code_rejected(claim, Rejection.CODE_USED_BY_ACCOUNT)
         else:
-            assert event == claimed(claim, ANY_NIGHT)
+            assert event == claimed(claim)
             self.asked.add(booking_id)
             self.counting[booking_id] = user_id
             assert terms.max_uses is None or self.scenario.codes[SPRING].used_count <= terms.max_uses

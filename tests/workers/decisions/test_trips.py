@@ -94,7 +94,7 @@ from tests.workers.decisions.words_of_trips import (
     trip_over,
 )
 from topics.messages.commands import BookingCommand, RecordLeg, ReserveTrip
-from topics.messages.events import Event
+from topics.messages.events import BookingExpired, Event
 from topics.messages.sale import Discount
 from topics.messages.values import (
     MAX_AMOUNT_MINOR,
@@ -240,6 +240,9 @@ def test_money_that_names_a_leg_goes_back() -> None:
     back = but(SENT_BACK, booking_id=FIRST, reason=RefundReason.UNKNOWN_BOOKING)
     given(*LEG_HELD).when(pay).then(back).with_booking(FIRST, status=BookingStatus.RESERVED)
     given(*LEG_SOLD).when(pay).then(back).with_booking(FIRST, status=BookingStatus.CONFIRMED)
+    given(*LEG_HELD, RELEASED_LEG).when(pay).then(back).with_booking(FIRST, status=BookingStatus.CANCELLED)
+    ended = BookingExpired(room_id=ROOM, booking_id=FIRST)
+    given(*LEG_HELD, ended).when(pay).then(back).with_booking(FIRST, status=BookingStatus.EXPIRED)
 
 
 def test_a_leg_is_sold_with_the_trips_guests() -> None:

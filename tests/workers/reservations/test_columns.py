@@ -15,7 +15,7 @@ from storage.inventory import COUNT_COLUMNS, KEY_COLUMNS, NIGHT_COLUMNS
 from tests.operators.decided_log import decided_log
 from tests.support.filled import filled
 from tests.support.scenario import NOON
-from tests.workers.decisions import words, words_at_hotel, words_of_changes
+from tests.workers.decisions import words, words_at_hotel, words_of_changes, words_of_trips
 from topics.messages.events import BookingEvent, InventoryChanged
 from topics.messages.values import ChangeEnd
 from workers.booking_rows import booking_of, payments_of, row_of
@@ -87,7 +87,9 @@ _OF_TRIPS = {"LegHeld", "TripReserved", "TripRejected", "LegEnded"}
 
 
 def test_every_field_of_a_booking_that_an_event_changes_is_written() -> None:
-    messages = [message for each in (words, words_at_hotel, words_of_changes) for message in vars(each).values()]
+    messages = [
+        message for each in (words, words_at_hotel, words_of_changes, words_of_trips) for message in vars(each).values()
+    ]
     messages.append(words_of_changes.ended(ChangeEnd.EXPIRED))
     messages += [logged.event for logged in decided_log().events if type(logged.event).__name__ in _OF_TRIPS]
     examples = {type(value): value for value in messages if isinstance(value, BookingEvent)}
