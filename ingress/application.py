@@ -250,6 +250,24 @@ def _bookings(
         required_terms=rollout.recordable_terms(settings.required_terms),
         merchant_name=settings.merchant_name,
     )
+    existing, changes = _existing(
+        app, settings, account_share_percent, rejections, rooms=rooms, keys=keys, commands=commands, rollout=rollout
+    )
+    desk = FrontDesk(app[DATABASE], rooms=rooms, keys=keys, commands=commands, rollout=rollout, rejections=rejections)
+    return new, trips, existing, changes, desk
+
+
+def _existing(
+    app: web.Application,
+    settings: IngressSettings,
+    account_share_percent: int | None,
+    rejections: Rejections,
+    *,
+    rooms: Rooms,
+    keys: IdempotencyKeys,
+    commands: Commands,
+    rollout: Rollout,
+) -> tuple[Bookings, StayChanges]:
     existing = Bookings(
         database=app[DATABASE],
         rooms=rooms,
@@ -271,8 +289,7 @@ def _bookings(
         account_share_percent=account_share_percent,
         merchant_name=settings.merchant_name,
     )
-    desk = FrontDesk(app[DATABASE], rooms=rooms, keys=keys, commands=commands, rollout=rollout, rejections=rejections)
-    return new, trips, existing, changes, desk
+    return existing, changes
 
 
 def _redis(settings: IngressSettings) -> "RedisLink | None":

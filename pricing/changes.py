@@ -106,14 +106,12 @@ def price_change(
     """Return the price of a changed stay, and what the change costs.
 
     Of a night that was in the stay, the rooms that were in it keep the price that was agreed; more rooms, and other
-    nights, cost today's. The booking keeps its plan, as the room's present terms have it, and the discount of its promo
-    code.
+    nights, cost today's. The booking keeps its plan, in the room's present terms, and the discount of its promo code.
 
     A guest whose stay becomes cheaper gives up the difference like a part of the stay: the policy keeps the same share
     of it as a cancellation at the moment would keep of the whole. That is added to the costs of earlier changes, which
     every later end of the booking keeps in full. A later cancellation costs no less than one at the moment of the
-    change, so that nobody moves a stay away from its policy. A change by the hotel costs nothing, and leaves the least
-    costs of a cancellation as they are.
+    change, so that nobody moves a stay away from its policy. A change by the hotel costs nothing and keeps that floor.
 
     Args:
         before: the booking's present stay.

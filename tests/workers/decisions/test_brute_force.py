@@ -1309,12 +1309,6 @@ MUTATIONS: dict[str, Patch] = {
     ),
     "keeps nothing of what a change gives up": put("changes", "cost_of_cancelling", lambda right: lambda *_: None),
     "sends nothing back of a stay that became cheaper": put("changes", "part_refunded", lambda right: lambda *_: ()),
-    "keeps the costs of changes twice of those who leave early": put(
-        "at_hotel", "costs_of_changes", lambda right: lambda sale: 0
-    ),
-    "sells nights of a change at today's price": put_pricing(
-        "changes", "_agreed_prices", lambda right: lambda before, wanted, prices, step: [*prices]
-    ),
     "ends a stay when one of its payments went back by hand": put(
         "payment",
         "_is_rest",
