@@ -176,6 +176,8 @@ def _fields(event: type[Event]) -> list[tuple[str, str, Shape]]:
 
 
 def _is_command(type_: inspect.Type) -> bool:
+    if isinstance(type_, inspect.UnionType):
+        return any(map(_is_command, type_.types))
     return isinstance(type_, inspect.StructType) and issubclass(type_.cls, Command)
 
 

@@ -215,6 +215,7 @@ async def test_each_partition_is_shown_with_its_reader_and_its_roles_pause(
         ("reservations", None, None),
         ("payments", "payments-7", "127.0.0.1"),
         ("projections", None, None),
+        ("coordination", None, None),
     }
     assert {lag.role for lag in found if lag.paused} == {"projections"}
     assert {(total.members, total.unassigned) for total in totals(found) if total.consumer == "payments"} == {

@@ -55,6 +55,7 @@ SHOWN_ON_THE_LOG = {
         "booking.request_payment.v1",
         "booking.record_session.v1",
         "booking.confirm_payment.v1",
+        "document.issue.v1",
     ],
     "booking.events": [
         "booking.reserved.v1",
@@ -62,6 +63,7 @@ SHOWN_ON_THE_LOG = {
         "booking.payment_requested.v1",
         "booking.checkout_opened.v1",
         "booking.confirmed.v1",
+        "document.issued.v1",
     ],
     "stripe.webhooks": ["checkout.session.completed"],
 }

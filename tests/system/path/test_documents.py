@@ -31,8 +31,10 @@ AN_ADDRESS = ("EMAIL", "ines@example.com", "host@example.com")
 _A_NAME = "The sentence names the command, and leaves its arguments out."
 _A_PROCESS = "It is a process of the system, which runs until it is stopped: the sandbox starts it."
 _A_SYSTEM = "It starts a system of its own: tests/sandbox and tests/system/trace do."
+_A_WALK = "It is a line of a page that tests/system/money runs from its first line to the last."
 #: Calls that are not run here.
 NOT_RUN: Mapping[str, str] = {
+    "money ${B": _A_WALK,
     **dict.fromkeys(
         (
             "",
@@ -50,6 +52,7 @@ NOT_RUN: Mapping[str, str] = {
             "replay",
             "sandbox replay",
             "tail --json",
+            "tail --room",
             "topics",
             "topics schema",
         ),

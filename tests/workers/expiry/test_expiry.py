@@ -61,19 +61,22 @@ def bookings(commands: list[tuple[str, ExpireHold]]) -> Counter[int]:
 async def test_every_unpaid_hold_that_is_over_is_ended_and_nothing_else(
     log: Log, database: DatabaseSettings, connection: Connection
 ) -> None:
-    for number, status in enumerate(["RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"], start=1):
+    # A confirmed booking with a deadline has a change that is not paid.
+    for number, status in enumerate(
+        ["RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING", "RESERVING", "CONFIRMED"], start=1
+    ):
         await hold(connection, number, number, status=status)
-    for number, status in enumerate(["CONFIRMED", "CANCELLED", "EXPIRED"], start=11):
+    for number, status in enumerate(["CHECKED_IN", "CANCELLED", "EXPIRED"], start=11):
         await hold(connection, number, number, status=status)
     await hold(connection, 21, 21, deadline="now() + interval '1 hour'")
     await hold(connection, 22, 22, deadline="null")
 
     async with timer(log, database):
-        await wait_until(lambda: _asked_for(log, 3))
+        await wait_until(lambda: _asked_for(log, 5))
 
     commands = await asked(log)
-    assert bookings(commands) == {1: 1, 2: 1, 3: 1}
-    assert {command.room_id for _, command in commands} == {1, 2, 3}
+    assert bookings(commands) == dict.fromkeys(range(1, 6), 1)
+    assert {command.room_id for _, command in commands} == set(range(1, 6))
 
 
 async def test_a_hold_is_ended_soon_after_its_time_is_over(
