@@ -9,7 +9,7 @@ import pytest
 from operators.audit import audit
 from tests.system.deploy.conftest import deployed
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(900)]
 
 _GUESTS = 6
 
