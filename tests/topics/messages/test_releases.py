@@ -74,7 +74,7 @@ def test_every_event_that_a_command_of_0_1_0_can_lead_to_is_readable_for_it() ->
         # is a trip.
         of_a_change = getattr(one.event, "reason", None) in (RefundReason.STAY_CHANGED, RefundReason.CHANGE_ENDED)
         later = of_a_change or isinstance(one.event, ChangeEnded | StayChanged | TripCancelRequested)
-        later = later or getattr(one.event, "retained_minor", 0)
+        later = later or getattr(one.event, "retained_minor", 0) > 0
         if can_decide(OLDER, one.command) and not later:
             event = readable_event(OLDER, one.event)
             downcast = downcasts.get(type(event))
