@@ -75,51 +75,52 @@ _PUBLIC_REQUEST_ID: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class _Answers:
+class Answers:
     """The events that answer a command. `through_others`: they follow from commands that other roles send about it."""
 
     events: tuple[type[Message], ...]
     through_others: bool = False
 
 
-_ANSWERS: Final[dict[type[Command], _Answers]] = {
-    ReserveStay: _Answers((BookingReserved, BookingRejected, CommandRefused, CommandRepeated)),
-    ReserveTrip: _Answers((TripReserved, TripRejected, CommandRefused, CommandRepeated), through_others=True),
-    ClaimCode: _Answers(
-        (
-            BookingReserved,
-            BookingRejected,
-            TripReserved,
-            TripRejected,
-            CodeUnchanged,
-            CommandRefused,
-            CommandRepeated,
-        ),
-        through_others=True,
+_ANSWERS: Final[dict[type[Command], Answers]] = {
+    ReserveStay: Answers((BookingReserved, BookingRejected, CommandRefused, CommandRepeated)),
+    ReserveTrip: Answers((TripReserved, TripRejected, CommandRefused, CommandRepeated), through_others=True),
+    ClaimCode: Answers(
+        (BookingReserved, BookingRejected, CodeUnchanged, CommandRefused, CommandRepeated), through_others=True
     ),
-    AddGuests: _Answers((GuestsAdded, CommandRefused, CommandRepeated)),
-    RequestPayment: _Answers(
+    AddGuests: Answers((GuestsAdded, CommandRefused, CommandRepeated)),
+    RequestPayment: Answers(
         (CheckoutOpened, PaymentDeclined, BookingConfirmed, StayChanged, CommandRefused, CommandRepeated),
         through_others=True,
     ),
     # A dearer change is answered by the page at which it is paid, which payments opens.
-    ChangeStay: _Answers(
+    ChangeStay: Answers(
         (StayChanged, CheckoutOpened, PaymentDeclined, ChangeRejected, CommandRefused, CommandRepeated),
         through_others=True,
     ),
-    WithdrawChange: _Answers((ChangeEnded, CommandRefused, CommandRepeated)),
-    ChangeGuests: _Answers((GuestsChanged, CommandRefused, CommandRepeated)),
-    CancelBooking: _Answers((BookingCancelled, TripCancelRequested, CommandRefused, CommandRepeated)),
-    CheckIn: _Answers((GuestsCheckedIn, CommandRefused, CommandRepeated)),
-    CheckOut: _Answers((GuestsCheckedOut, CommandRefused, CommandRepeated)),
-    MarkNoShow: _Answers((GuestsDidNotArrive, CommandRefused, CommandRepeated)),
-    OpenInventory: _Answers((InventoryOpened, InventoryUnchanged)),
-    ChangeInventory: _Answers((InventoryChanged, InventoryUnchanged)),
-    SetSaleTerms: _Answers((SaleTermsChanged, InventoryUnchanged)),
-    SetCode: _Answers((CodeChanged, CodeUnchanged)),
-    BlockNights: _Answers((NightsBlocked, InventoryUnchanged)),
-    ReleaseBlock: _Answers((BlockReleased, InventoryUnchanged)),
+    WithdrawChange: Answers((ChangeEnded, CommandRefused, CommandRepeated)),
+    ChangeGuests: Answers((GuestsChanged, CommandRefused, CommandRepeated)),
+    CancelBooking: Answers((BookingCancelled, TripCancelRequested, CommandRefused, CommandRepeated)),
+    CheckIn: Answers((GuestsCheckedIn, CommandRefused, CommandRepeated)),
+    CheckOut: Answers((GuestsCheckedOut, CommandRefused, CommandRepeated)),
+    MarkNoShow: Answers((GuestsDidNotArrive, CommandRefused, CommandRepeated)),
+    OpenInventory: Answers((InventoryOpened, InventoryUnchanged)),
+    ChangeInventory: Answers((InventoryChanged, InventoryUnchanged)),
+    SetSaleTerms: Answers((SaleTermsChanged, InventoryUnchanged)),
+    SetCode: Answers((CodeChanged, CodeUnchanged)),
+    BlockNights: Answers((NightsBlocked, InventoryUnchanged)),
+    ReleaseBlock: Answers((BlockReleased, InventoryUnchanged)),
 }
+#: The legs of a trip are reserved and rejected by commands about the claim, too: they do not answer it.
+_ANSWERS_TO_CLAIM_OF_TRIP: Final = Answers(
+    (TripReserved, TripRejected, CodeUnchanged, CommandRefused, CommandRepeated), through_others=True
+)
+
+
+def answers_to(command: Command) -> Answers:
+    """Return the events that answer a command."""
+    is_of_trip = isinstance(command, ClaimCode) and command.trip is not None
+    return _ANSWERS_TO_CLAIM_OF_TRIP if is_of_trip else _ANSWERS[type(command)]
 
 
 class Commands:
@@ -164,7 +165,7 @@ class Commands:
             await self._broker.send(record)
             return None
         deadline = asyncio.get_running_loop().time() + wait
-        answers = _ANSWERS[type(command)]
+        answers = answers_to(command)
         with self._waiters.register(command_id, answers.events, through_others=answers.through_others) as event:
             await self._waiters.until_following(min(wait, _FOLLOW_WITHIN_SECONDS))
             await self._broker.send(record)

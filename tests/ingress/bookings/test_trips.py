@@ -9,6 +9,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from ingress.application import BOOKING_IDS
+from ingress.log.commands import answers_to
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, run_ingress
 from tests.ingress.house import STAY, STAY_TIMES, TODAY, WAIT, House, LoggedCommand, StandInWorker
@@ -18,6 +19,8 @@ from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import AddGuests, ClaimCode, ReserveTrip
 from topics.messages.events import (
     BookingCancelled,
+    BookingRejected,
+    BookingReserved,
     CodeUnchanged,
     CommandRefused,
     CommandRepeated,
@@ -295,6 +298,9 @@ async def test_a_promo_code_is_claimed_for_the_whole_trip(house: House, rooms: S
     await write_trip(rooms, claim.trip, "RESERVED", "RESERVED", "RESERVED")
     await rooms.publish(logged, reserved(claim.trip))
     assert (await asking).status == 201
+
+    # A leg that its room holds or refuses follows from the claim too, and is not its answer.
+    assert {BookingReserved, BookingRejected}.isdisjoint(answers_to(claim).events)
 
 
 async def test_a_trip_counts_as_one_unpaid_booking(
