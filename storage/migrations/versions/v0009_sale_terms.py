@@ -16,7 +16,7 @@ branch_labels = None
 depends_on = None
 
 _STATUSES_BEFORE = ('REJECTED', 'RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED', 'CANCELLED', 'EXPIRED')
-_STATUSES = (*_STATUSES_BEFORE, 'CHECKED_IN', 'CHECKED_OUT', 'NO_SHOW', 'RESERVING')
+_STATUSES = (*_STATUSES_BEFORE, 'CHECKED_IN', 'CHECKED_OUT', 'NO_SHOW')
 _NULLABLE = (
     ('booking', 'sale', postgresql.JSONB()),
     ('booking', 'policy', postgresql.JSONB()),
@@ -110,7 +110,6 @@ def _create_tables() -> None:
 def downgrade() -> None:
     """Take back. Bookings in a state that the release before does not know become confirmed ones."""
     op.execute("update booking set status = 'CONFIRMED' where status in ('CHECKED_IN', 'CHECKED_OUT', 'NO_SHOW')")
-    op.execute("update booking set status = 'EXPIRED' where status = 'RESERVING'")
     _replace_status(_STATUSES_BEFORE)
     op.drop_constraint('allowed_and_blocked', 'inventory')
     op.drop_constraint('never_oversold', 'inventory')

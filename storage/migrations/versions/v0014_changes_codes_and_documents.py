@@ -1,7 +1,7 @@
-"""Changes of stays, promo codes, documents of hotels, and bookings made at the desk.
+"""Changes of stays, promo codes, trips, documents of hotels, and bookings made at the desk.
 
 The release before goes on beside it: it leaves the new columns empty, and nobody changes a stay or uses a code while it
-runs. No table is read or written as a whole, so that its locks last milliseconds.
+runs. No table is read or written as a whole, so that its locks last milliseconds; the new check is validated by 0017.
 
 Revision: 0014, after 0013.
 """
@@ -24,6 +24,10 @@ _NULLABLE = (
     ('booking', 'trip_id', sa.Uuid()),
     ('booking', 'trip_room_id', sa.BigInteger()),
 )
+_STATUSES_BEFORE = (
+    'REJECTED', 'RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED', 'CANCELLED', 'EXPIRED', 'CHECKED_IN',
+    'CHECKED_OUT', 'NO_SHOW',
+)  # fmt: skip
 _TABLES = ('desk_booking', 'promo_code_name', 'hotel_document', 'promo_code_use', 'promo_code')
 
 
@@ -35,6 +39,17 @@ def upgrade() -> None:
     _create_describing_tables()
     for table, name, kind in _NULLABLE:
         op.add_column(table, sa.Column(name, kind, nullable=True))
+    _replace_status((*_STATUSES_BEFORE, 'RESERVING'))
+
+
+def _replace_status(statuses: tuple[str, ...]) -> None:
+    op.drop_constraint('status', 'booking')
+    op.create_check_constraint(
+        'status',
+        'booking',
+        'status in ({})'.format(', '.join(f"'{status}'" for status in statuses)),
+        postgresql_not_valid=True,
+    )
 
 
 def _create_ledger_tables() -> None:
@@ -101,7 +116,9 @@ def _create_describing_tables() -> None:
 
 
 def downgrade() -> None:
-    """Take back. Changed bookings keep the stay that they have."""
+    """Take back. Changed bookings keep the stay that they have, and trips that are being reserved have expired."""
+    op.execute("update booking set status = 'EXPIRED' where status = 'RESERVING'")
+    _replace_status(_STATUSES_BEFORE)
     for table, name, _ in reversed(_NULLABLE):
         op.drop_column(table, name)
     for table in _TABLES:
