@@ -192,8 +192,6 @@ LITERAL: Final[tuple[Literal, ...]] = (
             ("topics/messages/events.py", "nothing was owed in advance"),
             ("topics/messages/events.py", "`command` is its wire name"),
             ("topics/messages/events.py", "The command's effect stood already"),
-            ("topics/messages/values.py", "Where a booking stands."),
-            ("topics/messages/values.py", "Who or what ended a booking before its time."),
             ("docs/states.md", "A Checkout Session is owed for this attempt"),
             ("docs/states.md", "nothing was owed in advance"),
             ("docs/states.md", "`command` is its wire name"),

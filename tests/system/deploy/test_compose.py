@@ -65,10 +65,10 @@ def test_every_process_of_ours_runs_and_has_company_where_it_should() -> None:
     roles = [SERVICES[name]["command"][:2] for name in OURS - SHORT]
     assert sorted(" ".join(role).removesuffix(" --host") for role in roles) == [
         *["ingress"] * 2,
+        "worker coordination",
         "worker expiry",
         "worker payments",
         "worker projections",
-        "worker coordination",
         "worker reconciliation",
         *["worker reservations"] * 2,
     ]
