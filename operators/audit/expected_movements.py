@@ -35,7 +35,8 @@ class ExpectedMovements:
         self._hotels: dict[str, int] = {}
         self._currencies: dict[str, str] = {}
         self._paying: dict[str, str] = {}
-        self._refunded: set[str] = set()
+        #: The payment and the id of each refund that was carried out.
+        self._refunded: set[tuple[str, str]] = set()
         #: The rows by key.
         self.rows: Reads = {}
 
@@ -82,10 +83,10 @@ class ExpectedMovements:
         amount: int = event["amount_minor"]
         match kind:
             case "booking.refunded.v1":
-                self._refunded.add(event["refund_id"])
+                self._refunded.add((event["payment_intent"], event["refund_id"]))
                 return _KINDS[kind], -amount
             case "booking.refund_failed.v1":
-                return _KINDS[kind], amount if event["refund_id"] in self._refunded else 0
+                return _KINDS[kind], amount if (event["payment_intent"], event["refund_id"]) in self._refunded else 0
             case "booking.dispute_opened.v1":
                 return _KINDS[kind], -amount
             case "booking.dispute_closed.v1":

@@ -87,7 +87,10 @@ async def _known(connection: AsyncConnection, booking_ids: list[UUID]) -> dict[s
     payments: dict[str, KnownPayment] = {}
     async for payment_intent, kind, object_id, currency, pays in await connection.execute(_KNOWN, (booking_ids,)):
         known = payments.setdefault(payment_intent, KnownPayment(currency))
-        known.pays = known.pays or pays
+        if pays is not None and known.pays is None:
+            # The first payment that pays a booking is the first that did so, not the first that arrived.
+            payments[payment_intent] = payments.pop(payment_intent)
+            known.pays = pays
         if kind == MovementKind.REFUND:
             known.refund_ids.add(object_id)
     return payments
