@@ -1,12 +1,12 @@
 """Decisions about stays: reserving, naming guests, cancelling, and the end of a hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 
 from pricing.policy import step_in_force
 from pricing.sale import PricedStay, can_be_paid
-from topics.messages.commands import AddGuests, CancelBooking, ChangeGuests, ExpireHold, ReserveStay
+from topics.messages.commands import AddGuests, CancelBooking, ChangeGuests, ChangeStay, ExpireHold, ReserveStay
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
@@ -102,18 +102,19 @@ def _rejection_of_nights(
         return reason
     if any(night.free_count < command.rooms_count for night in nights):
         return Rejection.SOLD_OUT
-    return Rejection.ACCOUNT_SHARE if _exceeds_share(state, command) else None
+    rooms = ((day, command.rooms_count) for day in nights_of(command.check_in, command.check_out))
+    return Rejection.ACCOUNT_SHARE if exceeds_share(state, command, rooms) else None
 
 
-def _exceeds_share(state: State, command: ReserveStay) -> bool:
-    """Return whether the account would hold more than its share of a night unpaid."""
+def exceeds_share(state: State, command: ReserveStay | ChangeStay, rooms: Iterable[tuple[date, int]]) -> bool:
+    """Return whether the account would hold more than its share of a night unpaid, with so many rooms of each more."""
     percent = command.account_share_percent
     if percent is None or command.user_id is None:
         return False
     return any(
-        state.account_rooms.get(day, 0) + command.rooms_count
+        state.account_rooms.get(day, 0) + count
         > max(ROOMS_ALWAYS_ALLOWED, state.nights[day].total_count * percent // 100)
-        for day in nights_of(command.check_in, command.check_out)
+        for day, count in rooms
     )
 
 

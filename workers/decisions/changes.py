@@ -21,7 +21,6 @@ from topics.messages.values import (
     MAX_AMOUNT_MINOR,
     MAX_CHANGES,
     MAX_NIGHTS,
-    ROOMS_ALWAYS_ALLOWED,
     BookingStatus,
     ChangeEnd,
     Refusal,
@@ -30,7 +29,7 @@ from topics.messages.values import (
     nights_of,
 )
 from workers.decisions.answers import not_theirs, refused, repeated
-from workers.decisions.booking import cost_of_cancelling, end_of_change, part_refunded, too_late
+from workers.decisions.booking import cost_of_cancelling, end_of_change, exceeds_share, part_refunded, too_late
 from workers.decisions.evolve import after
 from workers.decisions.payment import payment_requested
 from workers.decisions.state import DEFAULT_STAY_TIMES, Booking, Night, State
@@ -200,7 +199,7 @@ def _rejection_by_price(
     """Return why the change cannot be held or paid, if there is a reason."""
     prepaid = booking.terms is Terms.PREPAID
     stays_unpaid = not prepaid or change.extra_minor > 0 or change.price.amount_minor == 0
-    if stays_unpaid and _exceeds_share(state, command, more):
+    if stays_unpaid and exceeds_share(state, command, more.items()):
         return Rejection.ACCOUNT_SHARE
     if any(state.nights[day].currency != booking.currency for day in more):
         return Rejection.NOT_CHARGEABLE
@@ -210,18 +209,6 @@ def _rejection_by_price(
     if prepaid and not can_be_charged(change.extra_minor, booking.currency):
         return Rejection.NOT_CHARGEABLE
     return None
-
-
-def _exceeds_share(state: State, command: ChangeStay, more: dict[date, int]) -> bool:
-    """Return whether the account would hold more than its share of a night unpaid."""
-    percent = command.account_share_percent
-    if percent is None or command.user_id is None:
-        return False
-    return any(
-        state.account_rooms.get(day, 0) + rooms
-        > max(ROOMS_ALWAYS_ALLOWED, state.nights[day].total_count * percent // 100)
-        for day, rooms in more.items()
-    )
 
 
 def _changed(booking: Booking, command: ChangeStay, change: PricedChange, now: datetime) -> tuple[Event, ...]:

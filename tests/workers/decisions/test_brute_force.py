@@ -1255,7 +1255,7 @@ MUTATIONS: dict[str, Patch] = {
     ),
     "takes another block for the same": put("blocks", "_is_same", lambda right: lambda block, command: True),
     "sells a stay that has begun": put("payment", "_has_begun", lambda right: lambda state, booking: False),
-    "lets one account take everything": put("booking", "_exceeds_share", lambda right: lambda state, command: False),
+    "lets one account take everything": put("booking", "exceeds_share", lambda right: lambda *_: False),
     "sells what nobody can pay": put("booking", "can_be_paid", lambda right: lambda price: True),
     "records a refund twice": put("payment", "_is_known", lambda right: lambda payment, command: False),
     "swallows a refund that replaces a failed one": put(
