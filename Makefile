@@ -6,8 +6,15 @@ KAFKA  := .cache/kafka/$(shell sed -n 's|.*<kafka.version>\(.*\)</kafka.version>
 
 SEED ?= 1
 FOR  ?= 60
+# A soak: how long, visitors a second, minutes from one fault to the next.
+HOURS ?= 1
+RATE ?= 5
+EVERY ?= 3
+YEARS ?= 1
 ARGS ?=
 LIMIT ?= 3
+ONLY ?=
+AGAIN ?=
 # Tests mostly wait for servers: somewhat more processes than cores keep them busy.
 PROCESSES ?= 3
 # One file, folder or test (make test T=tests/x.py::test_y), of whatever kind it is.
@@ -19,8 +26,8 @@ PYTEST := $(RUN) -m pytest $(if $(filter command% environment%,$(origin SEED)),-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up test test-unit test-system test-all lint types contracts docs docs-check chaos bench bench-pair \
-	bench-search audit static check
+.PHONY: help setup demo up test test-unit test-system test-ci test-all collect lint types contracts docs docs-check \
+	chaos faults simulate soak mutants bench bench-pair bench-search audit static check
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,6 +51,11 @@ test-unit: setup  ## Run the tests that need no server
 test-system: setup  ## Try whole systems: all operations, stories, kills, a short storm, a secured broker
 	@$(PYTEST) -m 'system and not long' --numprocesses $(PROCESSES) $(ARGS)
 
+# One run, not two: each process imports all modules once, and small tests fill the time in which one system ends. The
+# examples of properties are the same in each run, so that only a change makes it fail: `test` and `test-all` choose new ones.
+test-ci: setup  ## Run the tests of test and of test-system together, as CI does
+	@$(RUN) -m pytest -m 'not long' --numprocesses $(PROCESSES) --hypothesis-profile repeatable $(ARGS)
+
 # The parts that the longest tests alone make up run in one process: such a test keeps both cores busy.
 test-all: setup  ## Run all tests, the long forms too (PART= one of quick, system, long, trace, api)
 	@set -e; for part in $(PART); do \
@@ -56,6 +68,10 @@ test-all: setup  ## Run all tests, the long forms too (PART= one of quick, syste
 			*) echo "no part is called $$part" >&2; exit 2;; \
 		esac; \
 	done
+
+# It also leaves the compiled tests behind for all processes of the run that follows.
+collect: setup  ## Check that every test can be collected, the long forms too
+	@found=$$($(PYTEST) --collect-only -qq -m '') || { echo "$$found"; exit 1; }
 
 lint: setup  ## Check style and format
 	@$(RUN) -m ruff check
@@ -78,6 +94,18 @@ static: lint types contracts docs-check  ## Check all that can be checked withou
 
 chaos: setup  ## Break things under load, then audit (SEED=1 FOR=60)
 	@$(RUN) -m tests.system.pipeline.chaos --seed $(SEED) --seconds $(FOR)
+
+soak: setup  ## Hours of steady load with a fault every few minutes: does anything grow? (HOURS=1 RATE=5 EVERY=3 SEED=1)
+	@$(RUN) -m tests.soak --hours $(HOURS) --rate $(RATE) --every $(EVERY) --seed $(SEED) $(ARGS)
+
+faults: setup  ## Make each fault of docs/faults.md under load, and judge it (SEED=1 ONLY=F9 AGAIN=1)
+	@$(RUN) -m tests.faults --seed $(SEED) --only "$(ONLY)" $(if $(AGAIN),--again)
+
+simulate: setup  ## Simulate years of bookings in one process, with faults at every await (SEED=1 YEARS=1)
+	@$(RUN) -m tests.simulation --seed $(SEED) --years $(YEARS) $(ARGS)
+
+mutants: setup  ## Break one rule of the product at a time, and name the test that notices (ARGS="--only refund")
+	@$(RUN) -m tests.mutants $(ARGS)
 
 bench: setup  ## Measure against the row-lock baseline, in JSON lines
 	@$(RUN) -m benchmarks $(ARGS)

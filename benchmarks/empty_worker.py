@@ -12,11 +12,11 @@ import uvloop
 from psycopg import AsyncConnection
 
 from storage.settings import DatabaseSettings
-from telemetry import logs
+from telemetry import garbage, logs
 from topics.catalogue import BOOKING_COMMANDS, Topic
 from topics.envelope import Outgoing
 from topics.kafka.settings import KafkaSettings
-from workers.runtime import agent, garbage
+from workers.runtime import agent
 from workers.runtime.batch_metrics import BatchMetrics
 from workers.runtime.role import PartitionBatch, Role
 

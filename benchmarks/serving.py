@@ -1,11 +1,12 @@
 """Serves an HTTP application of a benchmark until a signal ends the process."""
 
 import asyncio
-import gc
 import signal
 from typing import Final
 
 from aiohttp import web
+
+from telemetry import garbage
 
 _BACKLOG: Final = 1024
 
@@ -16,9 +17,8 @@ async def serve(runner: web.BaseRunner, port: int, ready_line: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await runner.setup()
-    # As in the ingress: the collector need not pass over objects that stay.
-    gc.collect()
-    gc.freeze()
+    # As in the ingress.
+    garbage.collect_seldom()
     try:
         await web.TCPSite(runner, "127.0.0.1", port, backlog=_BACKLOG).start()
         print(ready_line, flush=True)

@@ -18,7 +18,9 @@ from pydantic_settings import BaseSettings
 
 from docs.commands import commands_page
 from docs.currencies import currencies_page
+from docs.scaling import scaling_page
 from telemetry.metrics import METRICS
+from tests.faults.page import faults_page
 from topics.pages import asyncapi_document, messages_page, table
 from workers.decisions.states import states_page
 
@@ -75,6 +77,8 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/commands.md": lambda: commands_page(_GENERATED),
     "docs/metrics.md": metrics_page,
     "docs/currencies.md": lambda: currencies_page(_GENERATED),
+    "docs/scaling.md": lambda: scaling_page(_GENERATED),
+    "docs/faults.md": lambda: faults_page(_GENERATED),
     "docs/states.md": states_page,
     "topics/asyncapi.json": asyncapi_document,
     "docs/configuration.md": configuration_page,

@@ -3,9 +3,9 @@
 with event as (
     from read_parquet('export/*.parquet', union_by_name = true)
 ), stay as (
-    -- As it was booked, or as its last change left it.
+    -- As it was booked, or as its last change left it. One that moved to another room type is a booking of that room.
     select booking_id, arg_max(check_in, sequence) as check_in
-    from event where type in ('booking.reserved', 'booking.changed') group by booking_id
+    from event where type in ('booking.reserved', 'booking.changed') group by booking_id having count(to_room_id) = 0
 )
 select strftime(check_in, '%Y-%m') as month,
        count(*) as bookings,

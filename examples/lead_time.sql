@@ -7,7 +7,8 @@ select hotel_id, count(*) as bookings,
 from (
     select hotel_id, check_in - (time at time zone 'UTC')::date as days
     from read_parquet('export/*.parquet', union_by_name = true)
-    where type = 'booking.reserved'
+    -- A stay that moves to another room type was booked before.
+    where type = 'booking.reserved' and moved is null
 )
 group by hotel_id
 order by hotel_id

@@ -15,10 +15,11 @@ with event as (
     -- A room's events are all in one partition: the last event counts.
     select room_id, night, arg_max(total_count, sequence) as rooms from spread group by all
 ), stay as (
-    -- As it was booked, or as its last change left it.
+    -- As it was booked, or as its last change left it. One that moved to another room type is a booking of that room.
     select booking_id, room_id, arg_max(check_in, sequence) as check_in, arg_max(check_out, sequence) as check_out,
            arg_max(rooms_count, sequence) as rooms_count
     from event where type in ('booking.reserved', 'booking.changed') group by booking_id, room_id
+    having count(to_room_id) = 0
 ), kept as (
     -- Of a stay that ended early (cancelled after check-in, left, or nobody came) the nights before `freed_from` were sold;
     -- of one that was cancelled before, none was.

@@ -1,7 +1,7 @@
 """Puts the ingress together: its parts, their lifetimes, and the routes of the operations of all areas."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -39,8 +39,9 @@ from ingress.hotels.handlers import Hotels
 from ingress.hotels.search.freshness import Freshness
 from ingress.hotels.search.handlers import Search
 from ingress.http.bodies import BODY_SECONDS, MAX_BODY_BYTES
+from ingress.http.deadlines import Deadlines
 from ingress.http.origins import allow_origins
-from ingress.http.problems import answer_problems
+from ingress.http.problems import answer_problems_within
 from ingress.http.rollout import Rollout
 from ingress.http.tracing import trace_requests
 from ingress.invoices.handlers import Invoices
@@ -91,14 +92,11 @@ def create_app(
 
     It starts without broker and database, and keeps looking for them. `failed` is called with an error that ends it.
     """
-    # The innermost, so that it gets the handler itself and can count by that.
-    middlewares: list[Middleware] = [answer_problems]
-    if settings.allowed_origins:
-        middlewares.insert(0, allow_origins(settings.allowed_origins))
-    if traces.on():
-        middlewares.insert(0, trace_requests)
+    requests_database = Database(database, pool_size=settings.database_pool_size)
+    deadlines = Deadlines(settings.request_seconds)
+    middlewares = _middlewares(settings, deadlines, requests_database)
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
-    app[DATABASE] = Database(database, pool_size=settings.database_pool_size)
+    app[DATABASE] = requests_database
     app[BROKER] = Broker(
         kafka,
         (BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS),
@@ -122,6 +120,7 @@ def create_app(
 
     async def lifetimes(app: web.Application) -> AsyncIterator[None]:
         running = [app[part].run() for part in (BROKER, WAITERS, FRESHNESS, EXCHANGE_RATES, DATABASE)]
+        running.append(deadlines.run())
         if redis is not None:
             running.append(redis.run())
         parts = [asyncio.create_task(part) for part in running]
@@ -141,6 +140,16 @@ def create_app(
     return app
 
 
+def _middlewares(settings: IngressSettings, deadlines: Deadlines, database: Database) -> Sequence[Middleware]:
+    # The innermost, so that it gets the handler itself and can count by that.
+    middlewares: list[Middleware] = [answer_problems_within(deadlines, database.reason_of)]
+    if settings.allowed_origins:
+        middlewares.insert(0, allow_origins(settings.allowed_origins))
+    if traces.on():
+        middlewares.insert(0, trace_requests)
+    return middlewares
+
+
 def _route(
     app: web.Application,
     settings: IngressSettings,
@@ -151,7 +160,7 @@ def _route(
     rollout = Rollout(kafka.log_readable_by)
     commands = Commands(kafka, app[BROKER], app[WAITERS], rollout)
     rooms = Rooms(app[DATABASE], seconds=settings.room_facts_seconds)
-    keys = IdempotencyKeys(app[DATABASE])
+    keys = IdempotencyKeys(app[DATABASE], _secret_of_ids(settings))
     quote_tokens = QuoteTokens(settings, app[DATABASE].installation_id)
     bookings = _bookings(
         app, settings, rooms=rooms, keys=keys, commands=commands, rollout=rollout, quote_tokens=quote_tokens
@@ -214,17 +223,7 @@ def _bookings(
     percent = settings.max_account_share_percent
     account_share_percent = percent if percent < _WHOLE_PERCENT else None
     rejections = Rejections(app[DATABASE], rooms, account_share_percent=account_share_percent)
-    admission = Admission(
-        booking_ids=app[BOOKING_IDS],
-        keys=keys,
-        commands=commands,
-        unpaid=UnpaidCap(
-            app[DATABASE],
-            most=settings.max_unpaid_bookings,
-            reading_seconds=settings.room_facts_seconds,
-            undecided_seconds=settings.hold_seconds,
-        ),
-    )
+    admission = _admission(app, settings, keys, commands)
     new = NewBookings(
         database=app[DATABASE],
         rooms=rooms,
@@ -251,10 +250,36 @@ def _bookings(
         merchant_name=settings.merchant_name,
     )
     existing, changes = _existing(
-        app, settings, account_share_percent, rejections, rooms=rooms, keys=keys, commands=commands, rollout=rollout
+        app,
+        settings,
+        account_share_percent,
+        rejections,
+        rooms=rooms,
+        keys=keys,
+        commands=commands,
+        rollout=rollout,
+        quote_tokens=quote_tokens,
     )
-    desk = FrontDesk(app[DATABASE], rooms=rooms, keys=keys, commands=commands, rollout=rollout, rejections=rejections)
+    desk = FrontDesk(
+        app[DATABASE],
+        rooms=rooms,
+        booking_ids=app[BOOKING_IDS],
+        keys=keys,
+        commands=commands,
+        rollout=rollout,
+        rejections=rejections,
+    )
     return new, trips, existing, changes, desk
+
+
+def _admission(app: web.Application, settings: IngressSettings, keys: IdempotencyKeys, commands: Commands) -> Admission:
+    unpaid = UnpaidCap(
+        app[DATABASE],
+        most=settings.max_unpaid_bookings,
+        reading_seconds=settings.room_facts_seconds,
+        undecided_seconds=settings.hold_seconds,
+    )
+    return Admission(booking_ids=app[BOOKING_IDS], keys=keys, commands=commands, unpaid=unpaid)
 
 
 def _existing(
@@ -267,6 +292,7 @@ def _existing(
     keys: IdempotencyKeys,
     commands: Commands,
     rollout: Rollout,
+    quote_tokens: QuoteTokens,
 ) -> tuple[Bookings, StayChanges]:
     existing = Bookings(
         database=app[DATABASE],
@@ -284,6 +310,7 @@ def _existing(
         booking_ids=app[BOOKING_IDS],
         keys=keys,
         commands=commands,
+        quote_tokens=quote_tokens,
         rejections=rejections,
         hold_seconds=settings.hold_seconds,
         account_share_percent=account_share_percent,
@@ -298,6 +325,11 @@ def _redis(settings: IngressSettings) -> "RedisLink | None":
     from ingress.limits.redis_link import RedisLink  # noqa: PLC0415 - its client takes 7 MB, which a process without Redis saves
 
     return RedisLink(settings.redis_url.get_secret_value())
+
+
+def _secret_of_ids(settings: IngressSettings) -> str:
+    """Return the secret that every process has, so that the ids of a request are the same in each."""
+    return (settings.booking_id_key or settings.jwt_secret_key).get_secret_value()
 
 
 def _booking_ids(settings: IngressSettings) -> BookingIds:

@@ -1,7 +1,6 @@
 """One ingress process, from its settings until SIGTERM or Ctrl-C."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from ingress.http.connections import Runner
 from ingress.log.broker import WrongTopics
 from ingress.settings import IngressSettings
 from storage.settings import DatabaseSettings
+from telemetry import garbage
 from telemetry.settings import TelemetrySettings
 from topics.kafka.settings import KafkaSettings, exit_on_invalid_settings
 
@@ -60,9 +60,7 @@ async def _serve(
     app = create_app(settings, kafka, database, failed=failed)
     runner = Runner(app, drain_seconds=_DRAIN_SECONDS)
     await runner.setup()
-    # Objects that exist by now live as long as the process: the collector need not visit them again.
-    gc.collect()
-    gc.freeze()
+    garbage.collect_seldom()
     try:
         await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
         bound_host, bound_port = runner.addresses[0][:2]

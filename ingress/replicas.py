@@ -8,10 +8,12 @@ process took them, and no status goes back.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Final, TypeVar
 
+from psycopg.errors import QueryCanceled
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,8 @@ class Replicas:
 
         Raises:
             LeftOut: none of them keeps up.
-            sqlalchemy.exc.SQLAlchemyError: the primary is away.
+            sqlalchemy.exc.SQLAlchemyError: the primary is away, or a statement took longer than it may. The primary
+                would not be faster, and the replica is sound.
         """
         keeping_up = [replica for replica in self._replicas if replica.keeps_up]
         if not keeping_up:
@@ -60,10 +63,14 @@ class Replicas:
         replica = keeping_up[self._turn % len(keeping_up)]
         position = await self._end_of_log.now()
         try:
-            async with replica.engine.connect() as connection:
-                await self._catch_up(connection, position)
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(_LOOK_AGAIN_SECONDS + self._limit_seconds):
+                    connection = await stack.enter_async_context(replica.engine.connect())
+                    await self._catch_up(connection, position)
                 return await work(connection)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
+            if isinstance(error, DBAPIError) and isinstance(error.orig, QueryCanceled):
+                raise
             replica.leave_out(error)
             raise LeftOut from error
 

@@ -38,7 +38,8 @@ class IngressSettings(BaseSettings):
     )
     booking_id_key: SecretStr | None = Field(
         default=None,
-        description="Marks booking ids as issued here; 32 bytes or more. Without it, derived from JWT_SECRET_KEY.",
+        description="Marks booking ids as issued here, and makes ids out of Idempotency-Keys; 32 bytes or more. Never "
+        "change it. Without it, derived from JWT_SECRET_KEY.",
     )
     stripe_webhook_secret: SecretStr = Field(
         default=SecretStr("whsec_development_only"),
@@ -103,6 +104,13 @@ class IngressSettings(BaseSettings):
     )
     ack_seconds: float = Field(
         default=5.0, gt=0, description="How long the broker may take to acknowledge a command before a 503."
+    )
+    request_seconds: float = Field(
+        default=5.0,
+        ge=1.0,
+        description="How long a request may wait for the database and for the broker's acknowledgement, in all, before"
+        " a 503. The body, the hash of a password and the wait for a decision are not counted; it begins anew after"
+        " them.",
     )
     linger_ms: int = Field(default=1, ge=0, description="How long a command waits for others to share its batch.")
     database_pool_size: int = Field(default=10, ge=1, description="Connections of one ingress process.")

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import jwt
@@ -18,7 +18,7 @@ from aiohttp import web
 
 from ingress.http.problems import Problem
 from ingress.settings import IngressSettings
-from topics.messages.sale import Quoted
+from topics.messages.sale import Party, Quoted, QuotedChange
 from topics.messages.values import StayTimes
 
 _REQUIRED_CLAIMS: Final = ["exp", "iat", "sub", "type", "iss", "aud", "roles"]
@@ -119,6 +119,27 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     quoted: Quoted
 
 
+class ChangeQuote(msgspec.Struct, frozen=True, kw_only=True):
+    """A price that was quoted for the changed stay of a booking: to its own account, or to the hotel (`user_id` None).
+
+    `party` None: the people are those of the booking.
+    """
+
+    user_id: int | None
+    hotel_id: int
+    booking_id: UUID
+    check_in: date
+    check_out: date
+    rooms_count: int
+    party: Party | None
+    quoted: QuotedChange
+
+
+QuoteType = TypeVar("QuoteType", Quote, ChangeQuote)
+#: The claim that has a quote of each kind: a token of one is none of the other.
+_CLAIMS: Final = {Quote: "quote", ChangeQuote: "change"}
+
+
 class QuoteTokens:
     """Signs quotes, and reads them back. The key is derived from that of access tokens; neither passes as the other.
 
@@ -136,20 +157,20 @@ class QuoteTokens:
         """Return until when a quote of now is good, in whole seconds (UTC)."""
         return datetime.now(UTC).replace(microsecond=0) + self._lifetime
 
-    async def issue(self, quote: Quote) -> str:
+    async def issue(self, quote: Quote | ChangeQuote) -> str:
         """Return the token of a quote."""
         claims = {
-            "sub": str(quote.user_id),
+            "sub": f"hotel {quote.hotel_id}" if quote.user_id is None else str(quote.user_id),
             "iss": self._issuer,
             "aud": await self._audience_here(),
             "exp": int(quote.quoted.good_until.timestamp()),
-            "quote": msgspec.to_builtins(quote),
+            _CLAIMS[type(quote)]: msgspec.to_builtins(quote),
         }
         return jwt.encode(claims, self._key, algorithm="HS256")
 
-    async def read(self, token: str) -> Quote | None:
-        """Return the quote of a token of ours, also one that has expired; None for any other text."""
-        audience = await self._audience_here()
+    async def read(self, token: str, kind: type[QuoteType]) -> QuoteType | None:
+        """Return the quote of a token of ours of this kind, also one that has expired; None for any other text."""
+        claim, audience = _CLAIMS[kind], await self._audience_here()
         try:
             claims = jwt.decode(
                 token,
@@ -157,9 +178,9 @@ class QuoteTokens:
                 algorithms=["HS256"],
                 issuer=self._issuer,
                 audience=audience,
-                options={"require": ["exp", "sub", "iss", "aud", "quote"], "verify_exp": False},
+                options={"require": ["exp", "sub", "iss", "aud", claim], "verify_exp": False},
             )
-            return msgspec.convert(claims["quote"], Quote)
+            return msgspec.convert(claims[claim], kind)
         except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError):
             return None
 

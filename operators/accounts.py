@@ -2,10 +2,11 @@
 
 import psycopg
 from sqlalchemy import NullPool
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from operators.granted_roles import GrantedRole
 from storage import accounts, operator_log
+from storage.database import TOOL_LIMITS
+from storage.engines import async_engine
 from storage.settings import DatabaseSettings
 
 
@@ -20,9 +21,9 @@ async def grant(settings: DatabaseSettings, email: str, role: GrantedRole, *, by
 
     Raises:
         NoSuchAccount: no account has it.
-        sqlalchemy.exc.OperationalError: the database is away.
+        sqlalchemy.exc.DBAPIError: the database cannot be used.
     """
-    engine = create_async_engine(settings.sqlalchemy_url(), poolclass=NullPool)
+    engine = async_engine(settings, "innkeeper operators", TOOL_LIMITS, poolclass=NullPool)
     async with engine.begin() as connection:
         found = await accounts.find_login(connection, email)
         if found is None:

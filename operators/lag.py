@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from aiokafka import TopicPartition
 
-from storage import pauses
+from storage import pauses, process_names
 from storage.consumer_positions import NewestCursor, newest_cursors
 from storage.database import connect
 from storage.settings import DatabaseSettings
@@ -64,6 +64,7 @@ class Lag:
     role: str | None = None
     owner: str | None = None
     host: str | None = None
+    processes: int | None = None
     rate: float | None = None
     caught_up_seconds: float | None = None
     still_seconds: float | None = None
@@ -99,12 +100,16 @@ class Total:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Measurement:
-    """The broker's bounds of partitions, ids of topics and members of groups, and the roles that are paused."""
+    """The broker's bounds of partitions, ids of topics and members of groups, and the roles that are paused.
+
+    `processes` has the number of processes that run with the name of a role's member.
+    """
 
     ends: Mapping[TopicPartition, OffsetRange]
     ids: Mapping[str, str]
     members: Mapping[Service, Mapping[TopicPartition, Member]]
     paused: Container[str]
+    processes: Mapping[tuple[Service, str], int]
 
 
 async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) -> list[Lag]:
@@ -129,8 +134,9 @@ async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) ->
         async with _connected(database) as connection:
             cursors = await newest_cursors(connection, names)
             paused = {pause.role for pause in await pauses.list_pauses(connection)}
+            processes = await _count_processes(connection, members)
         ids = {name: state.id for name, state in states.items()}
-        measured = _Measurement(ends=ends, ids=ids, members=members, paused=paused)
+        measured = _Measurement(ends=ends, ids=ids, members=members, paused=paused, processes=processes)
         return await _with_seconds(kafka, reader, list(_compare(kafka, measured, cursors)))
 
 
@@ -152,6 +158,16 @@ async def _connected(database: DatabaseSettings | Connection) -> AsyncIterator[C
         return
     async with await connect(database, "innkeeper lag", connect_seconds=_LAG_CONNECT_SECONDS) as connection:
         yield connection
+
+
+async def _count_processes(
+    connection: Connection, members: Mapping[Service, Mapping[TopicPartition, Member]]
+) -> dict[tuple[Service, str], int]:
+    found: dict[tuple[Service, str], int] = {}
+    for role, assigned in members.items():
+        names = {member.name for member in assigned.values()}
+        found |= {(role, name): count for name, count in (await process_names.count(connection, role, names)).items()}
+    return found
 
 
 def _compare(kafka: KafkaSettings, measured: _Measurement, cursors: Iterable[NewestCursor]) -> Iterator[Lag]:
@@ -183,6 +199,7 @@ def _compare(kafka: KafkaSettings, measured: _Measurement, cursors: Iterable[New
                 role=role,
                 owner=None if member is None else member.name,
                 host=None if member is None else member.host,
+                processes=None if role is None or member is None else measured.processes[role, member.name] or None,
             )
 
 

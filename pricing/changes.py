@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from pricing.charges import step_minor
+from pricing.charges import can_be_charged, step_minor
 from pricing.codes import has_nights
 from pricing.rounding import half_up
 from pricing.sale import PricedStay, price_stay
@@ -20,13 +20,15 @@ from topics.messages.sale import (
     CancellationStep,
     Collected,
     LineKind,
+    Moved,
     Party,
     PriceLine,
+    QuotedChange,
     RatePlan,
     Sale,
     SaleTerms,
 )
-from topics.messages.values import Terms, nights_of
+from topics.messages.values import MAX_AMOUNT_MINOR, MAX_CHANGES, MAX_PAYMENTS_ASKED, Terms, nights_of
 
 #: The id and the name of the line of a price that has the costs of changes.
 CHANGE_LINE_ID: Final = "change"
@@ -54,6 +56,25 @@ class PricedChange(NamedTuple):
     extra_minor: int
     back_minor: int
     kept_minor: int
+
+    @property
+    def stays_unpaid(self) -> bool:
+        """Whether its rooms are held, or bought, without a payment in advance: they count for the account's share."""
+        return self.price.terms is not Terms.PREPAID or self.extra_minor > 0 or self.price.amount_minor == 0
+
+    @property
+    def can_be_paid(self) -> bool:
+        """Whether the difference can be charged, where it is paid in advance, and all amounts fit a ledger."""
+        price = self.price
+        at_hotel_minor = 0 if price.sale is None else price.sale.at_hotel_minor
+        if max(price.amount_minor, at_hotel_minor) > MAX_AMOUNT_MINOR:
+            return False
+        return price.terms is not Terms.PREPAID or can_be_charged(self.extra_minor, price.currency)
+
+
+def is_changed_too_often(earlier_count: int, payment_attempt: int) -> bool:
+    """Return whether a booking is changed no more: many changes took place, or its payment was asked for often."""
+    return earlier_count >= MAX_CHANGES or payment_attempt >= MAX_PAYMENTS_ASKED
 
 
 def plan_of(before: StayBefore, terms: SaleTerms | None) -> RatePlan | None:
@@ -110,8 +131,9 @@ def price_change(
 
     A guest whose stay becomes cheaper gives up the difference like a part of the stay: the policy keeps the same share
     of it as a cancellation at the moment would keep of the whole. That is added to the costs of earlier changes, which
-    every later end of the booking keeps in full. A later cancellation costs no less than one at the moment of the
-    change, so that nobody moves a stay away from its policy. A change by the hotel costs nothing and keeps that floor.
+    every later end of the booking keeps in full. A later cancellation, a no-show or an early departure costs no less
+    than a cancellation at the moment of the change, so that nobody moves a stay away from its policy. A change by the
+    hotel costs nothing and keeps that floor.
 
     Args:
         before: the booking's present stay.
@@ -142,15 +164,60 @@ def price_change(
         currency=currency,
         discount=before.sale.discount,
     )
-    earlier_minor = before.sale.change_costs_minor
-    present_minor = before.amount_minor - earlier_minor
+    return _changed_to(price, moved_stay(before, kept_now_minor, by_guest=by_guest))
+
+
+def moved_stay(before: StayBefore, kept_now_minor: int, *, by_guest: bool) -> Moved:
+    """Return what the costs of a change depend on, beside the price of the changed stay.
+
+    Args:
+        before: the booking's present stay.
+        kept_now_minor: as of `price_change`.
+        by_guest: the guest asks for the change, not the hotel.
+    """
+    if before.sale is None:
+        return Moved(amount_minor=before.amount_minor)
+    costs_minor = before.sale.change_costs_minor
+    return Moved(
+        amount_minor=before.amount_minor,
+        costs_minor=costs_minor,
+        kept_now_minor=kept_now_minor if by_guest else costs_minor,
+        floor_minor=kept_now_minor if by_guest else least_kept_minor(before.sale),
+    )
+
+
+def price_move(price: PricedStay, moved: Moved) -> PricedStay | None:
+    """Return the price of a stay in another room type, with the costs of the change; None: its plan cannot keep them.
+
+    The other room sells all nights at today's price. The policy counts as for any change (`price_change`).
+
+    Args:
+        price: that of the stay in the other room type.
+        moved: the stay that moves.
+    """
+    if price.sale is None:
+        return None if moved.floor_minor or moved.costs_minor or moved.kept_now_minor else price
+    return _changed_to(price, moved).price
+
+
+def _changed_to(price: PricedStay, moved: Moved) -> PricedChange:
+    """Return the price of a stay that takes the place of another, with what the policy keeps of the difference."""
+    present_minor = moved.amount_minor - moved.costs_minor
     less_minor = present_minor - price.amount_minor
     kept_minor = 0
-    if by_guest and less_minor > 0:
-        kept_minor = min(less_minor, half_up(less_minor * (kept_now_minor - earlier_minor), present_minor, step))
-    floor_minor = kept_now_minor if by_guest else min(step.kept_minor for step in before.sale.steps)
-    changed = _with_costs(price, earlier_minor + kept_minor, floor_minor)
+    if less_minor > 0:
+        share_minor = moved.kept_now_minor - moved.costs_minor
+        kept_minor = min(less_minor, half_up(less_minor * share_minor, present_minor, step_minor(price.currency)))
+    changed = _with_costs(price, moved.costs_minor + kept_minor, moved.floor_minor)
     return PricedChange(changed, max(0, -less_minor), max(0, less_minor - kept_minor), kept_minor)
+
+
+def quoted_change(before: StayBefore, quoted: QuotedChange) -> PricedChange:
+    """Return a change at the price of its quote, which has the costs that the policy keeps in its amount already."""
+    price = PricedStay(quoted.currency, quoted.terms, quoted.amount_minor, quoted.night_amounts_minor, quoted.sale)
+    dearer_minor = quoted.amount_minor - before.amount_minor
+    kept_minor = costs_of_changes(quoted.sale) - costs_of_changes(before.sale)
+    return PricedChange(price, max(0, dearer_minor), max(0, -dearer_minor), kept_minor)
 
 
 def _by_nights_alone(
@@ -195,13 +262,18 @@ def _agreed_prices(before: StayBefore, wanted: WantedStay, night_prices_minor: S
 
 
 def _with_costs(price: PricedStay, costs_minor: int, floor_minor: int) -> PricedStay:
-    """Return the price with the costs of changes, and no cancellation cheaper than `floor_minor`."""
+    """Return the price with the costs of changes, and no cancellation or no-show cheaper than `floor_minor`."""
     sale = price.sale
     assert sale is not None
     amount_minor = price.amount_minor + costs_minor
-    steps = _steps(sale.steps, costs_minor, min(floor_minor, amount_minor))
+    floor_minor = min(floor_minor, amount_minor)
+    sale = replace(
+        sale,
+        steps=_steps(sale.steps, costs_minor, floor_minor),
+        no_show_kept_minor=max(sale.no_show_kept_minor + costs_minor, floor_minor),
+    )
     if not costs_minor:
-        return price if steps == sale.steps else price._replace(sale=replace(sale, steps=steps))
+        return price._replace(sale=sale)
     prepaid = price.terms is Terms.PREPAID
     line = PriceLine(
         kind=LineKind.CHANGE,
@@ -215,8 +287,6 @@ def _with_costs(price: PricedStay, costs_minor: int, floor_minor: int) -> Priced
         sale,
         lines=(*sale.lines, line),
         at_hotel_minor=sale.at_hotel_minor if prepaid else sale.at_hotel_minor + costs_minor,
-        steps=steps,
-        no_show_kept_minor=sale.no_show_kept_minor + costs_minor,
         change_costs_minor=costs_minor,
     )
     weights = nights_minor if any(nights_minor) else [1] * len(nights_minor)
@@ -239,6 +309,11 @@ def _steps(steps: Sequence[CancellationStep], costs_minor: int, floor_minor: int
             raised.pop()
         raised.append(CancellationStep(until=step.until, kept_minor=kept_minor, percent=percent))
     return tuple(raised)
+
+
+def least_kept_minor(sale: Sale) -> int:
+    """Return the least costs of a cancellation by the guest, in minor units: of no end of the stay is less kept."""
+    return min(step.kept_minor for step in sale.steps)
 
 
 def costs_of_changes(sale: Sale | None) -> int:

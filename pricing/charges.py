@@ -15,6 +15,7 @@ eight digits, and more where eight would not pay for a stay.
 """
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pricing.currencies import decimal, digits_of, minor_units
@@ -139,6 +140,7 @@ def charge_limits(currency: str) -> tuple[int, int]:
     return rules.least_minor, rules.most_minor
 
 
+@lru_cache(maxsize=1_000)
 def step_minor(currency: str) -> int:
     """Return the step, in minor units, of which every chargeable amount is a multiple; 1 if nothing can be charged."""
     rules = CHARGEABLE.get(currency.upper())
@@ -153,6 +155,14 @@ def can_be_charged(amount_minor: int, currency: str) -> bool:
     if rules is None:
         return False
     return rules.least_minor <= amount_minor <= rules.most_minor and amount_minor % rules.step_minor == 0
+
+
+def can_be_charged_in_part(amount_minor: int, currency: str) -> bool:
+    """Return whether a charge can have the amount as a part of it: the least charge counts for the whole alone."""
+    rules = CHARGEABLE.get(currency.upper())
+    if rules is None:
+        return amount_minor == 0
+    return amount_minor <= rules.most_minor and amount_minor % rules.step_minor == 0
 
 
 def reason_not_chargeable(amount_minor: int, currency: str) -> str | None:

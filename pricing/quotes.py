@@ -2,20 +2,22 @@
 
 from datetime import date
 
-from topics.messages.sale import Collected, Quoted, Sale
+from topics.messages.sale import Collected, Quoted, QuotedChange, Sale
 from topics.messages.values import Terms
 
 
-def fault_of_quote(quoted: Quoted, check_in: date, check_out: date) -> str | None:
-    """Return what is wrong with a quote of a stay, in words, or None if nothing is.
+def fault_of_quote(quoted: Quoted | QuotedChange, check_in: date, check_out: date) -> str | None:
+    """Return what is wrong with a quote of a stay, or of a changed one, in words, or None if nothing is.
 
-    The ingress quotes what `price_stay` returns and signs it, so that only a writer of the log beside it can make a
-    quote with a fault.
+    The ingress quotes what `price_stay` or `price_change` returns and signs it, so that only a writer of the log beside
+    it can make a quote with a fault.
     """
     if len(quoted.night_amounts_minor) != (check_out - check_in).days:
         return "the quote has an amount for each night of the stay"
     if min(quoted.night_amounts_minor, default=0) < 0 or sum(quoted.night_amounts_minor) != quoted.amount_minor:
         return "the amounts of the quote's nights sum to its amount"
+    if quoted.sale is None:
+        return None
     now_minor, later_minor = _sums(quoted.sale)
     amounts_minor = (now_minor, later_minor)
     if quoted.terms is Terms.AT_HOTEL:

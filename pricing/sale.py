@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from datetime import date, time
 from functools import lru_cache
 from typing import Final, NamedTuple
-from weakref import ref
 
 from msgspec.structs import replace
 
-from pricing.charges import can_be_charged, step_minor
+from pricing.charges import can_be_charged, can_be_charged_in_part, step_minor
 from pricing.codes import discount_minor, discounted_nights
 from pricing.policy import cancellation_steps, no_show_kept_minor
 from pricing.rounding import half_up
 from pricing.shares import shares_minor
 from topics.messages.sale import (
     NO_SALE_TERMS,
-    CancellationStep,
     Collected,
     Discount,
     LineKind,
@@ -79,17 +77,18 @@ def price_stay(
         discount: that of a promo code; it is taken off the nights, before taxes.
         at_desk: a manager books: all of the price is paid at the hotel, also that of a prepaid plan.
     """
-    same = _Same(terms, plan)
-    prices_minor = tuple(night_prices_minor)
-    if check_in < _FIRST_DAY or any(tax.first_night is not None or tax.end_night is not None for tax in terms.taxes):
-        return _price(
-            same, _Stay(party, prices_minor, check_in, check_in_time, rooms_count, currency, discount, at_desk)
-        )
-    # The dates change the times of the policy's steps alone, so that stays of the same nights' prices share a price.
-    priced = _price(
-        same, _Stay(party, prices_minor, _FIRST_DAY, check_in_time, rooms_count, currency, discount, at_desk)
-    )
-    return _arriving(priced, check_in)
+    # Without dated taxes the dates change the times of the policy's steps alone: stays of equal prices share a price.
+    is_by_date = terms.has_dated_taxes or check_in < _FIRST_DAY
+    prices_minor, arrival = tuple(night_prices_minor), check_in if is_by_date else _FIRST_DAY
+    stay = (party, prices_minor, arrival, check_in_time, rooms_count, currency, discount, at_desk)
+    key = (terms.identity, plan.identity, stay)
+    priced = _prices.get(key)
+    if priced is None:
+        priced = _price(terms, plan, _Stay(*stay))
+        if len(_prices) >= _MAX_CACHED_PRICES:
+            _prices.clear()
+        _prices[key] = priced
+    return priced if is_by_date else _arriving(priced, check_in)
 
 
 class _Stay(NamedTuple):
@@ -105,37 +104,12 @@ class _Stay(NamedTuple):
     at_desk: bool
 
 
-class _Same:
-    """Sale terms and a plan of theirs as a key of a cache: equal are those that are the same objects.
-
-    To compare long terms by their values would cost more than to price a stay. The references are weak, so that the
-    cache keeps no terms in memory. An object has one weak reference, and later ones get another, so that the key of
-    terms that are gone equals no other.
-    """
-
-    __slots__ = ("_plan", "_terms")
-
-    def __init__(self, terms: SaleTerms, plan: RatePlan) -> None:
-        self._terms = ref(terms)
-        self._plan = ref(plan)
-
-    def objects(self) -> tuple[SaleTerms, RatePlan]:
-        """Return both, which the caller holds."""
-        terms, plan = self._terms(), self._plan()
-        assert terms is not None
-        assert plan is not None
-        return terms, plan
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self._terms is other._terms and self._plan is other._plan
-
-    def __hash__(self) -> int:
-        return id(self._plan)
+#: Prices by the identities of terms and plan, and by the fields of the stay.
+_prices: Final[dict[tuple[object, object, tuple[object, ...]], PricedStay]] = {}
 
 
-@lru_cache(maxsize=_MAX_CACHED_PRICES)
-def _price(same: _Same, stay: _Stay) -> PricedStay:
-    (terms, plan), step = same.objects(), step_minor(stay.currency)
+def _price(terms: SaleTerms, plan: RatePlan, stay: _Stay) -> PricedStay:
+    step = step_minor(stay.currency)
     party = stay.party or default_party(terms, plan, stay.rooms_count)
     people_minor = half_up(_people_minor(plan, party, stay.rooms_count), 1, step)
     nights_minor: Sequence[int] = [
@@ -150,7 +124,7 @@ def _price(same: _Same, stay: _Stay) -> PricedStay:
     line = PriceLine(
         kind=LineKind.STAY, id=plan.id, name=plan.name, amount_minor=sum(nights_minor), collected=collected
     )
-    taxes = (_tax_line(tax, stay, party, nights_minor, collected) for tax in terms.taxes)
+    taxes = [_tax_line(tax, stay, party, nights_minor, collected) for tax in terms.taxes]
     lines = (line, *(tax for tax in taxes if tax.amount_minor))
     total_minor = sum(line.amount_minor for line in lines if not line.included)
     later_minor = sum(line.amount_minor for line in lines if not line.included and line.collected is Collected.AT_HOTEL)
@@ -178,6 +152,7 @@ def _price(same: _Same, stay: _Stay) -> PricedStay:
         night_prices_minor=stay.night_prices_minor,
         discount=stay.discount,
         discount_minor=off_minor,
+        at_hotel_taxes_minor=0 if prepaid else _at_hotel_anyway_minor(terms.taxes, taxes),
     )
     return PricedStay(stay.currency, payment, amount_minor, amounts_minor, sale)
 
@@ -189,19 +164,8 @@ def _arriving(priced: PricedStay, check_in: date) -> PricedStay:
     if len(sale.steps) == 1:
         return priced
     later = check_in - _FIRST_DAY
-    steps = tuple(
-        CancellationStep(
-            until=None if step.until is None else step.until + later, kept_minor=step.kept_minor, percent=step.percent
-        )
-        for step in sale.steps
-    )
-    return PricedStay(
-        priced.currency,
-        priced.terms,
-        priced.amount_minor,
-        priced.night_amounts_minor,
-        replace(sale, steps=steps),
-    )
+    steps = [step if step.until is None else replace(step, until=step.until + later) for step in sale.steps]
+    return PricedStay(*priced[:-1], replace(sale, steps=tuple(steps)))
 
 
 def _night_minor(plan: RatePlan, price_minor: int, step: int) -> int:
@@ -252,6 +216,15 @@ def _tax_line(tax: Tax, stay: _Stay, party: Party, nights_minor: Sequence[int], 
     )
 
 
+def _at_hotel_anyway_minor(taxes: Sequence[Tax], lines: Sequence[PriceLine]) -> int:
+    """Return the sum of the lines, in the order of the taxes, of those that a hotel collects itself on any plan."""
+    return sum(
+        line.amount_minor
+        for tax, line in zip(taxes, lines, strict=True)
+        if tax.collected is Collected.AT_HOTEL and not tax.included
+    )
+
+
 def _counted(tax: Tax, check_in: date, nights_count: int) -> Sequence[bool]:
     """Return for each night of a stay whether the tax counts for it."""
     if tax.first_night is None and tax.end_night is None:
@@ -261,12 +234,18 @@ def _counted(tax: Tax, check_in: date, nights_count: int) -> Sequence[bool]:
     return [first <= day < end for day in days]
 
 
-def can_be_paid(price: PricedStay) -> bool:
-    """Return whether the price can be paid on its terms: in advance and at the hotel, and all amounts fit a ledger."""
+def can_be_paid(price: PricedStay, *, in_trip: bool = False) -> bool:
+    """Return whether the price can be paid on its terms: in advance and at the hotel, and all amounts fit a ledger.
+
+    `in_trip`: it is that of a leg, which is charged with the other legs of its trip.
+    """
     at_hotel_minor = 0 if price.sale is None else price.sale.at_hotel_minor
     if max(price.amount_minor, at_hotel_minor) > MAX_AMOUNT_MINOR:
         return False
-    return price.terms is not Terms.PREPAID or can_be_charged(price.amount_minor, price.currency)
+    if price.terms is not Terms.PREPAID:
+        return True
+    check = can_be_charged_in_part if in_trip else can_be_charged
+    return check(price.amount_minor, price.currency)
 
 
 @lru_cache(maxsize=_MAX_CACHED_CAPACITIES)
@@ -327,4 +306,6 @@ def is_stopped(plan: RatePlan, check_in: date) -> bool:
 def needs_today(terms: SaleTerms, plan_id: str | None) -> bool:
     """Return whether the plan has a rule of advance purchase, which depends on the date at the hotel."""
     plan = terms.plan(plan_id)
-    return plan is not None and any(rule.advance_days is not None for rule in plan.rules)
+    if plan is None or not plan.rules:
+        return False
+    return any(rule.advance_days is not None for rule in plan.rules)

@@ -45,15 +45,24 @@ def demo_command(
 @app.command(
     "up",
     epilog=examples(
-        "innkeeper sandbox up", "innkeeper sandbox up --port 8081 --workers 2", "innkeeper sandbox up --days-ahead 3"
+        "innkeeper sandbox up",
+        "innkeeper sandbox up --port 8081 --workers 2",
+        "innkeeper sandbox up --brokers 3",
+        "innkeeper sandbox up --standby",
+        "innkeeper sandbox up --days-ahead 3",
     ),
 )
 def up_command(
+    *,
     port: Annotated[int, typer.Option(help="The ingress' port.")] = 8080,
     data: Annotated[
         Path, typer.Option(help="The folder of all data.", show_default=".sandbox/up of the checkout")
     ] = folders.STATE / "up",
     broker: Annotated[Broker, typer.Option(help="The broker; Tansu keeps nothing.")] = Broker.KAFKA,
+    brokers: Annotated[int, typer.Option(min=1, max=5, help="How many brokers; each has a copy of everything.")] = 1,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="Run a second database server, a synchronous standby.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="How many reservations workers.")] = 1,
     days_ahead: Annotated[
         int, typer.Option(min=0, max=365, metavar="DAYS", help="Move the clock of all parts ahead; needs libfaketime.")
@@ -67,7 +76,25 @@ def up_command(
     """
     from sandbox.up import up
 
-    raise typer.Exit(up(port=port, data=data, broker=broker, workers=workers, ahead=days_ahead))
+    raise typer.Exit(
+        up(port=port, data=data, broker=broker, workers=workers, brokers=brokers, standby=standby, ahead=days_ahead)
+    )
+
+
+@app.command("fail-over", epilog=examples("innkeeper sandbox fail-over"))
+def fail_over_command(
+    data: Annotated[
+        Path, typer.Option(help="The folder of all data.", show_default=".sandbox/up of the checkout")
+    ] = folders.STATE / "up",
+) -> None:
+    """Kill the primary database server of a running `up --standby`, and promote its standby.
+
+    The killed server is started again as a standby of the other. Exit status: 0 done; 1 no standby answers, and nothing
+    was done.
+    """
+    from sandbox.postgres.standby import fail_over_and_report
+
+    raise typer.Exit(fail_over_and_report(data))
 
 
 @app.command(

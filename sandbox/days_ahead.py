@@ -1,14 +1,15 @@
 """Moves the clock of a sandbox some days ahead: that of our programs, of PostgreSQL and of the stand-in for Stripe.
 
 libfaketime, which they load, shifts what the C library answers. The broker keeps the machine's time: under libfaketime
-0.9.10 the threads of Java 17 use both cores and answer nothing for seconds. So the topics of such a sandbox keep the
+0.9.10 the threads of Java 17 use both cores and answer nothing for seconds, unless its correction of waits is off
+(`FAKETIME_FORCE_MONOTONIC_FIX=0`, measured 2026-11-30). So the topics of such a sandbox keep the
 times of the producers (`TOPIC_CREATE_TIME`), which are our programs, and the log's time is shifted like all others.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -41,11 +42,28 @@ def variables(days: int) -> Mapping[str, str]:
     """
     if days == 0:
         return {}
-    library = _library()
-    if library is None:
-        raise ClockCannotMove(_MISSING)
     # Waits and deadlines are measured by the monotonic clock, which stays as it is.
-    return {"LD_PRELOAD": str(library), "FAKETIME": f"+{days}d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    return {"LD_PRELOAD": str(_installed_library()), "FAKETIME": f"+{days}d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+def following(file: Path) -> Mapping[str, str]:
+    """Return the variables by which the clock of a process follows a file, which has seconds ahead, such as `-1200`.
+
+    A change of the file counts within a second.
+
+    Raises:
+        ClockCannotMove: libfaketime is not installed.
+    """
+    return {
+        "LD_PRELOAD": str(_installed_library()),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        # Without this the threads of Java do not wait but ask all the time.
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
+        # Files keep their real times.
+        "NO_FAKE_STAT": "1",
+    }
 
 
 def others_servers() -> str | None:
@@ -69,13 +87,15 @@ def keep(folder: Path, days: int) -> None:
         file.write_text(str(days))
 
 
-async def let_topics_keep_the_times_of_producers(kafka_url: str) -> None:
+async def let_topics_keep_the_times_of_producers(variables: Mapping[str, str]) -> None:
     """Change those topics that a broker of ours has from before its clock was moved.
+
+    `variables` bring a program of ours to it.
 
     Raises:
         aiokafka.errors.KafkaError: the broker refuses.
     """
-    settings = KafkaSettings(kafka_url=kafka_url, topic_create_time=True)
+    settings = KafkaSettings(**_in_lower_case(variables), topic_create_time=True)
     admin = AIOKafkaAdminClient(**settings.client_options(), client_id="innkeeper-sandbox")
     await admin.start()
     try:
@@ -89,6 +109,17 @@ async def let_topics_keep_the_times_of_producers(kafka_url: str) -> None:
                     raise for_code(code)(message)
     finally:
         await admin.close()
+
+
+def _in_lower_case(variables: Mapping[str, str]) -> dict[str, Any]:
+    return {name.lower(): value for name, value in variables.items()}
+
+
+def _installed_library() -> Path:
+    library = _library()
+    if library is None:
+        raise ClockCannotMove(_MISSING)
+    return library
 
 
 def _library() -> Path | None:

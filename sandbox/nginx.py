@@ -4,7 +4,7 @@ import os
 import shutil
 import ssl
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import IO, Final
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from typing_extensions import override
 
+from sandbox.locations import Location
 from sandbox.ports import free_port
 from sandbox.processes import ManagedProcess
 from sandbox.spawning import tail
@@ -40,11 +41,24 @@ http {
 class Nginx(ManagedProcess):
     """A proxy in front of ingress processes, with a certificate that it signed itself.
 
-    With a `public_prefix` it serves them below that path, configured as in docs/deployment.md.
+    With a `public_prefix` it serves them below that path, configured as in docs/deployment.md. Without `tls` it serves
+    clients that cannot be given its certificate; all else is as it is deployed.
     """
 
-    def __init__(self, folder: Path, urls: Sequence[str], public_prefix: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        urls: Sequence[str],
+        public_prefix: str = "",
+        *,
+        location: Location | None = None,
+        tls: bool = True,
+    ) -> None:
         super().__init__("nginx")
+        location = location or Location()
+        self.prefix = location.prefix
+        self._host = location.host
+        self._tls = tls
         self._public_prefix = public_prefix
         self.folder = folder.resolve()
         self._urls = urls
@@ -54,12 +68,12 @@ class Nginx(ManagedProcess):
     @property
     def url(self) -> str:
         """The address of the ingress processes behind it, by TLS."""
-        return f"https://127.0.0.1:{self._port}{self._public_prefix}"
+        return f"{'https' if self._tls else 'http'}://{self._host}:{self._port}{self._public_prefix}"
 
     @property
     def plain_url(self) -> str:
         """Its address without TLS, which redirects to the other."""
-        return f"http://127.0.0.1:{self._plain_port}"
+        return f"http://{self._host}:{self._plain_port}"
 
     def trust(self) -> ssl.SSLContext:
         """Return the TLS context of a client that trusts its certificate."""
@@ -70,18 +84,21 @@ class Nginx(ManagedProcess):
         """Write the configuration and, the first time, a certificate."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "tls.crt").exists():
-            _certify(self.folder)
+            _certify(self.folder, self._host)
         servers = [f"server {urlsplit(url).netloc} max_fails=1 fail_timeout=1s;" for url in self._urls]
         values = {
             "INGRESSES": " ".join(servers),
-            "HTTP_PORT": f"127.0.0.1:{self._plain_port}",
-            "HTTPS_PORT": f"127.0.0.1:{self._port}",
+            "HTTP_PORT": f"{self._host}:{self._plain_port}",
+            "HTTPS_PORT": f"{self._host}:{self._port}",
             "TLS_FOLDER": str(self.folder),
         }
         # As envsubst does with a list of names: nginx's own variables stay.
         configuration = Template(TEMPLATE.read_text()).safe_substitute(values)
         if self._public_prefix:
             configuration = below(self._public_prefix, configuration)
+        if not self._tls:
+            listen = f"listen {self._host}:{self._port}"
+            configuration = _changed(configuration, {f"{listen} ssl;": f"{listen};"})
         (self.folder / "innkeeper.conf").write_text(configuration)
         user = "root" if os.geteuid() == 0 else "nobody"
         (self.folder / "nginx.conf").write_text(Template(_MAIN).safe_substitute(folder=self.folder, user=user))
@@ -113,10 +130,14 @@ def below(public_prefix: str, configuration: str) -> str:
         "location / {": f"location {public_prefix}/ {{",
         "proxy_pass http://ingress;": "proxy_pass http://ingress/;",
     }
-    for line, changed in changes.items():
+    return _changed(configuration, changes)
+
+
+def _changed(configuration: str, changes: Mapping[str, str]) -> str:
+    for line, new in changes.items():
         if configuration.count(line) != 1:
             raise ValueError(f"the configuration has not one line {line!r}")
-        configuration = configuration.replace(line, changed)
+        configuration = configuration.replace(line, new)
     return configuration
 
 
@@ -133,11 +154,11 @@ def _program() -> str:
     return shutil.which("nginx") or "/usr/sbin/nginx"
 
 
-def _certify(folder: Path) -> None:
+def _certify(folder: Path, host: str) -> None:
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-days", "2", "-subj", "/CN=innkeeper.test", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-days", "2", "-subj", "/CN=innkeeper.test", "-addext", f"subjectAltName=IP:{host}"),
             *("-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")),
         ],
         check=True,

@@ -5,6 +5,7 @@ our own, whose lines are shown with its name before them.
 """
 
 import asyncio
+import os
 import select
 import signal
 import subprocess
@@ -20,7 +21,10 @@ from sandbox.spawning import PROCESS_POLL_SECONDS, StartFailed, end, exit_status
 from topics.backoff import seconds_after
 
 FAILED_WITHIN_SECONDS = 5.0
-MAX_RESTART_PAUSE_SECONDS = 15.0
+#: The cause of failures, a full disk for instance, may end at any moment: so long after it the part tries again.
+MAX_RESTART_PAUSE_SECONDS = 4.0
+#: The statuses of a process that others end: SIGKILL and SIGTERM, after which Java exits with 143.
+_ENDED_BY_OTHERS = frozenset({-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM})
 _LAST_LINES_SECONDS = 0.5
 _TURNS_FOR_A_FULL_PIPE = 1000
 
@@ -36,6 +40,8 @@ class ManagedProcess:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        #: Words before the command, which start it in another network for instance and become it.
+        self.prefix: Sequence[str] = ()
         self._process: subprocess.Popen[bytes] | None = None
 
     async def prepare(self) -> None:
@@ -117,7 +123,7 @@ class ManagedProcess:
     def _spawn(self) -> subprocess.Popen[bytes]:
         output = self.output()
         try:
-            self._process = spawn(self.command(), self.environment(), output, self.death_signal)
+            self._process = spawn([*self.prefix, *self.command()], self.environment(), output, self.death_signal)
         finally:
             if not isinstance(output, int):
                 output.close()
@@ -328,8 +334,10 @@ class Supervisor:
         ready_at: float | None = clock()
         while True:
             status = await service.ended()
-            # A process killed from outside after it was ready has not failed.
-            healthy = ready_at is not None and (status == -signal.SIGKILL or clock() - ready_at > FAILED_WITHIN_SECONDS)
+            # A process that others ended has not failed, ready or not. Our own end with 0 after SIGTERM.
+            healthy = status in _ENDED_BY_OTHERS or (
+                ready_at is not None and (status == os.EX_OK or clock() - ready_at > FAILED_WITHIN_SECONDS)
+            )
             failures = 0 if healthy else failures + 1
             pause_seconds = _pause_before_restart(failures)
             when = f"in {pause_seconds:.1f} s" if pause_seconds else "now"

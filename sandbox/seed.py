@@ -8,9 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import bcrypt
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from storage import engines
 from storage.database import connect
 from storage.models import AppUser, Hotel, Room
 from storage.settings import DatabaseSettings
@@ -124,7 +125,7 @@ async def seed(kafka: KafkaSettings, database: DatabaseSettings) -> Sequence[See
 
 def _describe(database: DatabaseSettings) -> Sequence[SeededRoom]:
     """Insert the hotels and rooms that are missing and return all rooms."""
-    engine = create_engine(database.sqlalchemy_url())
+    engine = engines.engine(database, "innkeeper sandbox")
     try:
         with Session(engine) as session, session.begin():
             owner = _owner(session)

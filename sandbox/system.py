@@ -10,8 +10,9 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +21,11 @@ from typing import Literal, Self
 import aiohttp
 
 from sandbox import days_ahead
-from sandbox.kafka import Kafka, SecuredKafka
+from sandbox.kafka import Cluster, Kafka, SecuredKafka
+from sandbox.locations import Location
 from sandbox.ports import free_port
 from sandbox.postgres import Postgres
+from sandbox.postgres.standby import Pair, folders_of
 from sandbox.processes import ManagedProcess, Program, Supervisor
 from sandbox.spawning import StartFailed
 from sandbox.tansu import Tansu
@@ -48,16 +51,25 @@ class Plan:
 
     `workers` has the number of each role's workers; they are called `reservations-1` and so on. `ingress`
     is the number of those: the first is called just that, and has the `port`, the next is `ingress-2`. A
-    `secured` broker asks everybody for a name and a password, and lets each role do its own work alone.
+    `secured` broker asks everybody for a name and a password, and lets each role do its own work alone. Of several
+    `brokers` (of the kind `kafka`) each has a copy of everything; they are called `kafka`, `kafka-2`...
+    With a `standby` there are two database servers, `postgres` and `postgres-2`; a folder that had one keeps it.
     `environment` is added for every program of ours. `of_one` is added for the named ones, and
     `first_start` for the named ones' first start alone (a failpoint that is met once); a role's
     name means each of its workers. `own_servers` starts a broker and a database also where
     KAFKA_URL and DATABASE_URL name others. `quiet` writes the programs' lines to files in
-    the folder `logs` in place of stderr. The clock of all parts is `days_ahead` of the machine's.
+    the folder `logs` in place of stderr. The clock of all parts is `days_ahead` of the machine's, or
+    follows the file `clock`, which has the seconds that it is ahead.
+
+    `locations` has the parts (`kafka`, `postgres`, `stripe`, `ingress-2`, `payments-1`...) that run on a network of
+    their own, or at a port of the plan's choice; `doors` are for proxies before a lone broker, as `Kafka` has them.
+    `public_url` is that of a proxy before all ingress processes, which clients and Stripe then use.
     """
 
     folder: Path
     broker: Literal["kafka", "secured", "tansu"] = "kafka"
+    brokers: int = 1
+    standby: bool = False
     workers: Mapping[str, int] = field(default_factory=lambda: ONE_OF_EACH)
     ingress: int = 1
     stripe: bool = True
@@ -66,9 +78,18 @@ class Plan:
     own_servers: bool = False
     quiet: bool = False
     days_ahead: int = 0
+    clock: Path | None = None
+    locations: Mapping[str, Location] = field(default_factory=dict)
+    doors: Mapping[int, int] = field(default_factory=dict)
+    public_url: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     of_one: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     first_start: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: several brokers of a kind of which there can be only one."""
+        if self.brokers > 1 and self.broker != "kafka":
+            raise ValueError(f"there can be only one broker of the kind {self.broker}")
 
 
 class FolderInUse(RuntimeError):
@@ -87,32 +108,40 @@ class System:
         self.folder = plan.folder.resolve()
         self.logs = self.folder / "logs"
         self.supervisor = Supervisor(self._report)
-        self.kafka: Kafka | Tansu | None = None
+        self.kafka: Kafka | Cluster | Tansu | None = None
         self.postgres: Postgres | None = None
+        self._pair: Pair | None = None
         self._parts: dict[str, ManagedProcess] = {}
-        self._ingress_ports = [plan.port or free_port(), *(free_port() for _ in range(1, plan.ingress))]
-        self._stripe_port = free_port()
+        self._ingress_ports = [self._port(name) for name in self.ingress_names or ["ingress"]]
+        self._stripe_port = self._port("stripe")
         self._lock: int | None = None
-        self._clock = days_ahead.variables(plan.days_ahead)
+        self._clock = days_ahead.following(plan.clock) if plan.clock else days_ahead.variables(plan.days_ahead)
 
     @property
     def url(self) -> str:
-        """The URL of the (first) ingress."""
-        return self.urls[0]
+        """The URL for clients: that of the (first) ingress, or of the proxy that the plan names."""
+        return self.plan.public_url or self.urls[0]
 
     @property
     def urls(self) -> list[str]:
         """The URL of each ingress."""
-        return [f"http://127.0.0.1:{port}" for port in self._ingress_ports]
+        names = zip(self.ingress_names or ["ingress"], self._ingress_ports, strict=True)
+        return [f"http://{self._location(name).host}:{port}" for name, port in names]
+
+    @property
+    def now(self) -> datetime:
+        """The time by the clock of all parts."""
+        seconds = int(self.plan.clock.read_text()) if self.plan.clock else 0
+        return datetime.now(UTC) + timedelta(days=self.plan.days_ahead, seconds=seconds)
 
     @property
     def stripe_url(self) -> str:
         """The URL of the Stripe stand-in."""
-        return f"http://127.0.0.1:{self._stripe_port}"
+        return f"http://{self._location('stripe').host}:{self._stripe_port}"
 
     @property
     def kafka_url(self) -> str:
-        """The bootstrap server, ours or that of `KAFKA_URL`."""
+        """The bootstrap servers, ours or those of `KAFKA_URL`."""
         return os.environ["KAFKA_URL"] if self.kafka is None else self.kafka.url
 
     @property
@@ -123,6 +152,8 @@ class System:
     @property
     def database_url(self) -> str:
         """The database, ours or that of `DATABASE_URL`."""
+        if self._pair is not None:
+            return self._pair.url
         return os.environ["DATABASE_URL"] if self.postgres is None else self.postgres.url
 
     @property
@@ -134,6 +165,11 @@ class System:
     def ingress_names(self) -> list[str]:
         """The ingress processes of the plan: `ingress`, `ingress-2`..."""
         return ["ingress", *(f"ingress-{number}" for number in range(2, self.plan.ingress + 1))][: self.plan.ingress]
+
+    @property
+    def broker_names(self) -> list[str]:
+        """The brokers of our own: `kafka`, `kafka-2`..., or `tansu`."""
+        return [broker.name for broker in self._brokers]
 
     def pid(self, name: str) -> int:
         """The process id of a part: `kafka`, `postgres`, `stripe`, `ingress`, `payments-1`..."""
@@ -154,13 +190,13 @@ class System:
                 for program in self._programs():
                     together.create_task(self._start(program))
         except* StartFailed as failures:
-            raise StartFailed("\n".join(str(failure) for failure in failures.exceptions)) from None
+            raise StartFailed("\n".join(_sentences(failures))) from None
 
     async def stop(self) -> None:
         """Stop every part, those first that send to others."""
         workers = [name for name in self.worker_names if name in self._parts]
         ingresses = [name for name in self.ingress_names if name in self._parts]
-        for names in (ingresses, workers, ["stripe"], ["kafka", "tansu", "postgres"]):
+        for names in (ingresses, workers, ["stripe"], [*self.broker_names, "postgres", "postgres-2"]):
             await self.supervisor.stop(*(name for name in names if name in self._parts))
         if self._lock is not None:
             os.close(self._lock)
@@ -213,25 +249,65 @@ class System:
             shutil.rmtree(folder, ignore_errors=True)
             self.kafka = Tansu(folder)
         elif "KAFKA_URL" not in given:
-            self.kafka = SecuredKafka(folder / "secured") if self.plan.broker == "secured" else Kafka(folder / "kafka")
+            self.kafka = self._kafka()
         if "DATABASE_URL" not in given:
-            self.postgres = Postgres(folder / "postgres", variables=self._clock)
+            first, second = folders_of(folder)
+            if self.plan.standby or second.exists():
+                self._pair = Pair(first, second, self._clock)
+                self.postgres = self._pair.members[0]
+            else:
+                location = self._location("postgres")
+                variables = {**self._clock, **self.plan.of_one.get("postgres", {})}
+                self.postgres = Postgres(first, location.port, variables, host=location.host)
         self._stripe_folder = folder / "stripe"
+
+    def _kafka(self) -> Kafka | Cluster:
+        if self.plan.brokers > 1:
+            return Cluster(self.folder / "cluster", self.plan.brokers)
+        if self.plan.broker == "secured":
+            return SecuredKafka(self.folder / "secured")
+        location = self._location("kafka")
+        variables = self.plan.of_one.get("kafka", {})
+        return Kafka(
+            self.folder / "kafka", location.port, host=location.host, doors=self.plan.doors, variables=variables
+        )
+
+    @property
+    def _brokers(self) -> Sequence[Kafka | Tansu]:
+        match self.kafka:
+            case None:
+                return []
+            case Cluster():
+                return self.kafka.brokers
+            case _:
+                return [self.kafka]
+
+    def _location(self, name: str) -> Location:
+        return self.plan.locations.get(name, Location())
+
+    def _port(self, name: str) -> int:
+        chosen = self.plan.port if name == "ingress" else None
+        return chosen or self._location(name).port or free_port()
 
     async def _start(self, part: ManagedProcess) -> None:
         self._parts[part.name] = part
+        part.prefix = self._location(part.name).prefix
         self._report(f"starting {part.name}")
         await self.supervisor.start(part)
 
     async def _start_broker(self) -> None:
-        if self.kafka is not None:
-            await self._start(self.kafka)
+        async with asyncio.TaskGroup() as together:
+            for broker in self._brokers:
+                together.create_task(self._start(broker))
         if self._clock:
-            await days_ahead.let_topics_keep_the_times_of_producers(self.kafka_url)
+            await days_ahead.let_topics_keep_the_times_of_producers(self._way_in(None))
         await self._program("topics", "topics", "create").finish()
 
     async def _start_database(self) -> None:
-        if self.postgres is not None:
+        if self._pair is not None:
+            for server in self._pair.in_order:
+                await self._start(server)
+        elif self.postgres is not None:
             await self._start(self.postgres)
         await self._program("storage", "storage", "migrate").finish()
 
@@ -241,13 +317,13 @@ class System:
             for name in self.worker_names
         ]
         for name, port, url in zip(self.ingress_names, self._ingress_ports, self.urls, strict=False):
-            programs.append(
-                self._program(name, "operators", "ingress", "--port", str(port), probe=partial(_is_ready, url))
-            )
+            at = ("--host", self._location(name).host, "--port", str(port))
+            programs.append(self._program(name, "operators", "ingress", *at, probe=partial(_is_ready, url)))
         return programs
 
     def _stripe(self) -> Program:
         options = {
+            "--host": self._location("stripe").host,
             "--port": str(self._stripe_port),
             "--data": str(self._stripe_folder),
             "--webhook-url": f"{self.url}/webhooks/stripe",
@@ -272,7 +348,6 @@ class System:
             name,
             [sys.executable, "-m", module, *arguments],
             {
-                **self._clock,
                 **self.environment(_principal(role or name)),
                 **plan.of_one.get(role, {}),
                 **plan.of_one.get(name, {}),
@@ -290,6 +365,7 @@ class System:
         """
         partitions = self.plan.partitions
         return {
+            **self._clock,
             "ENVIRONMENT": "development",
             "DATABASE_URL": self.database_url,
             **self._way_in(principal),
@@ -326,7 +402,7 @@ class System:
 
     async def _stripe_listens(self) -> bool:
         try:
-            _, writer = await asyncio.open_connection("127.0.0.1", self._stripe_port)
+            _, writer = await asyncio.open_connection(self._location("stripe").host, self._stripe_port)
         except OSError:
             return False
         writer.close()
@@ -340,6 +416,15 @@ async def _is_ready(url: str) -> bool:
             return answer.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False
+
+
+def _sentences(failures: ExceptionGroup[StartFailed]) -> Iterator[str]:
+    """Yield the sentence of each failure, of those in groups within the group too."""
+    for failure in failures.exceptions:
+        if isinstance(failure, ExceptionGroup):
+            yield from _sentences(failure)
+        else:
+            yield str(failure)
 
 
 def _principal(program: str) -> str | None:

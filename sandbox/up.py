@@ -17,10 +17,13 @@ from sandbox.system import ONE_OF_EACH, FolderInUse, Plan, System, report
 INTERRUPTED = 130
 
 
-def up(*, port: int, data: Path, broker: Broker, workers: int, ahead: int = 0) -> int:
+def up(
+    *, port: int, data: Path, broker: Broker, workers: int, brokers: int = 1, standby: bool = False, ahead: int = 0
+) -> int:
     """Run everything until Ctrl-C or SIGTERM; return the exit status.
 
-    `data` is the folder of all data, `workers` the number of reservations workers, and the clock is `ahead` days ahead.
+    `data` is the folder of all data, `workers` the number of reservations workers, `brokers` that of Kafka's, and the
+    clock is `ahead` days ahead. With a `standby` the database has a second server.
     Raises typer.Exit when this machine can run no broker, no PostgreSQL, or cannot move the clock.
     """
     if ahead:
@@ -28,9 +31,15 @@ def up(*, port: int, data: Path, broker: Broker, workers: int, ahead: int = 0) -
     possible = possible_broker(broker)
     if ahead and possible is Broker.TANSU:
         give_up_for("--days-ahead needs Kafka: Tansu keeps nothing from before its start.")
+    if brokers > 1 and possible is Broker.TANSU:
+        give_up_for("--brokers needs Kafka: Tansu is a single process.")
+    if standby and "DATABASE_URL" in os.environ:
+        give_up_for("--standby needs the sandbox's own database: unset DATABASE_URL.")
     plan = Plan(
         folder=data,
         broker=possible.value,
+        brokers=brokers,
+        standby=standby,
         workers={**ONE_OF_EACH, "reservations": workers},
         port=port,
         days_ahead=ahead,

@@ -13,6 +13,7 @@ import psycopg
 
 from storage.database import connect_sync
 from storage.settings import DatabaseSettings
+from topics.kafka.settings import exit_on_invalid_settings
 
 #: Exit status: the database does not answer.
 _COULD_NOT: Final = 2
@@ -55,7 +56,8 @@ def _migrate(wait_seconds: float, *, as_json: bool) -> int:
     from storage.migrate import upgrade
     from storage.projections.shadow import sweep
 
-    settings = DatabaseSettings()
+    with exit_on_invalid_settings():
+        settings = DatabaseSettings()
     if not _answers(settings, wait_seconds):
         return _COULD_NOT
     migrated = upgrade()

@@ -121,8 +121,10 @@ async def lock(connection: AsyncConnection, user_id: int) -> list[str] | None:
     return rows.scalar()
 
 
-async def claim_key(connection: AsyncConnection, *, user_id: int, endpoint: str, key: str, claim: Claim) -> Claim:
-    """Store the claim under the key, unless the key has one already; return the claim of the key."""
+async def claim_key(
+    connection: AsyncConnection, *, user_id: int, endpoint: str, key: str, claim: Claim
+) -> Claim | None:
+    """Store the claim under the key, unless the key has one already; return that one, or None if it had none."""
     inserted = await connection.execute(
         insert_or(IdempotencyKey)
         .values(
@@ -137,7 +139,7 @@ async def claim_key(connection: AsyncConnection, *, user_id: int, endpoint: str,
         .returning(IdempotencyKey.key)
     )
     if inserted.first() is not None:
-        return claim
+        return None
     present = await find_claim(connection, user_id=user_id, endpoint=endpoint, key=key)
     if present is None:
         # A conflict means that the other row is committed, and keys outlive their bookings.

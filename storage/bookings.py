@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.types.json import Jsonb
 
 from storage.copying import copy_rows
 from storage.predicates import UNPAID
@@ -40,9 +39,9 @@ BOOKING_COLUMNS = {
     "guest_list_id": "uuid",
     "earlier_guest_list_ids": "jsonb",
     "night_amounts_minor": "int8[]",
-    "stay_times": "jsonb",
+    "stay_times": "json",
     "freed_from": "date",
-    "sale": "jsonb",
+    "sale": "json",
     "policy": "jsonb",
     "pending_change": "jsonb",
     "earlier_stays": "jsonb",
@@ -51,6 +50,7 @@ BOOKING_COLUMNS = {
     "legs": "jsonb",
     "trip_id": "uuid",
     "trip_room_id": "int8",
+    "request_hash": "text",
     "version": "int4",
 }
 #: The columns that a change of the stay changes; they are written apart, as few bookings are changed.
@@ -134,7 +134,6 @@ async def add_bookings(
     connection: AsyncConnection,
     rows: Sequence[BookingRow],
     times: Sequence[datetime],
-    *,
     updated: Sequence[datetime] | None = None,
 ) -> None:
     """Insert new bookings with the log's times at which each was made and, in `updated`, last changed."""
@@ -191,8 +190,3 @@ async def name_guests(connection: AsyncConnection, guests: dict[UUID, Sequence[i
         "insert into booking_guest (booking_id, guest_id) select * from unnest(%b::uuid[], %b::int8[])",
         ([booking_id for booking_id, _ in pairs], [guest_id for _, guest_id in pairs]),
     )
-
-
-def as_json(value: Any) -> Jsonb | None:
-    """Wrap a value for a jsonb column; empty is NULL."""
-    return Jsonb(value) if value else None

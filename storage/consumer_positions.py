@@ -31,6 +31,27 @@ select distinct on (c.consumer, c.topic, c.partition)
  order by c.consumer, c.topic, c.partition, c.generation desc
 """
 
+_SEQUENCES: Final = """
+select consumer, topic, partition, max(sequence) as sequence, max(last_time) as last_time
+  from log_cursor where topic = any(%s) group by consumer, topic, partition order by consumer, topic, partition
+"""
+
+_BROKER_IDS: Final = "select distinct on (topic) topic, broker_id from topic_generation order by topic, id desc"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastEvent:
+    """The sequence of the last event that a consumer wrote or applied, and the log's time there (UTC).
+
+    `topic` is the topic that it reads, by its name on the broker; all generations of the topic count.
+    """
+
+    consumer: str
+    topic: str
+    partition: int
+    sequence: int
+    last_time: datetime | None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewestCursor:
@@ -52,6 +73,17 @@ async def newest_cursors(connection: AsyncConnection[Any], topics: Sequence[str]
     """Return every consumer's newest cursors in these topics, in order of their keys. Raises psycopg.Error."""
     cursor = connection.cursor(row_factory=class_row(NewestCursor))
     return await (await cursor.execute(_NEWEST_CURSORS, (list(topics),))).fetchall()
+
+
+async def last_events(connection: AsyncConnection[Any], topics: Sequence[str]) -> list[LastEvent]:
+    """Return how far every consumer has come in these topics, in order of their keys. Raises psycopg.Error."""
+    cursor = connection.cursor(row_factory=class_row(LastEvent))
+    return await (await cursor.execute(_SEQUENCES, (list(topics),))).fetchall()
+
+
+async def broker_ids(connection: AsyncConnection[Any]) -> dict[str, str]:
+    """Return the broker's id of the newest generation of each topic that was ever read. Raises psycopg.Error."""
+    return dict(await (await connection.execute(_BROKER_IDS)).fetchall())
 
 
 async def wait_for_consumer(

@@ -5,7 +5,7 @@ Two words for offsets, here and in `workers.runtime`. `applied`: the last offset
 knows; never beyond `applied`. After a crash the outbox has what lies between the two.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 
 from topics.envelope import Outgoing
 
+_ROWS_FETCHED = 100
 _PACK = msgspec.msgpack.Encoder()
 # A dead letter keeps the headers of its record, and a header of a foreign producer may have no value.
 _Headers = list[tuple[str, bytes | None]]
@@ -123,27 +124,55 @@ _SAVE = """
       and c.generation = n.generation
 """
 
+#: At most so many of the oldest rows of a partition are looked at by each batch: it deletes faster than it inserts, and
+#: never reads all that is kept.
+_OLDEST = 10
+#: So many when a partition is assigned, and when all of it is published: rows of earlier generations, too.
+_OLDEST_OF_ALL = 200
 _PRUNE = """
     delete from outbox as o
     using unnest(%b::text[], %b::text[], %b::int[], %b::bigint[], %b::bigint[])
           as n (consumer, topic, partition, generation, published)
+          cross join lateral (
+              select k.last_offset, k.created_at from outbox as k
+              where k.consumer = n.consumer and k.topic = n.topic and k.partition = n.partition
+                and k.generation = n.generation and k.last_offset <= n.published
+              order by k.last_offset limit %s
+          ) as oldest
     where o.consumer = n.consumer and o.topic = n.topic and o.partition = n.partition
-      and o.generation = n.generation and o.last_offset <= n.published
+      and o.generation = n.generation and o.last_offset = oldest.last_offset
+      and oldest.created_at <= now() - make_interval(secs => %s)
+"""
+_PRUNE_ALL = """
+    delete from outbox as o
+    using (
+        select generation, last_offset, created_at from outbox
+        where consumer = %(consumer)s and topic = %(topic)s and partition = %(partition)s
+          and (generation, last_offset) <= (%(generation)s, %(through)s)
+        order by generation, last_offset limit %(limit)s
+    ) as oldest
+    where o.consumer = %(consumer)s and o.topic = %(topic)s and o.partition = %(partition)s
+      and o.generation = oldest.generation and o.last_offset = oldest.last_offset
+      and oldest.created_at <= now() - make_interval(secs => %(kept_seconds)s)
 """
 
 
+# A batch that closes a gap may leave `applied` where it was. The records before it at this offset are published.
 _INSERT = """
     insert into outbox (consumer, topic, partition, generation, last_offset, records)
     select * from unnest(%b::text[], %b::text[], %b::int[], %b::bigint[], %b::bigint[], %b::bytea[])
+    on conflict (consumer, topic, partition, generation, last_offset)
+    do update set records = excluded.records, created_at = excluded.created_at
 """
 
 
 async def save(
     connection: AsyncConnection, cursors: Sequence[Cursor], outbox: Sequence[tuple[Cursor, Sequence[Outgoing]]]
 ) -> None:
-    """Write the cursors, delete the outbox rows that the broker has, and insert the new ones.
+    """Write the cursors, delete outbox rows that the broker has, the oldest first, and insert the new ones.
 
-    `outbox` has the exact records that follow from each cursor's batch; they are kept until the broker has them.
+    `outbox` has the exact records that follow from each cursor's batch; they are kept until the broker has them, and
+    with `OUTBOX_KEPT_HOURS` for so long after that.
     """
     keys = _columns([cursor.key for cursor in cursors])
     published = [cursor.published for cursor in cursors]
@@ -159,7 +188,7 @@ async def save(
                 [cursor.last_hash for cursor in cursors],
             ),
         )
-        await connection.execute(_PRUNE, (*keys, published))
+        await connection.execute(_PRUNE, (*keys, published, _OLDEST, kept_seconds_of(connection)))
         if outbox:
             new = [cursor for cursor, _ in outbox]
             packed = [_PACK.encode(records) for _, records in outbox]
@@ -183,23 +212,55 @@ async def unpublished(connection: AsyncConnection, key: CursorKey) -> list[Outgo
     return [Outgoing(*cast("Any", fields)) async for (packed,) in rows for fields in _UNPACK.decode(packed)]
 
 
+async def kept(connection: AsyncConnection, consumer: str, topic: str) -> AsyncIterator[tuple[int, datetime, Outgoing]]:
+    """Yield each record of the outbox that follows from a topic, with its row's partition and time (UTC), in order.
+
+    The outbox has what is not published, and with `OUTBOX_KEPT_HOURS` what was published lately. The caller is in a
+    transaction.
+    """
+    async with connection.cursor("kept_records") as cursor:
+        cursor.itersize = _ROWS_FETCHED
+        await cursor.execute(
+            "select partition, created_at, records from outbox where consumer = %s and topic = %s"
+            " order by partition, generation, last_offset",
+            (consumer, topic),
+        )
+        async for partition, created_at, packed in cursor:
+            for fields in _UNPACK.decode(packed):
+                yield partition, created_at, Outgoing(*cast("Any", fields))
+
+
+async def give_up_generations(connection: AsyncConnection, consumer: str, topic: str, before: int) -> None:
+    """Note that all that followed from the generations before this one is published."""
+    await connection.execute(
+        "update log_cursor set published = applied where consumer = %s and topic = %s and generation < %s",
+        (consumer, topic, before),
+    )
+
+
 async def mark_published(connection: AsyncConnection, key: CursorKey, through: int) -> None:
-    """Store that the broker has everything up to `through`, and everything of earlier generations."""
-    parameters = (key.consumer, key.topic, key.partition, key.generation, key.generation, through)
+    """Store that the broker has everything up to `through`, and everything of earlier generations.
+
+    Deletes the oldest of these rows, a limited number each time.
+    """
+    parameters = {
+        "consumer": key.consumer,
+        "topic": key.topic,
+        "partition": key.partition,
+        "generation": key.generation,
+        "through": through,
+    }
     await connection.execute(
         """
         update log_cursor set published = applied
-        where consumer = %s and topic = %s and partition = %s
-          and (generation < %s or (generation = %s and applied = %s)) and published < applied
+        where consumer = %(consumer)s and topic = %(topic)s and partition = %(partition)s
+          and (generation < %(generation)s or (generation = %(generation)s and applied = %(through)s))
+          and published < applied
         """,
         parameters,
     )
     await connection.execute(
-        """
-        delete from outbox where consumer = %s and topic = %s and partition = %s
-          and (generation < %s or (generation = %s and last_offset <= %s))
-        """,
-        parameters,
+        _PRUNE_ALL, {**parameters, "limit": _OLDEST_OF_ALL, "kept_seconds": kept_seconds_of(connection)}
     )
 
 
@@ -218,6 +279,12 @@ async def record_dead_letter(connection: AsyncConnection, key: CursorKey, offset
     row = await found.fetchone()
     assert row is not None
     return int(row[0])
+
+
+def kept_seconds_of(connection: AsyncConnection) -> float:
+    """Return for how long this connection's owner keeps records that are published; 0: not at all."""
+    seconds: float = getattr(connection, "outbox_kept_seconds", 0.0)
+    return seconds
 
 
 def _columns(keys: Sequence[CursorKey]) -> tuple[list[str], list[str], list[int], list[int]]:
@@ -239,6 +306,12 @@ _REWIND = """
     from topic_generation g
     where g.id = c.generation and g.broker_id = %(topic_id)s
       and c.consumer = %(consumer)s and c.topic = %(topic)s and c.partition = %(partition)s and c.applied = %(was)s
+    returning c.generation
+"""
+_FORGET_AHEAD = """
+    delete from outbox
+    where consumer = %(consumer)s and topic = %(topic)s and partition = %(partition)s
+      and generation = %(generation)s and last_offset > %(applied)s
 """
 
 
@@ -256,18 +329,20 @@ async def rewind(
     """Set a cursor back, in the caller's transaction; False where its `applied` is not `was` any more.
 
     The row's lock is the fence: a worker that still runs finds its cursor changed, and resumes from there. `topic` and
-    `topic_id` are the broker's name and id.
+    `topic_id` are the broker's name and id. The outbox loses the records that follow from what is read again: they
+    follow once more.
     """
-    changed = await connection.execute(
-        _REWIND,
-        {
-            "consumer": consumer,
-            "topic": topic,
-            "topic_id": topic_id,
-            "partition": partition,
-            "was": was,
-            "applied": applied,
-            "sequence": sequence,
-        },
-    )
-    return changed.rowcount == 1
+    parameters = {
+        "consumer": consumer,
+        "topic": topic,
+        "topic_id": topic_id,
+        "partition": partition,
+        "was": was,
+        "applied": applied,
+        "sequence": sequence,
+    }
+    changed = await (await connection.execute(_REWIND, parameters)).fetchone()
+    if changed is None:
+        return False
+    await connection.execute(_FORGET_AHEAD, {**parameters, "generation": changed[0]})
+    return True

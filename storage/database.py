@@ -1,12 +1,191 @@
-"""Opens every psycopg connection: `connect` for tools, `connect_worker` for a process that writes behind a cursor."""
+"""Opens every connection to PostgreSQL: `connect` for tools, `connect_worker` for workers, engines for SQLAlchemy.
 
+No wait for the database is endless. The kernel gives a connection up on which nothing is acknowledged any more
+(keepalives, `tcp_user_timeout`), also where a statement may take hours. The server's kernel does so too: else the
+session of a client that was cut off would keep its locks and its place for 2 hours. A kind of caller with limits
+(`Limits`) also has the server end its long statements and its waits for locks, and closes the connection to a server
+that is silent though its kernel acknowledges (a frozen one). A new connection resolves the host's name anew.
+"""
+
+import asyncio
+import time
+import traceback
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final, Self, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, pq, waiting
+from psycopg.abc import PQGen
 
+from storage import addresses
 from storage.settings import CONNECT_SECONDS, DatabaseSettings
+
+#: A dead peer is noticed after this: 5 s of idleness, and 3 probes without an answer.
+_KEEPALIVES: Final[Mapping[str, int]] = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    # In milliseconds: sent bytes that nobody acknowledges.
+    "tcp_user_timeout": 10_000,
+}
+#: The same for the server's side. Any role may set them; over a socket in a folder PostgreSQL ignores them
+#: (postgresql.org/docs/current/runtime-config-connection.html, read 2026-11).
+_SERVER_KEEPALIVES: Final[Mapping[str, object]] = {
+    "tcp_keepalives_idle": _KEEPALIVES["keepalives_idle"],
+    "tcp_keepalives_interval": _KEEPALIVES["keepalives_interval"],
+    "tcp_keepalives_count": _KEEPALIVES["keepalives_count"],
+    "tcp_user_timeout": _KEEPALIVES["tcp_user_timeout"],
+}
+#: The server has so much longer than its own limit of a statement before the client gives the connection up.
+_ANSWER_MARGIN_SECONDS: Final = 0.5
+#: How long psycopg sleeps before it looks at a connection again on which nothing came.
+_LOOK_SECONDS: Final = 0.1
+
+T = TypeVar("T")
+
+
+class NoAnswer(psycopg.OperationalError):
+    """The server was silent for longer than this caller waits; the connection is closed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How long one kind of caller waits for the database. None: as long as it takes.
+
+    `connect_seconds` is for each host. `statement_seconds` and `lock_seconds` are the server's limits of a statement
+    and of one wait for a lock; a silent server loses the connection shortly after `statement_seconds`.
+    `idle_in_transaction_seconds`: a frozen caller loses its transaction.
+    """
+
+    connect_seconds: int = CONNECT_SECONDS
+    statement_seconds: float | None = None
+    lock_seconds: float | None = None
+    idle_in_transaction_seconds: float | None = None
+
+    @property
+    def answer_seconds(self) -> float | None:
+        """How long the server may be silent while a statement runs."""
+        return None if self.statement_seconds is None else self.statement_seconds + _ANSWER_MARGIN_SECONDS
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """The settings of the session, in milliseconds."""
+        seconds = {
+            "statement_timeout": self.statement_seconds,
+            "lock_timeout": self.lock_seconds,
+            "idle_in_transaction_session_timeout": self.idle_in_transaction_seconds,
+        }
+        return {name: max(1, round(limit * 1000)) for name, limit in seconds.items() if limit is not None}
+
+
+#: Tools of operators, whose statements may take hours.
+TOOL_LIMITS: Final = Limits()
+
+
+def worker_limits(settings: DatabaseSettings) -> Limits:
+    """Return the limits of a worker's connections."""
+    return Limits(
+        connect_seconds=settings.database_connect_seconds,
+        statement_seconds=settings.database_statement_seconds,
+        lock_seconds=settings.lock_timeout_ms / 1000,
+        idle_in_transaction_seconds=settings.idle_in_transaction_timeout_ms / 1000,
+    )
+
+
+def request_limits(settings: DatabaseSettings) -> Limits:
+    """Return the limits of the ingress' connections, for requests that a client waits for."""
+    return Limits(
+        connect_seconds=settings.database_connect_seconds,
+        statement_seconds=settings.database_request_seconds,
+        lock_seconds=min(settings.lock_timeout_ms / 1000, settings.database_request_seconds / 2),
+        idle_in_transaction_seconds=settings.idle_in_transaction_timeout_ms / 1000,
+    )
+
+
+class Connection(AsyncConnection[Any]):
+    """A connection that waits for no silent server.
+
+    With `answer_seconds` it closes its socket when the server is silent for so long, or when the caller is cancelled
+    in the middle of a statement. psycopg would ask the server to cancel the statement first, and wait up to 10 s for
+    a dead one. The server ends the statement by itself, at the limit that it has.
+    """
+
+    answer_seconds: float | None = None
+    #: How long a worker keeps records in the outbox after they were published.
+    outbox_kept_seconds: float = 0.0
+
+    @classmethod
+    async def connect(  # type: ignore[override]  # One more parameter, which psycopg's own would take as libpq's.
+        cls, conninfo: str = "", *, answer_seconds: float | None = None, **parameters: Any
+    ) -> Self:
+        """Open a connection. All waits for hosts and for the resolver of names together have a limit.
+
+        Raises:
+            psycopg.OperationalError: no host can be used.
+        """
+        # Each host may have two addresses, and its name is resolved before.
+        each = int(parameters.get("connect_timeout", CONNECT_SECONDS))
+        limit = each * (1 + 2 * addresses.count_of_hosts(parameters))
+        try:
+            async with asyncio.timeout(limit):
+                connection = await super().connect(conninfo, **parameters)
+        except TimeoutError as error:
+            _close_half_open(error.__cause__)
+            raise psycopg.errors.ConnectionTimeout(f"no connection within {limit} s") from None
+        except asyncio.CancelledError as error:
+            _close_half_open(error)
+            raise
+        connection.answer_seconds = answer_seconds
+        return connection
+
+    async def wait(
+        self,
+        gen: PQGen[T],
+        interval: float = _LOOK_SECONDS,
+        timeout: float | None = None,  # noqa: ASYNC109 - psycopg's parameter
+    ) -> T:
+        """Wait for the end of an operation on the connection; every statement, commit and copy comes through here."""
+        if self.answer_seconds is None or timeout is not None:
+            return await super().wait(gen, interval, timeout)
+        try:
+            return await waiting.wait_async(
+                _until_silent(gen, self.answer_seconds), self.pgconn.socket, interval=interval
+            )
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+                self.pgconn.finish()
+            raise
+        except NoAnswer:
+            self.pgconn.finish()
+            raise
+
+
+def _close_half_open(cancelled: BaseException | None) -> None:
+    """Close the connection that was being opened: it is a local variable of a frame, and open while that exists."""
+    if cancelled is not None:
+        traceback.clear_frames(cancelled.__traceback__)
+
+
+def _until_silent(gen: PQGen[T], seconds: float) -> PQGen[T]:
+    """Pass an operation on until its socket was silent for some seconds.
+
+    psycopg resumes the operation with nothing after every interval without an event.
+    """
+    try:
+        wanted = next(gen)
+        answered_at = time.monotonic()
+        while True:
+            ready = yield wanted
+            if ready:
+                answered_at = time.monotonic()
+            elif time.monotonic() - answered_at >= seconds:
+                raise NoAnswer(f"the database did not answer for {seconds:g} s")
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 async def connect(
@@ -15,15 +194,18 @@ async def connect(
     *,
     autocommit: bool = True,
     connect_seconds: int = CONNECT_SECONDS,
+    limits: Limits | None = None,
     options: Mapping[str, object] | None = None,
 ) -> AsyncConnection:
     """Open a connection; PostgreSQL shows `application_name` in `pg_stat_activity`.
 
-    `options` are settings of the session, for instance `{"lock_timeout": 3000}`. Raises psycopg.OperationalError when
-    the database does not answer within `connect_seconds`.
+    Without `limits` a statement may take as long as it does. `options` are settings of the session, for instance
+    `{"lock_timeout": 3000}`. Raises psycopg.OperationalError when no host of the database answers within
+    `connect_seconds`.
     """
-    return await AsyncConnection.connect(
-        settings.conninfo(), autocommit=autocommit, **_parameters(application_name, connect_seconds, options)
+    return await Connection.connect(
+        autocommit=autocommit,
+        **parameters(settings, application_name, limits or Limits(connect_seconds=connect_seconds), options),
     )
 
 
@@ -35,35 +217,47 @@ def connect_sync(
     connect_seconds: int = CONNECT_SECONDS,
     options: Mapping[str, object] | None = None,
 ) -> psycopg.Connection:
-    """As `connect`, for code without an event loop."""
-    return psycopg.connect(
-        settings.conninfo(), autocommit=autocommit, **_parameters(application_name, connect_seconds, options)
-    )
+    """As `connect`, for code without an event loop. No statement has a limit."""
+    found = parameters(settings, application_name, Limits(connect_seconds=connect_seconds), options)
+    del found["answer_seconds"]
+    return psycopg.connect(autocommit=autocommit, **found)
 
 
 async def connect_worker(settings: DatabaseSettings, application_name: str) -> AsyncConnection:
     """Open a worker's connection, on which no frozen process can block its successor for long."""
-    return await AsyncConnection.connect(settings.conninfo(), **worker_parameters(settings, application_name))
+    connection = await Connection.connect(**worker_parameters(settings, application_name))
+    connection.outbox_kept_seconds = settings.outbox_kept_hours * 3600
+    return connection
 
 
 def worker_parameters(settings: DatabaseSettings, application_name: str) -> dict[str, Any]:
-    """Return the parameters of a worker's connections, for `connect_worker` and for pools."""
-    options = {
-        # Statements are prepared once, maybe while the tables are empty: a plan that reads all rows must not be kept.
-        "enable_seqscan": "off",
-        "lock_timeout": settings.lock_timeout_ms,
-        "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_ms,
-    }
+    """Return the parameters of a worker's connections, for `connect_worker` and for pools of `Connection`."""
+    # Statements are prepared once, maybe while the tables are empty: a plan that reads all rows must not be kept.
+    options = {"enable_seqscan": "off"}
+    return {"autocommit": True, **parameters(settings, application_name, worker_limits(settings), options)}
+
+
+def parameters(
+    settings: DatabaseSettings,
+    application_name: str,
+    limits: Limits,
+    options: Mapping[str, object] | None = None,
+    *,
+    address: str | None = None,
+) -> dict[str, Any]:
+    """Return the parameters of `Connection.connect`: those of an address, with our limits and keepalives.
+
+    `address` is that of a replica; None: that of the primary. The options of the address are kept; where ours name the
+    same setting, ours are later, and PostgreSQL takes the last.
+    """
+    found: dict[str, Any] = dict(settings.parameters() if address is None else addresses.parse(address))
+    ours = {**limits.options, **_SERVER_KEEPALIVES, **(options or {})}
+    own = " ".join(f"-c {name}={value}" for name, value in ours.items())
     return {
-        "autocommit": True,
-        "tcp_user_timeout": 10_000,
-        "keepalives_idle": 5,
-        **_parameters(application_name, 5, options),
+        **found,
+        **_KEEPALIVES,
+        "options": " ".join(part for part in (found.get("options"), own) if part),
+        "application_name": application_name,
+        "connect_timeout": limits.connect_seconds,
+        "answer_seconds": limits.answer_seconds,
     }
-
-
-def _parameters(application_name: str, connect_seconds: int, options: Mapping[str, object] | None) -> dict[str, Any]:
-    parameters: dict[str, Any] = {"application_name": application_name, "connect_timeout": connect_seconds}
-    if options:
-        parameters["options"] = " ".join(f"-c {name}={value}" for name, value in options.items())
-    return parameters

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import Text, delete, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +18,8 @@ from topics.messages.values import BookingStatus
 
 #: The name of a contact that was erased.
 _ERASED: Final = ""
+#: The transaction that wrote a row last.
+_row_version: Final = literal_column("desk_booking.xmin::text", Text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,9 +33,13 @@ class Contact:
 
 async def add_desk_booking(
     connection: AsyncConnection, booking_id: UUID, *, hotel_id: int, manager_id: int, contact: Contact
-) -> None:
-    """Insert the contact of a booking, unless it has one or had one that was erased."""
-    await connection.execute(
+) -> str | None:
+    """Insert the contact of a booking, unless it has one or had one that was erased.
+
+    Returns:
+        The version of the row that was inserted, for `remove_desk_booking`; None if there was one.
+    """
+    rows = await connection.execute(
         insert(DeskBooking)
         .values(
             booking_id=booking_id,
@@ -44,7 +50,31 @@ async def add_desk_booking(
             contact_phone=contact.phone,
         )
         .on_conflict_do_nothing()
+        .returning(_row_version)
     )
+    inserted: str | None = rows.scalar_one_or_none()
+    if inserted is None:
+        # The row gets another version: this request needs it, so the one that inserted it must not remove it any more.
+        await connection.execute(
+            update(DeskBooking)
+            .where(DeskBooking.booking_id == booking_id)
+            .values(contact_name=DeskBooking.contact_name)
+        )
+    return inserted
+
+
+async def remove_desk_booking(connection: AsyncConnection, booking_id: UUID, version: str) -> None:
+    """Delete a row of this version, and the names of its guests: its booking was never asked for.
+
+    A row that anybody has written since, such as a request with the same Idempotency-Key, stays.
+    """
+    removed = await connection.execute(
+        delete(DeskBooking)
+        .where(DeskBooking.booking_id == booking_id, _row_version == version)
+        .returning(DeskBooking.booking_id)
+    )
+    if removed.first() is not None:
+        await guests.delete_names(connection, booking_id)
 
 
 async def contacts_of(connection: AsyncConnection, booking_ids: Collection[UUID]) -> dict[UUID, Contact]:

@@ -12,13 +12,16 @@ DOCUMENT_COLUMNS = {
     "hotel_id": "int8",
     "kind": "text",
     "number": "int8",
+    "reason": "text",
     "booking_id": "uuid",
+    "lines": "jsonb",
     "amount_minor": "int8",
     "currency": "text",
     "corrects_id": "uuid",
     "credited_minor": "int8",
+    "booking_version": "int8",
 }
-_WRITTEN = {**DOCUMENT_COLUMNS, "reason": "text", "lines": "jsonb", "issued_at": "timestamptz"}
+_WRITTEN = {**DOCUMENT_COLUMNS, "issued_at": "timestamptz"}
 # Two looks into indexes: a document is found by its own id, and all of a booking by that of the booking.
 _LOAD = "select {columns} from hotel_document where id = any(%b::uuid[]) or booking_id = any(%b::uuid[])".format(
     columns=", ".join(DOCUMENT_COLUMNS)
@@ -52,7 +55,7 @@ async def last_numbers(connection: AsyncConnection, series: Iterable[tuple[int, 
 
 
 async def add_documents(connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert documents: the columns of `DOCUMENT_COLUMNS`, then the reason, the lines and the log's time."""
+    """Insert documents: the columns of `DOCUMENT_COLUMNS`, and then the log's time."""
     await connection.execute(_ADD.encode(), [list(column) for column in zip(*rows, strict=True)])
 
 

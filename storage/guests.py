@@ -168,6 +168,11 @@ async def erase_names(connection: AsyncConnection, booking_id: UUID) -> None:
     )
 
 
+async def delete_names(connection: AsyncConnection, booking_id: UUID) -> None:
+    """Delete the guest lists of a booking that was never asked for."""
+    await connection.execute(delete(GuestList).where(GuestList.booking_id == booking_id))
+
+
 def _is_own(user_id: int, guest_id: int) -> ColumnElement[bool]:
     return and_(Guest.id == guest_id, Guest.user_id == user_id)
 

@@ -39,7 +39,7 @@ _COUNTED: Final = """
 """
 
 
-async def due_holds(connection: AsyncConnection, after: DueHold, *, margin_seconds: float) -> list[DueHold]:
+async def due_holds(connection: AsyncConnection, after: DueHold, margin_seconds: float) -> list[DueHold]:
     """Return at most `BATCH` holds that were over `margin_seconds` ago, by deadline and booking, following `after`."""
     found = await connection.execute(
         _DUE_HOLDS, (after.deadline, margin_seconds, after.deadline, after.booking_id, BATCH)

@@ -7,6 +7,7 @@ from psycopg import AsyncConnection
 
 from storage.copying import copy_rows
 
+NightKey = tuple[int, date]
 NightRow = tuple[int, date, int, int, int, int, int, int, bool, str, int, int]
 
 #: Columns of `inventory` in the order of a `NightRow`.

@@ -312,6 +312,16 @@ async def save_dispute_object(connection: AsyncConnection, dispute: DisputeObjec
     return written.rowcount == 1
 
 
+async def payments_of_bookings(connection: AsyncConnection, booking_ids: Sequence[UUID]) -> list[dict[str, Any]]:
+    """Return the payments of bookings as their rows have them."""
+    found = await connection.execute(
+        "select paid.value from booking b cross join lateral jsonb_array_elements(b.payments) as paid"
+        " where b.id = any(%s)",
+        (list(booking_ids),),
+    )
+    return [row[0] for row in await found.fetchall()]
+
+
 async def open_refunds(
     connection: AsyncConnection[Any], *, payment: str | None = None, closed: bool = True
 ) -> list[OpenRefund]:

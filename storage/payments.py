@@ -9,7 +9,8 @@ write names the lease, or moves a state towards its end only: of two workers tha
 undoes a write of the other.
 
 A row of `refund` has a target: the sum that all refunds of the payment must reach. The refunds themselves, ours and
-those made by hand, are rows of `payment_refund`; disputes, open and ended, are rows of `payment_dispute`.
+those made by hand, are rows of `payment_refund`; disputes, open and ended, are rows of `payment_dispute`. The amount
+that is due is the ledger's: the target follows it, up and down.
 
 This module never commits: the consumer writes in its fenced transaction, the caller on connections in autocommit.
 """
@@ -90,8 +91,8 @@ class RefundToMake:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RefundToClose:
-    """A refund that an operator ended."""
+class RefundToSettle:
+    """The payment of a refund whose due amount changed in the ledger without a new request."""
 
     payment_intent: str
 
@@ -164,9 +165,13 @@ class BookingOfPayment(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StayChange:
-    """The stay that a change makes of another one, once it is paid in payment attempt `attempt`."""
+    """The stay that a change makes of another one, once it is paid in payment attempt `attempt`.
+
+    `room_type` is that of the other room, if the change is to one.
+    """
 
     attempt: int
+    room_type: str | None = None
     check_in: date
     check_out: date
     rooms_count: int
@@ -194,32 +199,37 @@ class Stay:
     legs: tuple["Stay", ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RefundSums:
-    """A row of `refund`, and the sums of its payment in minor units.
+class RefundSeen(NamedTuple):
+    """A refund that Stripe reported, with its present status; `amount_minor` in minor units."""
 
-    `closed_minor` is the sum that an operator ended by the ledger; of a closed row whose payment the ledger does not
-    have, it is the target. `lost_minor` is the sum that lost disputes took.
-    `failed_count` is the number of our refunds that failed; `refusals` counts them and the calls that Stripe refused.
+    refund_id: str
+    amount_minor: int
+    status: str
+    by_hand: bool
+
+
+class LostDispute(NamedTuple):
+    """A dispute that Stripe reported as lost; `amount_minor` in minor units."""
+
+    dispute_id: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundRow:
+    """A row of `refund`, what Stripe reported of its payment, and the payment by the ledger.
+
+    `target_minor` is the row's, in minor units. `ledger` is the payment as the booking's row has it; None: the ledger
+    does not know it. `refusals` counts our refunds that failed and the calls that Stripe refused.
     """
 
     status: str
     idempotency_key: str
     refusals: int
     target_minor: int
-    succeeded_minor: int
-    pending_minor: int
-    lost_minor: int
-    closed_minor: int
-    failed_count: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LedgerPayment:
-    """The refunds of a payment that the ledger knows of: carried out, and failed."""
-
-    refund_ids: frozenset[str] = frozenset()
-    failed_refund_ids: frozenset[str] = frozenset()
+    seen: tuple[RefundSeen, ...] = ()
+    lost: tuple[LostDispute, ...] = ()
+    ledger: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -433,10 +443,13 @@ async def cancels_if_full(connection: psycopg.AsyncConnection, room_id: int) -> 
 #: The legs of a trip are bookings of their own; its row has the place of each.
 _STAYS: Final = """
 select h.name as hotel, r.type as room_type, b.check_in, b.check_out, b.rooms_count, b.sale, b.id,
-       coalesce(b.stay_times->>'time_zone', h.time_zone), b.pending_change, b.amount_minor,
+       coalesce(b.stay_times->>'time_zone', h.time_zone), b.amount_minor,
+       b.pending_change || jsonb_build_object('room_type', other.type, 'moved_sale', moved.sale),
        array(select (leg.value ->> 'booking_id')::uuid
              from jsonb_array_elements(b.legs) with ordinality as leg (value, place) order by place)
 from booking b join room r on r.id = b.room_id join hotel h on h.id = r.hotel_id
+left join room other on other.id = (b.pending_change ->> 'to_room_id')::bigint
+left join booking moved on moved.id = (b.pending_change ->> 'id')::uuid
 where b.id = any(%(ids)s)
 or b.id in (select (leg.value ->> 'booking_id')::uuid
             from booking trip cross join lateral jsonb_array_elements(trip.legs) as leg where trip.id = any(%(ids)s))
@@ -447,7 +460,7 @@ async def stays(connection: psycopg.AsyncConnection, booking_ids: Sequence[UUID]
     """Return the words about bookings for their payment pages, as far as the bookings and their hotels are there."""
     rows = await (await connection.execute(_STAYS, {"ids": list(booking_ids)})).fetchall()
     found, legs_of = {}, {}
-    for hotel, room_type, check_in, check_out, rooms_count, sale, id, time_zone, change, amount_minor, legs in rows:
+    for hotel, room_type, check_in, check_out, rooms_count, sale, id, time_zone, amount_minor, change, legs in rows:
         found[id] = Stay(
             hotel=hotel,
             room_type=room_type,
@@ -472,8 +485,13 @@ def _with_legs(stay: Stay, legs: Sequence[Stay | None]) -> Stay:
 
 
 def _stay_change(change: dict[str, Any]) -> StayChange:
-    """Return a pending change of the ledger; one whose payment was not requested yet has attempt 0."""
-    return msgspec.convert({**change["stay"], "attempt": change.get("attempt", 0)}, StayChange)
+    """Return a pending change of the ledger; one whose payment was not requested yet has attempt 0.
+
+    The leg in another room has the conditions of a change to it (`moved_sale`).
+    """
+    stay, attempt = change["stay"], change.get("attempt", 0)
+    sale = change["moved_sale"] or stay.get("sale")
+    return msgspec.convert({**stay, "attempt": attempt, "room_type": change["room_type"], "sale": sale}, StayChange)
 
 
 # Changes that Stripe reports.
@@ -558,31 +576,34 @@ async def record_dispute(connection: psycopg.AsyncConnection, update: DisputeRep
     )
 
 
-# An operator closes the refund of a payment that the ledger does not know in the row alone.
-_SUMS: Final = """
-select r.status, r.idempotency_key, r.refusals::integer, r.amount_minor as target_minor,
-    coalesce((select sum(amount_minor) from payment_refund p
-              where p.payment_intent = r.payment_intent and p.status = 'succeeded'), 0)::bigint as succeeded_minor,
-    coalesce((select sum(amount_minor) from payment_refund p
-              where p.payment_intent = r.payment_intent and p.status = 'pending'), 0)::bigint as pending_minor,
-    coalesce((select sum(amount_minor) from payment_dispute d
-              where d.payment_intent = r.payment_intent and d.status = 'lost'), 0)::bigint as lost_minor,
-    coalesce((select coalesce((paid.value ->> 'closed_minor')::bigint, 0)
-              from booking b cross join lateral jsonb_array_elements(b.payments) as paid
-              where b.id = r.booking_id and paid.value ->> 'payment_intent' = r.payment_intent),
-             case when r.status = 'closed' then r.amount_minor end, 0) as closed_minor,
-    (select count(*) from payment_refund p
-     where p.payment_intent = r.payment_intent and p.status = 'failed' and not p.by_hand)::integer as failed_count
+_REFUND_ROW: Final = """
+select r.status, r.idempotency_key, r.refusals::integer, r.amount_minor,
+    (select coalesce(jsonb_agg(jsonb_build_array(p.refund_id, p.amount_minor, p.status, p.by_hand)), '[]')
+     from payment_refund p where p.payment_intent = r.payment_intent),
+    (select coalesce(jsonb_agg(jsonb_build_array(d.dispute_id, d.amount_minor)), '[]')
+     from payment_dispute d where d.payment_intent = r.payment_intent and d.status = 'lost'),
+    (select paid.value from booking b cross join lateral jsonb_array_elements(b.payments) as paid
+     where b.id = r.booking_id and paid.value ->> 'payment_intent' = r.payment_intent)
 from refund r where r.payment_intent = %s
 for update of r
 """
 
 
-async def refund_sums(connection: psycopg.AsyncConnection, payment_intent: str) -> RefundSums | None:
-    """Lock a row of `refund` and return it with its payment's sums; None if nothing of the payment must go back."""
-    cursor = connection.cursor(row_factory=class_row(RefundSums))
-    await cursor.execute(_SUMS, (payment_intent,))
-    return await cursor.fetchone()
+async def lock_refund(connection: psycopg.AsyncConnection, payment_intent: str) -> RefundRow | None:
+    """Lock a row of `refund` and return it with its payment; None if nothing of the payment must go back."""
+    row = await (await connection.execute(_REFUND_ROW, (payment_intent,))).fetchone()
+    if row is None:
+        return None
+    status, idempotency_key, refusals, target_minor, seen, lost, ledger = row
+    return RefundRow(
+        status=status,
+        idempotency_key=idempotency_key,
+        refusals=refusals,
+        target_minor=target_minor,
+        seen=tuple(RefundSeen(*each) for each in seen),
+        lost=tuple(LostDispute(*each) for each in lost),
+        ledger=ledger,
+    )
 
 
 async def settle_refund(
@@ -590,17 +611,18 @@ async def settle_refund(
     payment_intent: str,
     status: str,
     *,
+    target_minor: int,
     due_in_seconds: float | None,
     keeps_due_time: bool,
     idempotency_key: str | None = None,
 ) -> None:
-    """Write a refund's status after its payment's sums changed.
+    """Write a refund's status and target (minor units) after its payment's sums changed.
 
     `due_in_seconds` is the time until the next call, None: no call is due. With `keeps_due_time` that time stays as it
     is, but a refund that is due never stays without one. `idempotency_key` replaces the row's key.
     """
     await connection.execute(
-        "update refund set status = %(status)s, updated_at = now(),"
+        "update refund set status = %(status)s, amount_minor = %(target_minor)s, updated_at = now(),"
         " idempotency_key = coalesce(%(key)s, idempotency_key),"
         " refund_id = coalesce((select refund_id from payment_refund p where p.payment_intent = %(id)s"
         " and not p.by_hand order by created_at desc, (status = 'failed') limit 1), refund_id),"
@@ -613,6 +635,7 @@ async def settle_refund(
         {
             "id": payment_intent,
             "status": status,
+            "target_minor": target_minor,
             "key": idempotency_key,
             "keep": keeps_due_time,
             "seconds": due_in_seconds,
@@ -620,20 +643,17 @@ async def settle_refund(
     )
 
 
-async def ledger_payment(connection: psycopg.AsyncConnection, booking_id: UUID, payment_intent: str) -> LedgerPayment:
-    """Return the refunds of a payment that the ledger knows; none if it does not know the payment."""
+async def ledger_payment(
+    connection: psycopg.AsyncConnection, booking_id: UUID, payment_intent: str
+) -> dict[str, Any] | None:
+    """Return a payment as the booking's row has it; None if the ledger does not know it."""
     cursor = await connection.execute(
         "select paid.value from booking b cross join lateral jsonb_array_elements(b.payments) as paid"
         " where b.id = %s and paid.value ->> 'payment_intent' = %s",
         (booking_id, payment_intent),
     )
     row = await cursor.fetchone()
-    if row is None:
-        return LedgerPayment()
-    return LedgerPayment(
-        refund_ids=frozenset(refund[0] for refund in row[0].get("refunds", ())),
-        failed_refund_ids=frozenset(row[0].get("failed_refund_ids", ())),
-    )
+    return None if row is None else row[0]
 
 
 # Objects that are reported before their payment is known.
@@ -769,13 +789,12 @@ async def fix_refund_call(
     """Fix the exact call before it is made, so that a repeated call is the same call.
 
     Returns:
-        Whether the row is still the claimant's and its target is still the same: only then may the call be made.
+        Whether the row is still the claimant's: only then may the call be made.
     """
     fixed = await connection.execute(
         "update refund set params = %s, idempotency_key = %s, updated_at = now()"
-        " where payment_intent = %s and amount_minor = %s and status not in ('succeeded', 'closed')"
-        " and next_attempt_at = %s",
-        (Jsonb(params), idempotency_key, due.payment_intent, due.amount_minor, due.lease),
+        " where payment_intent = %s and status not in ('succeeded', 'closed') and next_attempt_at = %s",
+        (Jsonb(params), idempotency_key, due.payment_intent, due.lease),
     )
     return fixed.rowcount == 1
 

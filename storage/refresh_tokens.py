@@ -1,14 +1,16 @@
 """Refresh tokens, stored by their hashes, in the family of the login that they came from.
 
 A transaction that changes a user's tokens locks the user's row (`accounts.lock`) before its first read and until its
-commit. So nothing of a revoked family is left, not even a token that another transaction was about to add.
+commit. So nothing of a revoked family is left, not even a token that another transaction was about to add. Nobody can
+use an expired token: any transaction may delete it.
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Double, cast, delete, extract, func, insert, select, update
+from sqlalchemy import Double, cast, delete, extract, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.models import RefreshToken
@@ -85,3 +87,26 @@ async def forget_expired(connection: AsyncConnection, user_id: int) -> None:
     await connection.execute(
         delete(RefreshToken).where(RefreshToken.user_id == user_id, RefreshToken.expires_at <= func.now())
     )
+
+
+_FORGET_OTHERS: Final = text("""
+    with looked_at as (
+        select distinct user_id from refresh_token where user_id > :after order by user_id limit :accounts
+    ), forgotten as (
+        delete from refresh_token where token_hash in (
+            select token_hash from refresh_token
+            where user_id in (select user_id from looked_at) and expires_at <= now()
+            for update skip locked
+        )
+    )
+    select count(*) as found, max(user_id) as last from looked_at
+""")
+
+
+async def forget_expired_of_others(connection: AsyncConnection, after: int, accounts: int) -> int:
+    """Delete the expired tokens of the next accounts behind one; return the last of these, 0 behind the last of all.
+
+    Rows that another transaction has locked are left out, so that this waits for nobody.
+    """
+    row = (await connection.execute(_FORGET_OTHERS, {"after": after, "accounts": accounts})).one()
+    return int(row.last) if row.found == accounts else 0

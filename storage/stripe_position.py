@@ -30,3 +30,11 @@ async def save(connection: AsyncConnection, events_until: datetime) -> None:
         " set events_until = greatest(stripe_position.events_until, excluded.events_until), saved_at = now()",
         (events_until,),
     )
+
+
+async def set_back(connection: AsyncConnection, events_until: datetime) -> None:
+    """Set the position back to a time; one that is further back stays. Raises psycopg.Error."""
+    await connection.execute(
+        "update stripe_position set events_until = least(events_until, %s)",
+        (events_until,),
+    )

@@ -175,7 +175,13 @@ HTTP_SECONDS: Final = _register(
     )
 )
 HTTP_ANSWERS: Final = _register(
-    Counter("innkeeper_http_answers_total", "Answers, by status.", unit="answers", services=INGRESS, labels=("status",))
+    Counter(
+        "innkeeper_http_answers_total",
+        "Answers, by status; 499 went to nobody, because the client had hung up.",
+        unit="answers",
+        services=INGRESS,
+        labels=("status",),
+    )
 )
 ACKNOWLEDGED_SECONDS: Final = _register(
     Histogram(
@@ -195,6 +201,17 @@ QUERY_SECONDS: Final = _register(
         bounds=_ANSWER_BOUNDS,
     )
 )
+DATABASE_FAILURES: Final = _register(
+    Counter(
+        "innkeeper_database_failures_total",
+        "Requests that the database did not serve, those too that were answered 202, by `reason`: `away`, `busy` (all"
+        " connections are in use), `full`,"
+        " `locked`, `no right` or `read-only`.",
+        unit="requests",
+        services=INGRESS,
+        labels=("reason",),
+    )
+)
 POOL: Final = _register(
     Gauge(
         "innkeeper_pool_connections",
@@ -207,7 +224,8 @@ POOL: Final = _register(
 READY: Final = _register(
     Gauge(
         "innkeeper_ready",
-        "1 while a dependency of the ingress answers: the `broker` to write to, the `events` to read.",
+        "1 while a dependency of the ingress answers: the `broker` to write to (for some partitions at least), the"
+        " `events` to read.",
         unit="",
         services=INGRESS,
         labels=("dependency",),
@@ -310,12 +328,14 @@ LAG: Final = _register(
 RETRY_LOOPS: Final = _register(
     Gauge(
         "innkeeper_troubles",
-        "Retry loops that wait for a database, broker or Stripe that is away; 0 while everything works.",
+        "Retry loops that wait, by reason: the database is `away`, `full`, `busy`, `locked` or `read-only`, or gives"
+        " `no right`; `other`: the broker or Stripe is away. 0 while everything works.",
         unit="waits",
         services=WORKERS,
+        labels=("reason",),
     )
 )
-RETRY_LOOPS.set_function(lambda: [((), backoff.waiting())])
+RETRY_LOOPS.set_function(lambda: [((reason,), count) for reason, count in backoff.waiting().items()])
 
 # Decisions.
 

@@ -28,11 +28,22 @@ from topics.kafka.settings import KafkaSettings
 
 pytest_plugins = ("pytester", "tests.system.trace.replayed")
 
-#: Folders whose tests share one whole system: all of a folder go to one process, as those of a file do elsewhere.
-ONE_SYSTEM = ("tests/system/path", "tests/system/api")
+#: Folders and files whose tests share one whole system: all that share one go to one process, as the tests of a file
+#: do elsewhere. In several processes, or between others, they would start it again and again, at ten seconds a time.
+_ONE_SYSTEM: Final = {
+    "tests/system/path": "tests/system/path",
+    "tests/system/api": "tests/system/api",
+    "tests/system/money": "tests/system/money",
+    "tests/system/cluster": "tests/system/cluster",
+    "tests/system/pipeline/test_promo_codes.py": "tests/system/pipeline/coordinated",
+    "tests/system/pipeline/test_trips.py": "tests/system/pipeline/coordinated",
+}
 #: Few tests that take long, in the order in which they begin: at the end of a run one process would wait for them.
 _SLOW: Final = (
+    "tests/system/money",
     "tests/system/path",
+    "tests/system/api",
+    "tests/system/cluster",
     "tests/system/pipeline/test_agent_under_kill.py",
     "tests/system/pipeline/test_chaos.py",
     "tests/system/pipeline/test_two_releases.py",
@@ -74,6 +85,8 @@ class _ChildrenSeen:
 _children_seen = _ChildrenSeen()
 # A machine that pauses in the middle of an example, or while one is made, has found nothing wrong.
 hypothesis.settings.register_profile("slow", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# Where a change may land or not, the examples are the same in each run; all other runs choose new ones.
+hypothesis.settings.register_profile("repeatable", hypothesis.settings.get_profile("slow"), derandomize=True)
 hypothesis.settings.load_profile("slow")
 
 
@@ -89,10 +102,10 @@ class _Scheduling(LoadFileScheduling):
 
 
 def _scope(nodeid: str) -> str:
-    """Return the folder or file whose tests all go to one process."""
+    """Return the name of the tests that all go to one process with this one: a folder's, a file's, or some files'."""
     file, _, _ = nodeid.partition("::")
     folder, _, _ = file.rpartition("/")
-    return folder if folder in ONE_SYSTEM else file
+    return _ONE_SYSTEM.get(folder) or _ONE_SYSTEM.get(file) or file
 
 
 def pytest_configure() -> None:
@@ -142,13 +155,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests for `-m`, and order them for xdist: long tests begin first, then files with many tests.
+    """Mark tests for `-m`, and order them for xdist: long tests begin first, whole systems, then files with many tests.
 
     All tests of the trace and of the whole API are `long`; `unit` are those that need no server.
     """
     size = Counter(_scope(item.nodeid) for item in items)
     slow = {scope: rank for rank, scope in enumerate(_SLOW)}
-    items.sort(key=lambda item: (slow.get(_scope(item.nodeid), len(slow)), -size[_scope(item.nodeid)]))
+    systems = {_scope(item.nodeid) for item in items if item.get_closest_marker("system")}
+
+    def turn(item: pytest.Item) -> tuple[int, bool, int]:
+        scope = _scope(item.nodeid)
+        return slow.get(scope, len(slow)), scope not in systems, -size[scope]
+
+    items.sort(key=turn)
     for item in items:
         if item.get_closest_marker("trace") or item.get_closest_marker("api"):
             item.add_marker("long")

@@ -139,15 +139,17 @@ def test_every_exemption_from_a_rule_has_a_reason() -> None:
 
 
 def test_no_test_sleeps() -> None:
-    # One waits on a condition for all; the others are programs whose load and faults follow a timetable.
-    timed = {"tests/support/waiting.py"} | {
+    # One waits on a condition for all; the others, and the rows of faults, are programs whose load and faults follow a
+    # timetable. The proxy delays bytes as a slow network does. The simulation sleeps in its own time.
+    timed = {"tests/support/waiting.py", "tests/support/tcp_proxy.py"} | {
         f"tests/system/pipeline/{name}.py" for name in ("chaos", "clerk", "faults", "load")
     }
+    timed |= {"tests/soak/running.py", "tests/soak/visits.py"}
 
     assert [
         f"{path}:{node.lineno}"
         for path in modules("tests")
-        if path not in timed
+        if path not in timed and not path.startswith(("tests/faults/", "tests/simulation/"))
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep"
     ] == []
@@ -179,8 +181,6 @@ def test_the_core_knows_the_language_itself_and_nothing_that_waits_or_chances() 
     named = {
         # For its annotations.
         *(f"pricing/stays.py: {name}" for name in ("numpy", "numpy.typing")),
-        # Prices that are remembered keep no terms in memory; no price depends on it.
-        "pricing/sale.py: weakref",
     }
     strangers = {
         f"{path}: {name}"

@@ -227,12 +227,15 @@ async def _create_when_there(settings: KafkaSettings, wait_seconds: float) -> li
     while True:
         try:
             return await admin.create(settings)
-        except (KafkaError, TimeoutError):
+        except (KafkaError, TimeoutError, admin.Passing) as error:
             if clock() >= deadline:
                 raise
-        if not is_waiting:
-            _say(f"No broker at {settings.kafka_url} yet; waiting up to {wait_seconds:g} s.")
-            is_waiting = True
+            if not is_waiting:
+                # A cluster refuses topics that have more replicas than it has brokers by then.
+                refused = isinstance(error, admin.Passing)
+                reason = f"{error} Waiting" if refused else f"No broker at {settings.kafka_url} yet; waiting"
+                _say(f"{reason} up to {wait_seconds:g} s.")
+                is_waiting = True
         await asyncio.sleep(_RETRY_SECONDS)
 
 

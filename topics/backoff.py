@@ -7,6 +7,8 @@ are made at a fixed interval, and an outage is logged once.
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 from weakref import WeakSet
 
@@ -15,10 +17,14 @@ MAX_SECONDS: Final = 3.0
 #: No wait doubles more often than this, so that the number fits a float however long the failures go on.
 _MAX_DOUBLINGS: Final = 30
 
+#: The reason of a failure that has no word of its own: a broker, Stripe or another service.
+OTHER: Final = "other"
+
 log = logging.getLogger(__name__)
 
 # A loop that is cancelled while it waits never calls `reset`; the weak reference ends with its `Backoff`.
 _waiting: "WeakSet[Backoff]" = WeakSet()
+_seen: set[str] = {OTHER}
 
 
 def seconds_after(failures: int, *, first_seconds: float = FIRST_SECONDS, max_seconds: float = MAX_SECONDS) -> float:
@@ -35,15 +41,19 @@ class Backoff:
         self._first_seconds = first_seconds
         self._max_seconds = max_seconds
         self._failures = 0
+        self.reason = OTHER
 
-    async def wait(self, error: BaseException) -> None:
-        """Log the failure and wait before the next try."""
+    async def wait(self, error: BaseException, reason: str | None = None) -> None:
+        """Log the failure and wait before the next try. `reason` is one word for it, which the metrics show too."""
         _waiting.add(self)
+        self.reason = reason or OTHER
+        _seen.add(self.reason)
         self._failures += 1
         seconds = seconds_after(self._failures, first_seconds=self._first_seconds, max_seconds=self._max_seconds)
         log.warning(
-            "%s (%s: %s); try %d in %.1f s",
+            "%s (%s%s: %s); try %d in %.1f s",
             self._name,
+            f"{reason}, " if reason else "",
             type(error).__name__,
             str(error).strip().partition("\n")[0],
             self._failures + 1,
@@ -59,6 +69,9 @@ class Backoff:
             self._failures = 0
 
 
-def waiting() -> int:
-    """Return how many retry loops of this process failed last and have not succeeded since."""
-    return len(_waiting)
+def waiting() -> Mapping[str, int]:
+    """Return how many retry loops of this process failed last and have not succeeded since, by reason.
+
+    A reason that there was once has 0 afterwards, so that a metric goes back to it.
+    """
+    return dict.fromkeys(sorted(_seen), 0) | Counter(backoff.reason for backoff in _waiting)

@@ -50,6 +50,7 @@ from topics.messages.events import (
     BookingReserved,
     ChangeEnded,
     ChangeHeld,
+    ChangeOpened,
     ChangeRejected,
     CheckoutOpened,
     CodeChanged,
@@ -138,7 +139,7 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
     PaymentRequested: EventTrigger(
         when="The guest wants to pay, or a change that is held makes the stay dearer, and no Checkout Session is open "
         "or being opened.",
-        after=(RequestPayment, ChangeStay),
+        after=(RequestPayment, ChangeStay, RecordLeg),
     ),
     CheckoutOpened: EventTrigger(when="Payments opened the Checkout Session at Stripe.", after=(RecordSession,)),
     BookingConfirmed: EventTrigger(
@@ -162,7 +163,7 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         when="A paid booking is cancelled or becomes cheaper, its guests leave early or do not arrive and the policy "
         "keeps less than all, money arrives too late, twice, or in the wrong amount, or a refund by hand of money that "
         "must go back fails.",
-        after=(ConfirmPayment, CancelBooking, FailRefund, CheckOut, MarkNoShow, ChangeStay, RecordLegEnd),
+        after=(ConfirmPayment, CancelBooking, FailRefund, CheckOut, MarkNoShow, ChangeStay, RecordLeg, RecordLegEnd),
     ),
     BookingRefunded: EventTrigger(
         when="Stripe carried out a refund, which this product asked for or a person made at Stripe.",
@@ -179,23 +180,29 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
     ),
     DisputeOpened: EventTrigger(when="The cardholder disputes a payment at the bank.", after=(RecordDispute,)),
     DisputeClosed: EventTrigger(when="The bank has decided a dispute.", after=(RecordDispute,)),
+    ChangeOpened: EventTrigger(
+        when="The guest or a manager asks for another room type in place of that of a prepaid stay.",
+        after=(ChangeStay,),
+    ),
     ChangeHeld: EventTrigger(
         when="The guest or a manager asks for a change of a prepaid stay that makes it dearer, and its nights are "
         "free: they are held until the difference is paid.",
-        after=(ChangeStay,),
+        after=(ChangeStay, RecordLeg),
     ),
     StayChanged: EventTrigger(
-        when="A change that costs nothing more is decided, or the difference of a dearer one is paid.",
-        after=(ChangeStay, ConfirmPayment),
+        when="A change that costs nothing more is decided, another room type holds the stay for no more than its "
+        "price, or the difference of a dearer change is paid.",
+        after=(ChangeStay, RecordLeg, ConfirmPayment),
     ),
     ChangeEnded: EventTrigger(
         when="A change that was held is not paid in time or is given up, another one replaces it, the guests arrive, "
-        "or the booking is cancelled.",
+        "or the booking is cancelled. One to another room type also ends if that room cannot hold the stay in time.",
         after=_ABOUT_BOOKINGS,
     ),
     ChangeRejected: EventTrigger(
-        when="The other nights, rooms or people of a change are not available, or the rules of the plan exclude them.",
-        after=(ChangeStay,),
+        when="The other nights, rooms, people or room type of a change are not available, the rules of the plan "
+        "exclude them, or the difference cannot be charged.",
+        after=(ChangeStay, RecordLeg),
     ),
     CodeChanged: EventTrigger(when="The hotel makes a promo code or changes its terms.", after=(SetCode,)),
     CodeClaimed: EventTrigger(when="A guest books with a promo code, and a use of it is left.", after=(ClaimCode,)),
@@ -204,7 +211,8 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=(ClaimCode,),
     ),
     CodeReturned: EventTrigger(
-        when="The booking that used a promo code was rejected, or ended unpaid.", after=(ReturnCode,)
+        when="The booking that used a promo code was rejected, or ended unpaid, or another request had made it.",
+        after=(ReturnCode,),
     ),
     CodeUnchanged: EventTrigger(
         when="The command about a promo code has had its effect already, or is refused as a whole.",

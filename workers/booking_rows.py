@@ -5,7 +5,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from storage import bookings
 from topics.messages.sale import AppliedPolicy, Sale
@@ -36,32 +36,33 @@ def row_of(booking: Booking) -> bookings.BookingRow:
         booking.hold_expires_at,
         booking.payment_attempt,
         booking.session_id,
-        bookings.as_json(msgspec.to_builtins(booking.payments)),
+        Jsonb(booking.payments, dumps=_encode) if booking.payments else None,
         booking.failure,
         None if booking.cancel_reason is None else booking.cancel_reason.value,
         booking.guest_list_id,
-        bookings.as_json([str(each) for each in booking.earlier_guest_list_ids]),
+        Jsonb([str(each) for each in booking.earlier_guest_list_ids]) if booking.earlier_guest_list_ids else None,
         list(booking.night_amounts_minor) or None,
         None if booking.stay_times is None else _stay_times_json(booking.stay_times),
         booking.freed_from,
-        None if booking.sale is None else Jsonb(booking.sale, dumps=_encode),
+        None if booking.sale is None else Json(booking.sale, dumps=_encode),
         None if booking.policy is None else Jsonb(booking.policy, dumps=_encode),
         None if booking.pending_change is None else Jsonb(booking.pending_change, dumps=_encode),
         Jsonb(booking.earlier_stays, dumps=_encode) if booking.earlier_stays else None,
-        bookings.as_json([str(each) for each in booking.ended_change_ids]),
+        Jsonb([str(each) for each in booking.ended_change_ids]) if booking.ended_change_ids else None,
         booking.accepted_terms,
         Jsonb(booking.legs, dumps=_encode) if booking.legs else None,
         booking.trip_id,
         booking.trip_room_id,
+        booking.request_hash,
         booking.version,
     )
 
 
 @lru_cache(maxsize=10_000)
-def _stay_times_json(times: StayTimes) -> Jsonb:
-    """Return the times for a jsonb column, encoded once for all bookings of a hotel."""
+def _stay_times_json(times: StayTimes) -> Json:
+    """Return the times for a json column, encoded once for all bookings of a hotel."""
     encoded = msgspec.json.encode(times)
-    return Jsonb(times, dumps=lambda _: encoded)
+    return Json(times, dumps=lambda _: encoded)
 
 
 def booking_of(row: bookings.BookingRow) -> Booking:
@@ -96,4 +97,9 @@ def _converted(value: Any, kind: type[T]) -> T | None:
 
 def payments_of(rows: list[dict[str, Any]] | None) -> tuple[Payment, ...]:
     """Return the payments of a row, in the order of their arrival, with their sums."""
-    return tuple(with_sums(payment) for payment in msgspec.convert(rows or (), tuple[Payment, ...]))
+    return tuple(map(payment_of, rows or ()))
+
+
+def payment_of(payment: dict[str, Any]) -> Payment:
+    """Return one payment of a row, with its sums."""
+    return with_sums(msgspec.convert(payment, Payment))

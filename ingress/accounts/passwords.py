@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import bcrypt
 
 from ingress.http.bodies import refused_field
+from ingress.http.deadlines import suspended
 from ingress.http.problems import Problem
 
 # bcrypt ignores further bytes; a longer password is refused instead.
@@ -80,7 +81,9 @@ class Passwords:
             raise Problem(503, "too many logins at once, try again", headers={"Retry-After": "2"})
         self._room_for -= 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work)
+            # The queue has a limit of its own, and its threads need no other part.
+            with suspended():
+                return await asyncio.get_running_loop().run_in_executor(pool, work)
         finally:
             self._room_for += 1
 

@@ -12,6 +12,7 @@ nothing by this: within the grace the theft gives the same token without those u
 same token, whose second use reveals the theft. A line that cannot be followed is revoked: a thief could hide in it.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -24,9 +25,11 @@ from datetime import timedelta
 from typing import Final
 from uuid import uuid4
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.database import Database
+from ingress.http.deadlines import suspended
 from ingress.settings import IngressSettings
 from storage import accounts, refresh_tokens
 from storage.refresh_tokens import StoredToken, TokenFamily
@@ -35,6 +38,10 @@ log = logging.getLogger(__name__)
 
 _TOKEN_BYTES: Final = 32
 _TOKEN: Final = re.compile(r"[\w-]{43}", re.ASCII)
+#: Of so many other accounts each login and refresh deletes the expired tokens: those of people who never come back.
+_ACCOUNTS_LOOKED_AT: Final = 20
+#: A login waits for that so long at most.
+_FORGET_SECONDS: Final = 1.0
 # No browser refreshes more often within the grace.
 _MAX_STEPS: Final = 5
 
@@ -61,6 +68,7 @@ class RefreshTokens:
         self._key = hmac.digest(secret.encode(), b"innkeeper refresh tokens", "sha256")
         self._grace_seconds = settings.refresh_grace_seconds
         self.lifetime = timedelta(days=settings.refresh_token_days)
+        self._forgotten_to = 0
 
     async def begin(self, user_id: int) -> Session | None:
         """Begin a family; None when the account is gone."""
@@ -72,6 +80,7 @@ class RefreshTokens:
                 return None
             await refresh_tokens.forget_expired(connection, user_id)
             await refresh_tokens.add(connection, _hash(token), family, self.lifetime)
+        await self._forget_others()
         return Session(user_id, roles, token)
 
     async def resume(self, token: str) -> Session | None:
@@ -86,6 +95,7 @@ class RefreshTokens:
             await refresh_tokens.forget_expired(connection, family.user_id)
             stored = await refresh_tokens.find(connection, _hash(token))
             next_token = None if stored is None else await self._exchange(connection, token, stored, family)
+        await self._forget_others()
         return None if next_token is None else Session(family.user_id, roles, next_token)
 
     async def end(self, token: str) -> None:
@@ -103,6 +113,17 @@ class RefreshTokens:
         async with self._database.writing() as connection:
             await accounts.lock(connection, user_id)
             await refresh_tokens.revoke_all(connection, user_id)
+
+    async def _forget_others(self) -> None:
+        """Delete old tokens of a few other accounts, in turns; the login is committed, and no error reaches it."""
+        try:
+            with suspended():
+                async with asyncio.timeout(_FORGET_SECONDS), self._database.writing(is_note=True) as connection:
+                    self._forgotten_to = await refresh_tokens.forget_expired_of_others(
+                        connection, self._forgotten_to, _ACCOUNTS_LOOKED_AT
+                    )
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            log.warning("expired refresh tokens of other accounts were not deleted: %r", error)
 
     async def _exchange(
         self, connection: AsyncConnection, token: str, stored: StoredToken, family: TokenFamily

@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
-from ingress.bookings.models import ChangeRequest, InitBooking, StayRequest
+from ingress.bookings.models import ChangedStay, ChangeRequest, InitBooking, StayRequest
+from ingress.bookings.reasons import NOT_CHANGED_AGAIN
 from ingress.bookings.representation import refusal
 from ingress.http.bodies import refused_field
 from ingress.http.problems import Problem
 from ingress.stays import accept_people, accept_stay, today_at
-from ingress.tokens import QuoteTokens
+from ingress.tokens import ChangeQuote, Quote, QuoteTokens, QuoteType
 from pricing.changes import WantedStay
 from pricing.sale import party_rejection, standard_terms
 from storage.reads.bookings import AgreedBooking, BookingRow, RoomFacts
-from topics.messages.sale import Party, Quoted
+from topics.messages.sale import Party, Quoted, QuotedChange
 from topics.messages.values import Refusal, Rejection
 
 
@@ -48,7 +50,7 @@ def accept_party(party: Party | None, rooms_count: int, facts: RoomFacts) -> Non
         raise refusal(reason)
 
 
-def accept_quote_time(quoted: Quoted | None) -> None:
+def accept_quote_time(quoted: Quoted | QuotedChange | None) -> None:
     """Check that a quote still holds. Raises `Problem` 409.
 
     The log's time decides; this spares a command that would be refused.
@@ -67,15 +69,13 @@ async def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens, *, 
         Problem: 422 for people who cannot book, for a text that is no quote of ours, and for a quote of another stay;
             403 for a quote of another account.
     """
-    people = accept_people(stay.adults, stay.children or ())
+    people = None if stay.adults is None and not stay.children else accept_people(stay.adults, stay.children or ())
+    if stay.quote is None and stay.plan_id is None and people is None:
+        return {}
     if stay.quote is None:
         named = {"plan_id": stay.plan_id, "party": people}
         return {name: value for name, value in named.items() if value is not None}
-    quote = await tokens.read(stay.quote)
-    if quote is None:
-        raise refused_field(f"{within}quote", "is no quote of ours, or was altered")
-    if quote.user_id != user_id:
-        raise Problem(403, "the quote was given to another account")
+    quote = await quote_of(stay.quote, Quote, user_id, tokens, field=f"{within}quote")
     sale = quote.quoted.sale
     code = code_of(quote.quoted)
     agreements = (
@@ -92,6 +92,50 @@ async def accept_offer(stay: InitBooking, user_id: int, tokens: QuoteTokens, *, 
         if given != quoted:
             raise refused_field(f"{within}{field}", "is not that of the quote")
     return {"quoted": quote.quoted, "stay_times": quote.stay_times}
+
+
+async def quote_of(
+    token: str, kind: type[QuoteType], user_id: int | None, tokens: QuoteTokens, *, field: str = "quote"
+) -> QuoteType:
+    """Return the quote of a token that was given to this account, or to a hotel (None).
+
+    Raises:
+        Problem: 422 for a text that is no quote of ours of this kind; 403 for a quote of another account.
+    """
+    quote = await tokens.read(token, kind)
+    if quote is None:
+        raise refused_field(field, "is no quote of ours, or was altered")
+    if quote.user_id != user_id:
+        raise Problem(403, "the quote was given to another account")
+    return quote
+
+
+async def accept_change_quote(
+    change: ChangeRequest, booking_id: UUID, user_id: int | None, tokens: QuoteTokens
+) -> ChangeQuote | None:
+    """Return the quote that a change of this booking names, by its guest or by its hotel (None); None: it names none.
+
+    Raises:
+        Problem: as `quote_of`; 422 for a quote of another booking or of another stay.
+    """
+    if change.quote is None:
+        return None
+    if change.room_id is not None:
+        raise refused_field("room_id", "is not taken with a quote: another room type is sold at today's price")
+    quote = await quote_of(change.quote, ChangeQuote, user_id, tokens)
+    party = quote.party
+    agreements = (
+        ("quote", booking_id, quote.booking_id),
+        ("check_in_date", change.check_in_date or quote.check_in, quote.check_in),
+        ("check_out_date", change.check_out_date or quote.check_out, quote.check_out),
+        ("rooms_count", change.rooms_count or quote.rooms_count, quote.rooms_count),
+        ("adults", change.adults, None if party is None else party.adults),
+        ("children", change.children, None if party is None else [*party.child_ages]),
+    )
+    for field, given, quoted in agreements:
+        if given is not None and given != quoted:
+            raise refused_field(field, "is of another booking" if field == "quote" else "is not that of the quote")
+    return quote
 
 
 def code_of(quoted: Quoted | None) -> str | None:
@@ -160,7 +204,7 @@ def _places_for(party: Party | None, rooms_count: int, facts: RoomFacts) -> int:
     return facts.capacity * rooms_count if party is None else party.people_count
 
 
-def wanted_stay(change: ChangeRequest, booking: AgreedBooking) -> WantedStay:
+def wanted_stay(change: ChangedStay, booking: AgreedBooking) -> WantedStay:
     """Return the stay that a change asks for: the booking's own, with the fields that are named.
 
     Raises:
@@ -186,7 +230,8 @@ def accept_changeable(booking: AgreedBooking) -> None:
     """Check that the booking is neither a trip nor a leg of one, whose stays do not change. Raises `Problem` 409."""
     reason = Refusal.HAS_LEGS if booking.legs else Refusal.PART_OF_TRIP
     if booking.legs or booking.trip_id is not None:
-        raise refusal(reason, id=booking.id, booking_status=booking.status)
+        words = NOT_CHANGED_AGAIN if booking.legs and booking.earlier_stays else None
+        raise refusal(reason, words=words, id=booking.id, booking_status=booking.status)
 
 
 def accept_change(stay: WantedStay, booking: AgreedBooking, facts: RoomFacts, named_count: int) -> None:

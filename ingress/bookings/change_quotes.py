@@ -8,21 +8,29 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from ingress.bookings.models import ChangeQuoteOut
+from ingress.bookings.change_models import ChangeQuoteOut
 from ingress.bookings.rejections import rule_refusal
-from ingress.bookings.representation import refusal
+from ingress.bookings.representation import refusal, refusal_words
 from ingress.offers import offer_out
-from pricing.changes import PricedChange, WantedStay, code_counts, party_of, plan_of, plan_of_rules, price_change
-from pricing.charges import can_be_charged
+from ingress.tokens import ChangeQuote
+from pricing.account_share import NightOfAccount, exceeds_share
+from pricing.changes import (
+    PricedChange,
+    WantedStay,
+    code_counts,
+    is_changed_too_often,
+    party_of,
+    plan_of,
+    plan_of_rules,
+    price_change,
+)
 from pricing.currencies import decimal
 from pricing.policy import step_in_force
 from pricing.sale import PricedStay, party_rejection, rules_rejection, standard_terms
 from storage.reads.bookings import AgreedBooking, NightForSale, RoomFacts, RoomForSale
 from topics.messages.events import StayBefore
+from topics.messages.sale import QuotedChange
 from topics.messages.values import (
-    MAX_AMOUNT_MINOR,
-    MAX_CHANGES,
-    ROOMS_ALWAYS_ALLOWED,
     BookingStatus,
     Refusal,
     Rejection,
@@ -33,7 +41,7 @@ from topics.zones import day_at, instant
 
 
 class ChangePrice:
-    """The price of one change of a booking by its guest at one moment."""
+    """The price of one change of a booking at one moment, by its guest or by its hotel."""
 
     def __init__(
         self,
@@ -45,6 +53,7 @@ class ChangePrice:
         *,
         account_share_percent: int | None,
         account_rooms: Mapping[date, int],
+        by_guest: bool,
     ) -> None:
         """Take what the decision depends on.
 
@@ -56,7 +65,9 @@ class ChangePrice:
             now: the moment.
             account_share_percent: the percentage of a night's rooms that an account may hold unpaid; None: any number.
             account_rooms: the rooms that the account holds unpaid already, by night of the wanted stay.
+            by_guest: the guest asks for the change, not the hotel.
         """
+        self._by_guest = by_guest
         self._account_share_percent = account_share_percent
         self._account_rooms = account_rooms
         self._booking = booking
@@ -69,15 +80,12 @@ class ChangePrice:
         self._plan = plan_of(self._present, room.terms)
         self._own_nights = frozenset(nights_of(booking.check_in, booking.check_out))
 
-    def quoted(self) -> ChangeQuoteOut:
+    def priced(self) -> PricedChange:
         """Return the price of the change. Raises `Problem` 409, with the reason, if the change is not possible."""
         booking = self._booking
-        is_confirmed = booking.status == BookingStatus.CONFIRMED
-        if is_confirmed and self._is_as_it_is():
-            return self._out(PricedChange(_present_price(booking), 0, 0, 0))
-        refused = self._refusal() if is_confirmed else Refusal.WRONG_STATUS
-        if refused is not None:
-            raise refusal(refused, id=booking.id, booking_status=booking.status)
+        if booking.status == BookingStatus.CONFIRMED and self._is_as_it_is():
+            return PricedChange(_present_price(booking), 0, 0, 0)
+        self.must_be_changeable()
         nights = {night.night: night for night in self._room.nights}
         if not code_counts(self._present, self._wanted):
             raise refusal(Rejection.CODE_NOT_VALID)
@@ -89,15 +97,29 @@ class ChangePrice:
         change = self._priced([nights[day] for day in days])
         if self._exceeds_share(change, nights):
             raise rule_refusal(Rejection.ACCOUNT_SHARE, self._plan, self._wanted.check_in, booking.currency)
-        if not self._can_be_paid(change):
+        is_in_its_currency = all(nights[day].currency == booking.currency for day in self._more_rooms(nights))
+        if not (is_in_its_currency and change.can_be_paid):
             raise rule_refusal(Rejection.NOT_CHARGEABLE, self._plan, self._wanted.check_in, booking.currency)
-        return self._out(change)
+        return change
+
+    def must_be_changeable(self) -> None:
+        """Check that the booking can be changed now. Raises `Problem` 409."""
+        booking = self._booking
+        refused = self._refusal() if booking.status == BookingStatus.CONFIRMED else Refusal.WRONG_STATUS
+        if refused is not None:
+            words = refusal_words(refused, for_hotel=not self._by_guest)
+            raise refusal(refused, words=words, id=booking.id, booking_status=booking.status)
 
     def _refusal(self) -> Refusal | None:
-        check_in_at = instant(self._booking.check_in, self._times.check_in_time, self._times.time_zone)
-        if self._now >= check_in_at:
+        """Return the first reason, in the order of `Refusal`, why the booking cannot be changed now."""
+        booking, times = self._booking, self._times
+        if self._now >= instant(booking.check_out, times.check_out_time, times.time_zone):
+            return Refusal.STAY_OVER
+        has_begun = self._by_guest and self._now >= instant(booking.check_in, times.check_in_time, times.time_zone)
+        if has_begun or day_at(times.time_zone, self._now) > min(booking.check_in, self._wanted.check_in):
             return Refusal.CHECK_IN_PASSED
-        return Refusal.TOO_MANY_CHANGES if len(self._booking.earlier_stays or ()) >= MAX_CHANGES else None
+        is_too_often = is_changed_too_often(len(booking.earlier_stays), booking.payment_attempt)
+        return Refusal.TOO_MANY_CHANGES if is_too_often else None
 
     def _is_as_it_is(self) -> bool:
         booking, wanted = self._booking, self._wanted
@@ -147,7 +169,7 @@ class ChangePrice:
             terms=self._room.terms,
             check_in_time=self._times.check_in_time,
             kept_now_minor=self._kept_now_minor(),
-            by_guest=True,
+            by_guest=self._by_guest,
         )
 
     def _kept_now_minor(self) -> int:
@@ -164,27 +186,38 @@ class ChangePrice:
 
     def _exceeds_share(self, change: PricedChange, nights: Mapping[date, NightForSale]) -> bool:
         """Return whether the account would hold more than its share of a night unpaid."""
-        percent = self._account_share_percent
-        stays_unpaid = self._booking.terms is not Terms.PREPAID or change.extra_minor > 0
-        if percent is None or not stays_unpaid:
+        if not change.stays_unpaid:
             return False
-        return any(
-            self._account_rooms.get(day, 0) - self._held(day) + rooms
-            > max(ROOMS_ALWAYS_ALLOWED, nights[day].total_count * percent // 100)
+        more = (
+            NightOfAccount(self._account_rooms.get(day, 0) - self._held(day), rooms, nights[day].total_count)
             for day, rooms in self._more_rooms(nights).items()
         )
+        return exceeds_share(self._account_share_percent, more)
 
-    def _can_be_paid(self, change: PricedChange) -> bool:
-        booking, price = self._booking, change.price
-        nights = {night.night: night for night in self._room.nights}
-        if any(nights[day].currency != booking.currency for day in self._more_rooms(nights)):
-            return False
-        at_hotel_minor = 0 if price.sale is None else price.sale.at_hotel_minor
-        if max(price.amount_minor, at_hotel_minor) > MAX_AMOUNT_MINOR:
-            return False
-        return booking.terms is not Terms.PREPAID or can_be_charged(change.extra_minor, booking.currency)
+    def quote(self, change: PricedChange, good_until: datetime) -> ChangeQuote:
+        """Return the quote of a price of this change, which counts until `good_until`."""
+        booking, wanted, price = self._booking, self._wanted, change.price
+        return ChangeQuote(
+            user_id=booking.user_id if self._by_guest else None,
+            hotel_id=booking.hotel_id,
+            booking_id=booking.id,
+            check_in=wanted.check_in,
+            check_out=wanted.check_out,
+            rooms_count=wanted.rooms_count,
+            party=wanted.party,
+            quoted=QuotedChange(
+                good_until=good_until,
+                earlier_count=len(booking.earlier_stays),
+                terms=booking.terms,
+                currency=booking.currency,
+                amount_minor=price.amount_minor,
+                night_amounts_minor=price.night_amounts_minor,
+                sale=price.sale,
+            ),
+        )
 
-    def _out(self, change: PricedChange) -> ChangeQuoteOut:
+    def shown(self, change: PricedChange, **named: Any) -> ChangeQuoteOut:
+        """Return a price of this change as its quote shows it, with these fields besides."""
         booking, wanted, price = self._booking, self._wanted, change.price
         prepaid = booking.terms is Terms.PREPAID
         fields: dict[str, Any] = {
@@ -198,6 +231,7 @@ class ChangePrice:
             "extra": decimal(change.extra_minor if prepaid else 0, booking.currency),
             "goes_back": decimal(change.back_minor if prepaid else 0, booking.currency),
             "kept": decimal(change.kept_minor, booking.currency),
+            **named,
         }
         if price.sale is not None:
             fields["sale"] = offer_out(price, check_in=wanted.check_in, stay_times=self._times, now=self._now)

@@ -11,15 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.bookings.acceptance import accept_named_people, accept_party, accept_room
 from ingress.bookings.desk_models import DeskBooking
+from ingress.bookings.ids import BookingIds
 from ingress.bookings.models import BookingState, HotelBooking
 from ingress.bookings.promo_codes import PromoCodes, accept_code, claiming
 from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import hotel_bookings_out, pending_state, raise_if_refused
 from ingress.bookings.rooms import Rooms
 from ingress.bookings.sending import STEERING, Context, accepted_response
+from ingress.bookings.undecided import UndecidedBookings
 from ingress.database import Database, snapshot
+from ingress.http.deadlines import otherwise
 from ingress.http.models import NoBody, NoQuery, Problems, RefusedBooking
-from ingress.http.problems import existing, no_such
+from ingress.http.problems import NothingDone, existing, no_such
 from ingress.http.responses import Response, json_response, no_content
 from ingress.http.rollout import Rollout
 from ingress.http.waiting import ACCEPTED, WAITED_HEADERS, waited_headers
@@ -31,10 +34,12 @@ from storage import desk_bookings, guests
 from storage.desk_bookings import Contact
 from storage.reads import reports
 from storage.reads.bookings import RoomFacts
+from storage.reads.changes import other_rooms
 from storage.reads.reports import HotelListedBooking
 from topics.envelope import format_id
 from topics.messages.commands import ClaimCode, ReserveStay
-from topics.messages.events import BookingRejected
+from topics.messages.events import BookingRejected, CodeUnchanged
+from topics.messages.message import Message
 from topics.messages.values import BookingStatus
 
 _BOOKINGS: Final = "/admin/hotels/{hotel_id}/bookings"
@@ -59,12 +64,14 @@ class FrontDesk:
         database: Database,
         *,
         rooms: Rooms,
+        booking_ids: BookingIds,
         keys: IdempotencyKeys,
         commands: Commands,
         rollout: Rollout,
         rejections: Rejections,
     ) -> None:
         self._database = database
+        self._undecided = UndecidedBookings(database, booking_ids)
         self._rooms = rooms
         self._keys = keys
         self._commands = commands
@@ -102,8 +109,7 @@ class FrontDesk:
             existing(await reports.managed_hotel(connection, hotel_id, user_id), "hotel")
         code_id = await self._codes.code_id(hotel_id, body.promo_code)
         facts = accept_room(body.stay(hotel_id), await self._rooms.facts(body.room_id))
-        new_id = uuid4()
-        command = _command(body, facts, new_id, code_id)
+        command = _command(body, facts, _new_ids(None), code_id)
         self._rollout.must_be_decidable(command)
 
         async def accept() -> None:
@@ -113,11 +119,15 @@ class FrontDesk:
             accept_named_people(len(body.guests), party, body.rooms_count, facts)
             accept_code(code_id)
 
-        # One command alone reserves a booking, so the booking's id can be the command's too.
-        ids = await self._keys.ids(context.request, user_id, body, lambda: Ids(format_id(new_id), new_id), accept)
-        command = _command(body, facts, ids.booking_id, code_id)
-        await self._keep_people(context, ids.booking_id)
-        event = await self._commands.send_command(command, context.wait_seconds, command_id=ids.command_id)
+        ids = await self._keys.ids(context.request, user_id, body, _new_ids, accept, makes_booking=True)
+        # The people of another request with the same key are not kept.
+        await self._keys.must_be_same(ids)
+        command = _command(body, facts, ids, code_id)
+        event = await self._send(context, command, ids)
+        path = _path(context, ids.booking_id)
+        otherwise(lambda: accepted_response(context, pending_state(ids.booking_id), path))
+        if isinstance(event, CodeUnchanged):
+            await self._keys.must_be_same(ids)
         if isinstance(event, BookingRejected):
             await self._forget_people_of_rejected(context)
             raise await self._rejections.problem(event.reason, event.booking_id, None, event, body.plan_id)
@@ -142,7 +152,7 @@ class FrontDesk:
             booking = await _shown(connection, context, context.path["booking_id"])
             if booking is None:
                 await _must_be_of_desk(connection, context)
-                return json_response(200, pending_state(context.path["booking_id"]))
+                return json_response(200, await self._undecided.desk_state(connection, context.path["booking_id"]))
         if booking.booking_status == BookingStatus.REJECTED:
             await self._forget_people_of_rejected(context)
         return json_response(200, booking)
@@ -161,21 +171,41 @@ class FrontDesk:
             await desk_bookings.erase_people(connection, context.path["booking_id"])
         return no_content()
 
+    async def _send(
+        self, context: RequestContext[DeskBooking, NoQuery], command: ReserveStay | ClaimCode, ids: Ids
+    ) -> Message | None:
+        """Keep the people of a booking and send its command; return the event that answers it as `send_command`.
+
+        Raises:
+            Problem: as `Commands.send_command`. If the command was not sent, the people are not kept either.
+        """
+        kept = await self._keep_people(context, ids.booking_id)
+        try:
+            return await self._commands.send_command(command, context.wait_seconds, command_id=ids.command_id)
+        except NothingDone:
+            if kept is not None:
+                async with self._database.writing(is_note=True) as connection:
+                    await desk_bookings.remove_desk_booking(connection, ids.booking_id, kept)
+            raise
+
     async def _forget_people_of_rejected(self, context: Context) -> None:
         async with self._database.writing() as connection:
             await desk_bookings.erase_people_of_rejected(connection, context.path["hotel_id"])
 
-    async def _keep_people(self, context: RequestContext[DeskBooking, NoQuery], booking_id: UUID) -> None:
+    async def _keep_people(self, context: RequestContext[DeskBooking, NoQuery], booking_id: UUID) -> str | None:
         """Store the contact and the names, unless a repeated request stored them before.
 
         Those of the hotel's bookings that were rejected after their requests were answered are erased by then.
+
+        Returns:
+            As `add_desk_booking`.
         """
         body, manager_id = context.body, context.caller.user_id
         contact = Contact(name=body.contact.name, email=body.contact.email, phone=body.contact.phone)
         list_id = _guest_list_id(body, booking_id)
-        async with self._database.writing() as connection:
+        async with self._database.writing(is_note=True) as connection:
             await desk_bookings.erase_people_of_rejected(connection, context.path["hotel_id"])
-            await desk_bookings.add_desk_booking(
+            kept = await desk_bookings.add_desk_booking(
                 connection,
                 booking_id,
                 hotel_id=context.path["hotel_id"],
@@ -185,6 +215,7 @@ class FrontDesk:
             if list_id is not None:
                 names = [guest.name for guest in body.guests]
                 await guests.keep_names(connection, list_id, booking_id=booking_id, manager_id=manager_id, names=names)
+        return kept
 
     async def _response(
         self, context: RequestContext[DeskBooking, NoQuery], booking_id: UUID, *, was_decided: bool
@@ -194,7 +225,7 @@ class FrontDesk:
         Raises:
             Problem: 409 with the reason if the booking was rejected.
         """
-        path = f"/admin/hotels/{context.path['hotel_id']}/bookings/{booking_id}"
+        path = _path(context, booking_id)
         row = None
         if was_decided or context.wait_seconds:
             async with self._database.reading() as connection, snapshot(connection):
@@ -209,10 +240,20 @@ class FrontDesk:
         return json_response(201, shown, {"Location": context.link(path), **waited_headers(context)})
 
 
-def _command(body: DeskBooking, facts: RoomFacts, booking_id: UUID, code_id: int | None) -> ReserveStay | ClaimCode:
+def _path(context: Context, booking_id: UUID) -> str:
+    return f"/admin/hotels/{context.path['hotel_id']}/bookings/{booking_id}"
+
+
+def _new_ids(seed: bytes | None) -> Ids:
+    # One command alone reserves a booking, so the booking's id can be the command's too.
+    booking_id = uuid4() if seed is None else UUID(bytes=seed, version=4)
+    return Ids(format_id(booking_id), booking_id)
+
+
+def _command(body: DeskBooking, facts: RoomFacts, ids: Ids, code_id: int | None) -> ReserveStay | ClaimCode:
     reserve = ReserveStay(
         room_id=body.room_id,
-        booking_id=booking_id,
+        booking_id=ids.booking_id,
         hotel_id=facts.hotel_id,
         check_in=body.check_in_date,
         check_out=body.check_out_date,
@@ -221,8 +262,9 @@ def _command(body: DeskBooking, facts: RoomFacts, booking_id: UUID, code_id: int
         party=accept_people(body.adults, body.children or ()),
         stay_times=facts.stay_times,
         at_desk=True,
-        guest_list_id=_guest_list_id(body, booking_id),
+        guest_list_id=_guest_list_id(body, ids.booking_id),
         accepted_terms=body.accepted_terms,
+        request_hash=ids.request_hash,
     )
     return claiming(reserve, code_id)
 
@@ -249,7 +291,8 @@ async def _row(connection: AsyncConnection, context: Context, booking_id: UUID) 
 
 async def _with_people(connection: AsyncConnection, row: HotelListedBooking) -> HotelBooking:
     named = await reports.guests_of_each(connection, [row.id])
-    (shown,) = hotel_bookings_out([row], named, await desk_bookings.contacts_of(connection, [row.id]))
+    contacts = await desk_bookings.contacts_of(connection, [row.id])
+    (shown,) = hotel_bookings_out([row], named, contacts, await other_rooms(connection, [row.held_change]))
     return shown
 
 

@@ -4,6 +4,7 @@ A command is answered 202 as soon as the broker has it. A request that waits is 
 in time.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Final
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -20,13 +21,12 @@ from ingress.bookings.models import (
     GuestIds,
     TimelineEntry,
 )
-from ingress.bookings.own_commands import OwnCommands, not_decided
+from ingress.bookings.own_commands import OwnCommands
+from ingress.bookings.reasons import PAID_AT_HOTEL
 from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import (
-    PAID_AT_HOTEL,
     booking_fields,
     out,
-    pending_state,
     refusal,
     state_fields,
     state_of,
@@ -34,6 +34,7 @@ from ingress.bookings.representation import (
 from ingress.bookings.responses import BookingResponses
 from ingress.bookings.rooms import Rooms
 from ingress.bookings.sending import STEERING, accepted_response
+from ingress.bookings.undecided import not_decided
 from ingress.database import Database, snapshot
 from ingress.http.models import NoBody, NoQuery, RefusedBooking
 from ingress.http.problems import Problem, no_such
@@ -108,7 +109,7 @@ class Bookings:
                 booking_id=booking.id,
                 user_id=user_id,
                 guest_ids=tuple(guest_ids),
-                guest_list_id=_guest_list_id(command_id),
+                guest_list_id=_guest_list_id(command_id, guest_ids),
             )
             # Once payment is requested, no guests are named any more: the command is refused, or has named them before.
             if booking.status in _OPEN_TO_NAMES:
@@ -143,7 +144,7 @@ class Bookings:
                 booking_id=booking.id,
                 user_id=user_id,
                 guest_ids=tuple(guest_ids),
-                guest_list_id=_guest_list_id(command_id),
+                guest_list_id=_guest_list_id(command_id, guest_ids),
                 stay_times=await self._stay_times(booking),
             )
             await self._keep_guest_list(booking, message)
@@ -235,12 +236,11 @@ class Bookings:
         example=Example(path=_BOOKING),
     )
     async def status(self, context: RequestContext[NoBody, NoQuery]) -> Response:
-        """Read a booking's status: PENDING until it is decided."""
+        """Read a booking's status: PENDING until it is decided, REJECTED (`lost`) if the system lost the request."""
         booking_id, user_id = context.path["booking_id"], context.caller.user_id
         row = await self._database.read(lambda connection: bookings.booking_status(connection, booking_id, user_id))
         if row is None:
-            self._own.must_be_pending(context)
-            return json_response(200, pending_state(booking_id))
+            return json_response(200, await self._own.undecided.state(context.caller.user_id, booking_id))
         status, rejection, failure, cancel_reason = row
         return json_response(200, BookingState(**state_fields(booking_id, status, rejection, failure, cancel_reason)))
 
@@ -270,8 +270,7 @@ class Bookings:
 
         booking = await self._database.read(found)
         if booking is None:
-            self._own.must_be_pending(context)
-            return json_response(200, pending_state(booking_id))
+            return json_response(200, await self._own.undecided.state(context.caller.user_id, booking_id))
         return json_response(200, booking)
 
     # Shared by the operations.
@@ -316,6 +315,9 @@ class Bookings:
         return None if facts is None else facts.stay_times
 
 
-def _guest_list_id(command_id: str) -> UUID:
-    """Return the id of the list of guests that a command names, which is the same for a repeated request."""
-    return uuid5(NAMESPACE_OID, f"guest list:{command_id}")
+def _guest_list_id(command_id: str, guest_ids: Iterable[int]) -> UUID:
+    """Return the id of the list of guests that a command names, which is the same for a repeated request.
+
+    Another request with the same Idempotency-Key, whose row was lost, has another list.
+    """
+    return uuid5(NAMESPACE_OID, f"guest list:{command_id}:{','.join(map(str, sorted(set(guest_ids))))}")

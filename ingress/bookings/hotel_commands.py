@@ -6,9 +6,11 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.bookings.models import BookingState
+from ingress.bookings.representation import state_of
 from ingress.bookings.rooms import Rooms
 from ingress.bookings.sending import BookingCommands, Context, accepted_response
 from ingress.database import Database
+from ingress.http.deadlines import otherwise
 from ingress.http.problems import existing
 from ingress.http.responses import Response
 from ingress.log.commands import Commands
@@ -78,6 +80,7 @@ class HotelCommands:
         event = await self._sending.send(
             context, booking, partial(command, booking), None if accept is None else partial(accept, booking)
         )
+        otherwise(lambda: accepted_response(context, BookingState(**state_of(booking)), bookings_path(context)))
         return booking, event
 
     async def state_after_wait(self, context: Context, booking: AgreedBooking) -> BookingState:

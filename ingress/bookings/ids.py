@@ -4,6 +4,9 @@ An id is a UUIDv8 (RFC 9562, section 5.8): 48 bits of Unix time in ms, 34 bits t
 and 40 bits of a keyed hash (BLAKE2b, RFC 7693) over those and the user. Nobody else can make an id that we would call
 pending, and an id does not reveal its user.
 
+The id for a request with an Idempotency-Key is the same each time, so it has no time: in place of time and count it has
+bits that follow from the user, the endpoint and the key (`ingress.log.idempotency`), and the highest of them is set.
+
 The 34 bits count from a random start, so one process never gives an id twice, and two processes that serve the same
 user meet less than once in a million seconds. Random bits in the 12 bits left of the first half would not be enough:
 one user's program that books thousands a second would get the same id twice within a second.
@@ -14,6 +17,7 @@ import hmac
 import itertools
 import secrets
 import time
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -23,6 +27,8 @@ _HASH_BYTES: Final = 5
 _HASH_BITS: Final = 8 * _HASH_BYTES
 _HASH_MASK: Final = (1 << _HASH_BITS) - 1
 _LOW_BITS: Final = 22
+#: The highest bit of the 48 of a time: no time before the year 6429 has it.
+_NO_TIME: Final = 1 << 47
 _LOW_MASK: Final = (1 << _LOW_BITS) - 1
 
 
@@ -43,6 +49,14 @@ class BookingIds:
         """Return a new id for a booking of this user."""
         return self._id(user_id, time.time_ns() // 1_000_000, next(self._count))
 
+    def of_request(self, user_id: int, seed: bytes) -> UUID:
+        """Return the id of the booking that a request with an Idempotency-Key makes: the same one each time.
+
+        `seed` are 16 bytes that follow from the request and that nobody else can compute.
+        """
+        number = int.from_bytes(seed, "big")
+        return self._id(user_id, number >> 80 | _NO_TIME, number)
+
     def of_leg(self, user_id: int, trip_id: UUID, number: int) -> UUID:
         """Return the id of this user's leg with this number of a trip: the same one each time."""
         hashed = hashlib.blake2b(trip_id.bytes + number.to_bytes(1, "big"), key=self._key, digest_size=8).digest()
@@ -61,3 +75,9 @@ class BookingIds:
     def _hash(self, open_part: int, user_id: int) -> bytes:
         hashed = open_part.to_bytes(16, "big") + user_id.to_bytes(8, "big")
         return hashlib.blake2b(hashed, key=self._key, digest_size=_HASH_BYTES).digest()
+
+
+def issued_at(booking_id: UUID) -> datetime | None:
+    """Return the time in an id that we issued (UTC); None: an Idempotency-Key made it."""
+    milliseconds = booking_id.int >> 80
+    return None if milliseconds & _NO_TIME else datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -32,6 +32,7 @@ from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from storage import desk_bookings
 from storage.reads import reports
+from storage.reads.changes import other_rooms
 from storage.reads.reports import ByArrival, ByCreation, HotelListedBooking, ListedBooking
 from topics.messages.commands import CancelBooking
 from topics.messages.values import BookingStatus, CancelReason
@@ -61,17 +62,20 @@ class BookingLists:
         """List the account's bookings that are decided, refused ones too."""
         query = context.query
         before = _creations.read(query.cursor)
-        rows = await self._database.read(
-            lambda connection: reports.bookings_of_user(
+
+        async def listed(connection: AsyncConnection) -> tuple[list[OwnBooking], ListedBooking | None]:
+            rows = await reports.bookings_of_user(
                 connection,
                 context.caller.user_id,
                 limit=query.limit,
                 before=None if before is None else ByCreation(_EPOCH + before[0] * _MICROSECOND, before[1]),
                 statuses=meant_statuses(query.status),
             )
-        )
-        page, last = first_page(rows, query.limit)
-        body = [OwnBooking(**own_listed_fields(booking)) for booking in page]
+            page, last = first_page(rows, query.limit)
+            rooms = await other_rooms(connection, [booking.held_change for booking in page])
+            return [OwnBooking(**own_listed_fields(booking, rooms)) for booking in page], last
+
+        body, last = await self._database.read(listed)
         return json_response(200, body, link_to_next(context.address_with, last, _creation))
 
     @operation(
@@ -87,7 +91,8 @@ class BookingLists:
     async def hotel_bookings(self, context: RequestContext[NoBody, HotelBookings]) -> Response:
         """List the bookings of one's hotel with a night from `from_date` to `to_date`, both included.
 
-        A trip is listed by its legs, which have its id (`trip_id`).
+        A trip is listed by its legs, which have its id (`trip_id`), and so is a stay that has moved to another room
+        type.
         """
         query, hotel_id = context.query, context.path["hotel_id"]
         if query.from_date and query.to_date and query.from_date > query.to_date:
@@ -111,7 +116,8 @@ class BookingLists:
                 ids = [booking.id for booking in page]
                 guests = await reports.guests_of_each(connection, ids)
                 contacts = await desk_bookings.contacts_of(connection, ids)
-            return hotel_bookings_out(page, guests, contacts), last
+                rooms = await other_rooms(connection, [booking.held_change for booking in page])
+            return hotel_bookings_out(page, guests, contacts, rooms), last
 
         body, last = await self._database.read(listed)
         if any(each.contact is not None and each.booking_status == BookingStatus.REJECTED for each in body):

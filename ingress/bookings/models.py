@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, RootModel, StringConstraints
 
+from ingress.bookings.change_models import EarlierStayOut, PendingChangeOut
 from ingress.http.models import Body, BodyDay, Currency, Day, Gender, Id, Line, MoneyOut, OutModel, Several, in_words
 from ingress.http.paging import Paged
 from ingress.offers import DISCOUNT, PROMO_CODE, ApproximateOffer, OfferOut, PriceLineOut
@@ -21,6 +22,7 @@ Statuses = Annotated[Several[BookingStatus], Field(max_length=len(BookingStatus)
 
 #: Longer than the token of a quote with the most taxes, nights and steps, and with the longest names.
 MAX_QUOTE_LENGTH: Final = 60_000
+QuoteToken = Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUOTE_LENGTH)]
 PlanId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
 PromoCode = Annotated[Line, StringConstraints(max_length=MAX_CODE_LENGTH)]
 #: The version of the general terms; its characters are those that `REQUIRED_TERMS` may have.
@@ -67,6 +69,10 @@ class QuoteRequest(StayRequest):
     currency: Currency | None = _optional(
         "Show the prices in this currency too, if they are in another (`approximate`), by exchange rates."
     )
+    in_trip: bool = Field(
+        default=False,
+        description="The stay is a leg of a trip: the least amount that can be charged counts for the trip alone.",
+    )
 
 
 class QuotedOffer(OfferOut, title="QuotedOffer"):
@@ -111,9 +117,7 @@ class InitBooking(StayRequest):
     too, if named.
     """
 
-    quote: Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUOTE_LENGTH)] | None = _optional(
-        "The token of a quote."
-    )
+    quote: QuoteToken | None = _optional("The token of a quote.")
     accepted_terms: AcceptedTerms | None = _optional("The version of the general terms that the guest accepts.")
 
 
@@ -130,8 +134,8 @@ class HotelCancellation(Body):
     reason: Annotated[HotelReason, Field(strict=False)]
 
 
-class ChangeRequest(Body):
-    """Another stay in the place of the booking's, in the same room type. Fields that are left out stay as they are."""
+class ChangedStay(Body):
+    """Another stay in the place of the booking's. Fields that are left out stay as they are."""
 
     check_in_date: BodyDay | None = None
     check_out_date: BodyDay | None = None
@@ -140,6 +144,21 @@ class ChangeRequest(Body):
     children: Annotated[list[ChildAge], Field(max_length=MAX_PEOPLE)] | None = _optional(
         "The ages of the children in all rooms; an empty list: nobody but adults."
     )
+    room_id: Id | None = _optional(
+        "Another room type of the hotel, in which every night costs the price of the moment; not with a `quote`."
+    )
+    plan_id: PlanId | None = _optional(
+        "The rate plan in the other room type; left out, that of the booking. It counts only with `room_id`."
+    )
+
+
+class ChangeRequest(ChangedStay):
+    """A change that is asked for. `quote` is the token of a quoted change of this booking, whose price counts for it.
+
+    Fields that are left out are those of the quote, and others must be.
+    """
+
+    quote: QuoteToken | None = _optional("The token of a quoted change.")
 
 
 class OwnBookings(Paged):
@@ -252,39 +271,6 @@ class RefundOut(OutModel):
     )
 
 
-class PendingChangeOut(OutModel, title="PendingChange"):
-    """A dearer change of the stay that takes place once `extra` is paid. The booking stays as it is until then.
-
-    `reason` is there if the payment failed, or its page could not be opened; `detail` is the reason in words.
-    """
-
-    id: UUID
-    check_in_date: date
-    check_out_date: date
-    rooms_count: int
-    amount: MoneyOut = Field(description="The booking's amount after the change, in major units.")
-    extra: MoneyOut = Field(description="The part of it that is still to be paid.")
-    expires_at: datetime | None = Field(description="When the change ends if it is not paid.")
-    sale: OfferOut | None = Field(
-        default=None, description="The sale after the change; left out in lists, and of a booking without sale terms."
-    )
-    reason: str | None = None
-    detail: str | None = None
-
-
-class EarlierStayOut(OutModel, title="EarlierStay"):
-    """A stay as it was until a change replaced it."""
-
-    change_id: UUID
-    changed_at: datetime | None = Field(
-        default=None, description="When the change took place; left out in lists, and until the history has it."
-    )
-    check_in_date: date
-    check_out_date: date
-    rooms_count: int
-    amount: MoneyOut
-
-
 class StayAtHotel(BookingState):
     """A booking after an arrival, a departure or a no-show that its hotel recorded.
 
@@ -305,7 +291,8 @@ class BookingOut(BookingState, title="BookingShown"):
     costs from now on. It is left out of a booking without sale terms, of which everything comes back until check-in.
 
     A trip has `legs`, no rooms of its own, the room type of its first leg, and the money of all its legs. A leg is
-    named for, paid and cancelled by its trip, `trip_id`; once that is paid, it is cancelled alone, too.
+    named for, paid and cancelled by its trip, `trip_id`; once that is paid, it is cancelled alone, too. A booking whose
+    stay has moved to another room type is a trip with one leg.
     """
 
     user_id: int
@@ -342,31 +329,11 @@ class BookingOut(BookingState, title="BookingShown"):
     refunds: list[RefundOut] = Field(default_factory=list)
 
 
-class ChangeQuoteOut(OutModel, title="ChangeQuote"):
-    """The price of a change that is not asked for yet: the stay after it, and the money that it moves.
-
-    `sale` is left out of a booking without sale terms.
-    """
-
-    id: UUID
-    check_in_date: date
-    check_out_date: date
-    rooms_count: int
-    currency: str
-    amount_before: MoneyOut
-    amount: MoneyOut = Field(description="The booking's amount after the change, in major units.")
-    extra: MoneyOut = Field(description="The sum to be paid before the change takes place.")
-    goes_back: MoneyOut = Field(description="The sum that is refunded.")
-    kept: MoneyOut = Field(
-        description="The part of the nights given up that the hotel keeps by its policy; it is a line of the price."
-    )
-    sale: OfferOut | None = None
-
-
 class ChangedByHotel(BookingState):
     """A booking after a change by its hotel: the stay now, a change that waits for its payment, and refunds.
 
-    `session_url` is the address at which the guest pays for `pending_change`.
+    `session_url` is the address at which the guest pays for `pending_change`. A stay in another room type is that of
+    the one leg in `legs`, and the booking has no rooms of its own (`rooms_count` 0).
     """
 
     check_in_date: date
@@ -374,6 +341,7 @@ class ChangedByHotel(BookingState):
     rooms_count: int
     amount: MoneyOut
     currency: str
+    legs: list[LegOut] = Field(default_factory=list, description="The leg in another room type; else left out.")
     pending_change: PendingChangeOut | None = None
     session_url: str | None = None
     refunds: list[RefundOut] = Field(default_factory=list)

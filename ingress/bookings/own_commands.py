@@ -2,15 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.models import BookingState
 from ingress.bookings.sending import BookingCommands, Context, accepted_response
+from ingress.bookings.undecided import UndecidedBookings
 from ingress.database import Database
-from ingress.http.problems import Problem, no_such
 from ingress.http.responses import Response
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IdempotencyKeys
@@ -27,7 +26,7 @@ class OwnCommands:
         self, database: Database, *, booking_ids: BookingIds, keys: IdempotencyKeys, commands: Commands
     ) -> None:
         self._database = database
-        self._booking_ids = booking_ids
+        self.undecided = UndecidedBookings(database, booking_ids)
         self._sending = BookingCommands(database, keys, commands)
 
     async def booking(self, context: Context) -> BookingRow:
@@ -35,8 +34,7 @@ class OwnCommands:
         async with self._database.reading() as connection:
             booking = await self.find(context, connection)
         if booking is None:
-            self.must_be_pending(context)
-            raise not_decided()
+            await self.undecided.refuse(context.caller.user_id, context.path["booking_id"])
         return booking
 
     async def send(
@@ -72,14 +70,3 @@ class OwnCommands:
     async def state_after_wait(self, context: Context, booking: BookingRow) -> BookingState:
         """Return the booking's state after a command that was not answered in time."""
         return await self._sending.state_after_wait(context, booking, partial(self.find, context))
-
-    def must_be_pending(self, context: Context) -> None:
-        """Check that the id was issued to the caller for a booking. Raises `Problem` 404."""
-        booking_id: UUID = context.path["booking_id"]
-        if not self._booking_ids.was_issued_to(context.caller.user_id, booking_id):
-            raise no_such("booking")
-
-
-def not_decided() -> Problem:
-    """Return the problem of a command about a booking that is not decided yet."""
-    return Problem(409, "not decided yet, retry", headers={"Retry-After": "1"}, more={"reason": "pending"})

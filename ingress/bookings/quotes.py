@@ -200,4 +200,4 @@ class _StayPrices:
             currency=self._nights[0].currency,
             discount=self._discount,
         )
-        return priced if can_be_paid(priced) else Rejection.NOT_CHARGEABLE
+        return priced if can_be_paid(priced, in_trip=stay.in_trip) else Rejection.NOT_CHARGEABLE

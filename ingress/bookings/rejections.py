@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from ingress.bookings.representation import refusal
 from ingress.bookings.rooms import Rooms
 from ingress.database import Database
 from ingress.http.problems import Problem
+from pricing.account_share import rooms_allowed
 from pricing.charges import is_chargeable, limits_in_words
 from storage.reads.terms import terms_of_room
 from storage.reads.unpaid import NightsHeld, nights_held_unpaid
 from topics.messages.sale import ArrivalRule, RatePlan
-from topics.messages.values import ROOMS_ALWAYS_ALLOWED, BookingStatus, Rejection
+from topics.messages.values import BookingStatus, Rejection
 
 _RULES: Final = (Rejection.MIN_STAY, Rejection.MAX_STAY, Rejection.ADVANCE_PURCHASE)
 
@@ -38,6 +39,14 @@ class Stay(Protocol):
         ...
 
 
+class RequestedStay(NamedTuple):
+    """A stay that was asked for."""
+
+    room_id: int
+    check_in: date
+    check_out: date
+
+
 class Rejections:
     """Makes the problems of stays that were not reserved, and of changes that were rejected."""
 
@@ -56,14 +65,16 @@ class Rejections:
         plan_id: str | None = None,
         *,
         booking_status: str = BookingStatus.REJECTED,
+        words: str | None = None,
     ) -> Problem:
         """Return the problem of a rejected stay of this account (None: a manager asked): 409 with the reason.
 
         A stay that a rule of the rate plan `plan_id` (None: the standard plan) excludes gets the rule. One whose amount
         cannot be charged gets the limits of its currency. One for which too few rooms are free to the account gets the
-        account's own unpaid bookings of these nights, which may be forgotten in a closed tab of a browser.
+        account's own unpaid bookings of these nights, which may be forgotten in a closed tab of a browser. `words` take
+        the place of the reason's own.
         """
-        problem = refusal(reason, id=booking_id, booking_status=booking_status)
+        problem = refusal(reason, words=words, id=booking_id, booking_status=booking_status)
         if reason == Rejection.NOT_CHARGEABLE:
             await self._explain_charge(problem, stay)
         elif user_id is not None and reason in (Rejection.ACCOUNT_SHARE, Rejection.SOLD_OUT):
@@ -93,18 +104,20 @@ class Rejections:
                 "or let them end; bookings that are paid at the hotel can only be cancelled"
             )
         if reason == Rejection.ACCOUNT_SHARE and held.fewest_rooms is not None and self._account_share_percent:
-            allowed = max(ROOMS_ALWAYS_ALLOWED, held.fewest_rooms * self._account_share_percent // 100)
+            allowed = rooms_allowed(held.fewest_rooms, self._account_share_percent)
             problem.detail += f"; it may hold {allowed} rooms of a night unpaid"
         if held.bookings:
             problem.more = {**problem.more, "unpaid_bookings": held.bookings}
 
 
-def rule_refusal(reason: Rejection, plan: RatePlan | None, check_in: date, currency: str) -> Problem:
+def rule_refusal(
+    reason: Rejection, plan: RatePlan | None, check_in: date, currency: str, *, words: str | None = None
+) -> Problem:
     """Return the problem of a stay that a rate plan cannot be sold for: 409 with the reason, and the rule in words.
 
-    `plan` is None for a booking without sale terms.
+    `plan` is None for a booking without sale terms. `words` take the place of the reason's own.
     """
-    problem = refusal(reason)
+    problem = refusal(reason, words=words)
     if reason is Rejection.NOT_CHARGEABLE:
         _explain_limits(problem, currency)
     elif reason in _RULES and plan is not None:

@@ -9,44 +9,46 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ingress.bookings.change_models import EarlierStayOut, PendingChangeOut
 from ingress.bookings.models import (
     AppliedPolicyOut,
     BookingOut,
     BookingState,
     ChangedByHotel,
     ContactOut,
-    EarlierStayOut,
     HotelBooking,
     HotelSaleOut,
     LegOut,
     NamedGuest,
-    PendingChangeOut,
     RefundOut,
     StayingGuest,
 )
+from ingress.bookings.reasons import LOST, WORDS, WORDS_FOR_HOTELS
 from ingress.http.models import OutModel
 from ingress.http.old_statuses import shown_status
 from ingress.http.problems import Problem
+from ingress.log.idempotency import another_request
 from ingress.offers import OfferOut, discount_fields, lines_out, offer_out
 from pricing.currencies import decimal, minor_units
 from pricing.sale import PricedStay
 from storage.desk_bookings import Contact
 from storage.reads import bookings, payments, reports
 from storage.reads.bookings import AgreedBooking, BookingFacts, BookingRow
-from storage.reads.changes import ReplacedStay, changed_at
+from storage.reads.changes import OtherRoom, ReplacedStay, changed_at, other_rooms, room_type
 from storage.reads.payments import ReturnedPayment
 from storage.reads.reports import HotelListedBooking, ListedBooking
 from topics.messages.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
 from topics.messages.message import Message
 from topics.messages.sale import AppliedPolicy, Sale
-from topics.messages.values import BookingStatus, CancelReason, Refusal, Rejection, StayTimes, Terms
+from topics.messages.values import (
+    BookingStatus,
+    Refusal,
+    StayTimes,
+    Terms,
+)
 
 OutType = TypeVar("OutType", bound=OutModel)
 
-#: The failure of a payment for which Stripe opens no page; its own word may follow behind a colon.
-SESSION_REFUSED: Final = "session_refused"
-#: The reason why a booking has no page to pay at.
-PAID_AT_HOTEL: Final = "paid_at_hotel"
 #: The states in which a guest can still cancel, or could before check-in.
 _BEFORE_THE_STAY: Final = (
     BookingStatus.RESERVED,
@@ -54,62 +56,10 @@ _BEFORE_THE_STAY: Final = (
     BookingStatus.PAYMENTS_PENDING,
     BookingStatus.CONFIRMED,
 )
-#: Words for reasons whose own words do not suffice.
-_WORDS: Final = {
-    Refusal.CHECK_IN_PASSED: "check-in has passed, and from then on the hotel alone can cancel the stay",
-    Refusal.WRONG_STATUS: "the booking's status does not allow it",
-    Refusal.STAY_OVER: "the stay is over, and nobody can change or cancel it",
-    Refusal.BEFORE_ARRIVAL: (
-        "it is too early: guests are checked in from their day of arrival on, and did not arrive only once the hotel's "
-        "check-in time has passed"
-    ),
-    Refusal.NOTHING_DUE: "no refund of this payment is due",
-    Rejection.NO_SUCH_CODE: "the hotel has no such promo code",
-    Rejection.CODE_NOT_VALID: "the promo code does not count for this stay now",
-    Rejection.CODE_USED_UP: "the promo code has been used as often as it may be",
-    Rejection.CODE_USED_BY_ACCOUNT: "this account has used the promo code as often as it may",
-    Refusal.TOO_MANY_CHANGES: "the stay was changed too often: cancel it and book again, or ask the hotel",
-    Refusal.NO_SUCH_CHANGE: "no such change waits for a payment: it was paid, withdrawn or replaced, or it has ended",
-    Refusal.PART_OF_TRIP: (
-        "the booking is a leg of a trip: until it is paid, the trip is named for, paid and cancelled as a whole; and "
-        "the stay of a leg cannot be changed"
-    ),
-    Refusal.HAS_LEGS: "the booking is a trip, and its legs have the stays: ask for this with the id of a leg",
-    CancelReason.TRIP_ENDED: "its trip was refused, given up, or not paid in time",
-    Rejection.SOLD_OUT: "not so many rooms are free on each night of the stay",
-    Rejection.QUOTE_EXPIRED: "the quote has expired: ask for a new one",
-    Rejection.NO_SUCH_PLAN: "the room has no such rate plan",
-    Rejection.NOT_PREPAID: "a trip is paid with the booking, and stays by this rate plan are paid at the hotel",
-    Rejection.NO_ADULT: "a party needs an adult",
-    Rejection.PARTY_TOO_LARGE: "the rooms do not hold so many people: ask for more rooms",
-    Rejection.STOP_SELL: "this rate plan is not sold for this arrival",
-    Rejection.CLOSED_TO_ARRIVAL: "no stay by this rate plan begins on this day",
-    Rejection.CLOSED_TO_DEPARTURE: "no stay by this rate plan ends on this day",
-    Rejection.MIN_STAY: "the stay is shorter than this rate plan is sold for",
-    Rejection.MAX_STAY: "the stay is longer than this rate plan is sold for",
-    Rejection.ADVANCE_PURCHASE: "this rate plan must be booked earlier before the arrival",
-    Rejection.ACCOUNT_SHARE: (
-        "this account would hold too large a share of the rooms of a night without paying: pay for its unpaid "
-        "bookings, cancel them, let them end, or ask for fewer rooms; bookings that are paid at the hotel cannot be "
-        "paid for in advance"
-    ),
-    Rejection.NOT_CHARGEABLE: "the amount to be paid is smaller or larger than can be charged in its currency",
-    PAID_AT_HOTEL: "the stay is paid at the hotel, and cannot be paid for in advance",
-    SESSION_REFUSED: "the payment provider opens no payment page for this booking",
-}
-
-
-#: The same for managers, whose commands other rules refuse.
-_WORDS_FOR_HOTELS: Final = {
-    Refusal.CHECK_IN_PASSED: (
-        "the first night of the stay, or of the stay that is asked for, is past, and the stay cannot be changed"
-    ),
-    Refusal.TOO_MANY_CHANGES: "the stay was changed too often: cancel it and book again",
-}
 
 
 def raise_if_refused(event: Message | None, status: str = BookingStatus.PENDING, *, for_hotel: bool = False) -> None:
-    """Raise the problem of an event that refuses a command; other events pass. Raises `Problem` 409.
+    """Raise the problem of an event that refuses a command; other events pass. Raises `Problem` 409 or 422.
 
     `status` is the booking's before the command: only a change of a confirmed one is paid. A payment page that came
     late, because two requests asked for one, is no refusal: the booking has the other one.
@@ -119,13 +69,20 @@ def raise_if_refused(event: Message | None, status: str = BookingStatus.PENDING,
             raise refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
         case CommandRefused(reason=Refusal.STALE_SESSION):
             pass
+        case CommandRefused(reason=Refusal.ANOTHER_REQUEST):
+            raise another_request()
         case CommandRefused(booking_id=booking_id, reason=reason, booking_status=refused_status):
-            words = _WORDS_FOR_HOTELS.get(reason) if for_hotel else None
+            words = refusal_words(reason, for_hotel=for_hotel)
             raise refusal(reason, words=words, id=booking_id, booking_status=refused_status)
         case PaymentDeclined(booking_id=booking_id, failure=failure):
             pays_change = status == BookingStatus.CONFIRMED
             shown = BookingStatus.CONFIRMED if pays_change else BookingStatus.PAYMENTS_PENDING
             raise refusal(failure, id=booking_id, booking_status=shown)
+
+
+def refusal_words(reason: Refusal, *, for_hotel: bool) -> str | None:
+    """Return the words of a refusal where managers get others than guests; None: they get the same."""
+    return WORDS_FOR_HOTELS.get(reason) if for_hotel else None
 
 
 def refusal(reason: str, *, words: str | None = None, **more: object) -> Problem:
@@ -143,7 +100,7 @@ def _reason_of(text: str) -> str:
 
 def _in_words(text: str) -> str:
     reason, _, code = str(text).partition(":")
-    words = _WORDS.get(reason, reason.replace("_", " "))
+    words = WORDS.get(reason, reason.replace("_", " "))
     return f"{words} ({code.strip().replace('_', ' ')})" if code.strip() else words
 
 
@@ -171,12 +128,17 @@ def state_fields(
 def _reason_fields(text: str) -> dict[str, str]:
     """Return the fields `reason` and, for a reason that needs more words, `detail`."""
     reason = _reason_of(text)
-    return {"reason": reason, "detail": _in_words(text)} if reason in _WORDS else {"reason": reason}
+    return {"reason": reason, "detail": _in_words(text)} if reason in WORDS else {"reason": reason}
 
 
 def pending_state(booking_id: UUID) -> BookingState:
     """Return the state of a booking that is not decided yet."""
     return BookingState(id=booking_id, booking_status=BookingStatus.PENDING)
+
+
+def lost_state(booking_id: UUID) -> BookingState:
+    """Return the state of a booking whose request was lost."""
+    return BookingState(id=booking_id, booking_status=BookingStatus.REJECTED, **_reason_fields(LOST))
 
 
 def reserved_booking(event: BookingReserved, user_id: int, merchant_name: str) -> BookingOut:
@@ -227,10 +189,9 @@ async def booking_fields(connection: AsyncConnection, booking: BookingRow, merch
     if stay_times is not None:
         fields["sale"] = sale_out(booking, stay_times)
     if booking.pending_change is not None:
-        fields["pending_change"] = pending_change_out(booking, stay_times)
+        fields["pending_change"] = await _pending_change(connection, booking)
     if booking.earlier_stays:
-        times = await changed_at(connection, booking.id)
-        fields["earlier_stays"] = earlier_stays_out(booking.earlier_stays, booking.currency, times)
+        fields["earlier_stays"] = await _earlier_stays(connection, booking)
     if booking.policy is not None:
         fields["policy"] = policy_out(booking.policy, booking.currency)
     returned = await payments.returned_payments(connection, booking.id, booking.payments or (), booking.currency)
@@ -247,23 +208,36 @@ def legs_out(booking: BookingFacts) -> list[LegOut]:
     return [LegOut(id=leg.booking_id, room_id=leg.room_id) for leg in booking.trip_legs]
 
 
-def pending_change_out(booking: BookingFacts, stay_times: StayTimes | None = None) -> PendingChangeOut:
-    """Return the change of a booking that waits for its payment; `stay_times` adds what is sold then."""
+async def _pending_change(connection: AsyncConnection, booking: AgreedBooking) -> PendingChangeOut:
+    rooms = await other_rooms(connection, [booking.held_change])
+    return pending_change_out(booking, rooms, await stay_times_of(connection, booking))
+
+
+def pending_change_out(
+    booking: BookingFacts, rooms: Mapping[UUID, OtherRoom], stay_times: StayTimes | None = None
+) -> PendingChangeOut:
+    """Return the change of a booking that waits for its payment; `stay_times` adds what is sold then.
+
+    `rooms` are those of changes to another room type, by the ids of the changes.
+    """
     change = booking.held_change
     assert change is not None
-    stay = change.stay
+    stay, other = change.stay, rooms.get(change.id)
     fields: dict[str, Any] = {
         "id": change.id,
         "check_in_date": stay.check_in,
         "check_out_date": stay.check_out,
         "rooms_count": stay.rooms_count,
-        "amount": decimal(stay.amount_minor, booking.currency),
-        "extra": decimal(change.extra_minor, booking.currency),
+        "amount": None if change.is_open else decimal(stay.amount_minor, booking.currency),
+        "extra": None if change.is_open else decimal(change.extra_minor, booking.currency),
         "expires_at": booking.hold_expires_at,
     }
-    if stay.sale is not None and stay_times is not None:
+    if change.to_room_id is not None:
+        fields |= {"room_id": change.to_room_id, "room_type": None if other is None else other.type}
+    sale = stay.sale if other is None else other.sale
+    if sale is not None and stay_times is not None and not change.is_open:
         # Only a booking that was paid in advance waits for a payment.
-        priced = PricedStay(booking.currency, Terms.PREPAID, stay.amount_minor, stay.night_amounts_minor, stay.sale)
+        priced = PricedStay(booking.currency, Terms.PREPAID, stay.amount_minor, stay.night_amounts_minor, sale)
         fields["sale"] = offer_out(priced, check_in=stay.check_in, stay_times=stay_times, now=datetime.now(UTC))
     if booking.failure is not None:
         fields |= {"reason": _reason_of(booking.failure), "detail": _in_words(booking.failure)}
@@ -279,12 +253,23 @@ async def changed_by_hotel(connection: AsyncConnection, booking: AgreedBooking) 
         "amount": decimal(booking.amount_minor, booking.currency),
         "currency": booking.currency,
     }
+    if booking.legs:
+        fields["legs"] = legs_out(booking)
     if booking.pending_change is not None:
-        fields["pending_change"] = pending_change_out(booking, await stay_times_of(connection, booking))
+        fields["pending_change"] = await _pending_change(connection, booking)
         url = await bookings.open_session_url(connection, booking.id)
         fields |= {} if url is None else {"session_url": url}
     returned = await payments.returned_payments(connection, booking.id, booking.payments or (), booking.currency)
     return ChangedByHotel(**fields, refunds=refunds_out(returned))
+
+
+async def _earlier_stays(connection: AsyncConnection, booking: AgreedBooking) -> list[EarlierStayOut]:
+    """Return the stays that changes replaced; those of a stay that has moved were of the booking's own room type."""
+    shown = earlier_stays_out(booking.earlier_stays, booking.currency, await changed_at(connection, booking.id))
+    if not booking.legs:
+        return shown
+    before = {"room_id": booking.room_id, "room_type": await room_type(connection, booking.room_id)}
+    return [each.model_copy(update=before) for each in shown]
 
 
 def earlier_stays_out(
@@ -376,7 +361,8 @@ def _fields(booking: BookingFacts) -> dict[str, Any]:
     return state_of(booking) | {
         "user_id": booking.user_id,
         "hotel_id": booking.hotel_id,
-        "room_id": booking.room_id,
+        # The row of a stay that has moved has the room type of before.
+        "room_id": booking.trip_legs[0].room_id if booking.legs else booking.room_id,
         "check_in_date": booking.check_in,
         "check_out_date": booking.check_out,
         "rooms_count": booking.rooms_count,
@@ -393,15 +379,21 @@ def out(model: type[OutType], rows: Iterable[object]) -> list[OutType]:
 
 
 def hotel_bookings_out(
-    page: Sequence[HotelListedBooking], guests: Sequence[reports.NamedGuest], contacts: Mapping[UUID, Contact]
+    page: Sequence[HotelListedBooking],
+    guests: Sequence[reports.NamedGuest],
+    contacts: Mapping[UUID, Contact],
+    rooms: Mapping[UUID, OtherRoom],
 ) -> list[HotelBooking]:
-    """Return the bookings of a page as their hotel sees them, each with its guests, its sale, its end and its flags."""
+    """Return the bookings of a page as their hotel sees them, each with its guests, its sale, its end and its flags.
+
+    `rooms` are those of changes to another room type, by the ids of the changes.
+    """
     staying: dict[UUID, list[NamedGuest]] = defaultdict(list)
     for guest in guests:
         staying[guest.booking_id].append(NamedGuest(id=guest.id, name=guest.name))
     return [
         HotelBooking(
-            **listed_fields(booking),
+            **listed_fields(booking, rooms),
             **_sale_and_end(booking),
             **_flags(booking),
             **_desk_fields(booking, contacts),
@@ -456,14 +448,16 @@ def _flags(booking: ListedBooking) -> dict[str, Any]:
     return flags | {"refunded": decimal(refunded_minor, booking.currency)} if refunded_minor else flags
 
 
-def listed_fields(booking: ListedBooking) -> dict[str, Any]:
-    """Return the fields of a booking that every list has."""
+def listed_fields(booking: ListedBooking, rooms: Mapping[UUID, OtherRoom]) -> dict[str, Any]:
+    """Return the fields of a booking that every list has; `rooms` as of `pending_change_out`."""
     # A trip has the room type of its first leg alone.
     fields = _fields(booking) | _trip_fields(booking) | {"room_type": None if booking.legs else booking.room_type}
-    return fields if booking.pending_change is None else fields | {"pending_change": pending_change_out(booking)}
+    if booking.pending_change is None:
+        return fields
+    return fields | {"pending_change": pending_change_out(booking, rooms)}
 
 
-def own_listed_fields(booking: ListedBooking) -> dict[str, Any]:
-    """Return the fields of a booking in its account's list."""
-    fields = listed_fields(booking) | {"hotel_name": booking.hotel_name}
+def own_listed_fields(booking: ListedBooking, rooms: Mapping[UUID, OtherRoom]) -> dict[str, Any]:
+    """Return the fields of a booking in its account's list; `rooms` as of `pending_change_out`."""
+    fields = listed_fields(booking, rooms) | {"hotel_name": booking.hotel_name}
     return fields | {"legs": legs_out(booking)} if booking.legs else fields

@@ -14,7 +14,7 @@ from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import raise_if_refused, reserved_booking
 from ingress.bookings.responses import BookingResponses
 from ingress.bookings.rooms import Rooms
-from ingress.bookings.sending import STEERING, Context, accepted_response
+from ingress.bookings.sending import STEERING, accepted_response
 from ingress.bookings.unpaid import TooManyUnpaid
 from ingress.database import Database
 from ingress.http.models import NoQuery, Problems, RefusedBooking
@@ -26,6 +26,7 @@ from ingress.operations import Access, Example, RequestContext, ResponseSpec, Un
 from ingress.stays import accept_stay, today_at
 from ingress.tokens import QuoteTokens
 from storage.reads import bookings
+from storage.reads.bookings import RoomFacts
 from topics.messages.commands import ReserveStay
 from topics.messages.events import BookingRejected, BookingReserved, CodeUnchanged
 from topics.messages.message import Message
@@ -109,13 +110,17 @@ class NewBookings:
         """
         stay, user_id = context.body, context.caller.user_id
         offer = await accept_offer(stay, user_id, self._quote_tokens)
-        code_id = await self._codes.code_id(stay.hotel_id, stay.promo_code, offer.get("quoted"))
+        quoted = offer.get("quoted")
+        code_id = None
+        if stay.promo_code is not None or quoted is not None:
+            code_id = await self._codes.code_id(stay.hotel_id, stay.promo_code, quoted)
+
+        facts = await self._rooms.facts(stay.room_id)
 
         async def accept() -> None:
-            await self._accept(stay, offer, code_id)
+            self._accept(stay, facts, offer, code_id)
 
         ids = await self._admission.ids(context, accept)
-        facts = await self._rooms.facts(stay.room_id)
         agreed = {"stay_times": None if facts is None else facts.stay_times, **offer}
         reserve = ReserveStay(
             room_id=stay.room_id,
@@ -129,19 +134,25 @@ class NewBookings:
             account_share_percent=self._account_share_percent,
             # A quickly decoded request has UNSET for a field that is left out.
             accepted_terms=stay.accepted_terms or None,
+            request_hash=ids.request_hash,
             **agreed,
         )
-        event = await self._admission.send(context, claiming(reserve, code_id), ids)
+        pending = _pending_stay(ids.booking_id, user_id, stay)
+        event = await self._admission.send(
+            context, claiming(reserve, code_id), ids, lambda: accepted_response(context, pending)
+        )
+        if not context.wait_seconds:
+            return accepted_response(context, pending)
         if event is not None and not await self._is_undecided(event, ids.booking_id, user_id):
             return await self._stay_response(event, ids.booking_id, context)
-        pending = _pending_stay(ids.booking_id, user_id, stay)
-        return accepted_response(context, await self._status_after_wait(context, pending))
+        return accepted_response(context, await self._status_after_wait(pending))
 
-    async def _accept(self, stay: InitBooking, offer: dict[str, Any], code_id: int | None) -> None:
+    def _accept(self, stay: InitBooking, known: RoomFacts | None, offer: dict[str, Any], code_id: int | None) -> None:
         """Check a new request for a stay.
 
         Args:
             stay: the request.
+            known: the facts about its room, None for a room that no hotel has.
             offer: the plan, the people and the quote that `accept_offer` returned.
             code_id: the id of the promo code, as `PromoCodes.code_id` returned it.
 
@@ -149,7 +160,7 @@ class NewBookings:
             Problem: 404, 409 or 422 for a stay that makes no sense, and 409 for a quote that has expired or for an
                 unknown code.
         """
-        facts = accept_room(stay, await self._rooms.facts(stay.room_id))
+        facts = accept_room(stay, known)
         accept_stay(stay.check_in_date, stay.check_out_date, today_at(facts.time_zone))
         self._rollout.must_be_charged_right(facts.currency)
         accept_party(offer.get("party"), stay.rooms_count, facts)
@@ -157,10 +168,8 @@ class NewBookings:
         accept_code(code_id)
         accept_quote_time(offer.get("quoted"))
 
-    async def _status_after_wait(self, context: Context, pending: QuickPendingStay) -> QuickPendingStay:
-        """Return the stay with the status that it has by now, if the request waited for its decision in vain."""
-        if not context.wait_seconds:
-            return pending
+    async def _status_after_wait(self, pending: QuickPendingStay) -> QuickPendingStay:
+        """Return the stay of a request that waited for its decision in vain with the status that it has by now."""
         async with self._database.reading() as connection:
             row = await bookings.booking_status(connection, pending.id, pending.user_id)
         return pending if row is None else msgspec.structs.replace(pending, booking_status=shown_status(row[0]))

@@ -39,6 +39,8 @@ class Rooms:
         # A finished reading may lack this room, and to wait for it would not let other tasks run.
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read_needed())
+            # The time of every request that waits for it may be over by then.
+            self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         # All requests share the reading: one that is cancelled must not end it.
         await asyncio.shield(self._reading)
 

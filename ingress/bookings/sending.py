@@ -9,6 +9,7 @@ from ingress.bookings.models import BookingState
 from ingress.bookings.quick_models import QuickPendingStay
 from ingress.bookings.representation import raise_if_refused, state_of
 from ingress.database import Database
+from ingress.http.deadlines import otherwise
 from ingress.http.models import NoBody
 from ingress.http.preferences import PREFER
 from ingress.http.responses import Response
@@ -17,6 +18,7 @@ from ingress.log.commands import Commands, new_command_id
 from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids
 from ingress.operations import RequestContext
 from storage.reads.bookings import BookingFacts
+from topics.envelope import format_id
 from topics.messages.commands import BookingCommand
 from topics.messages.message import Message
 
@@ -61,11 +63,12 @@ class BookingCommands:
             context.request,
             context.caller.user_id,
             None if isinstance(context.body, NoBody) else context.body,
-            lambda: Ids(new_command_id(), booking.id),
+            lambda seed: Ids(new_command_id() if seed is None else seed.hex(), booking.id),
             accept,
         )
         message = await command(ids.command_id)
         event = await self._commands.send_command(message, context.wait_seconds, command_id=ids.command_id)
+        otherwise(lambda: accepted_response(context, BookingState(**state_of(booking))))
         raise_if_refused(event, booking.status, for_hotel=self._for_hotel)
         return event
 
@@ -84,4 +87,4 @@ def accepted_response(
     context: Context, body: BookingState | QuickPendingStay, status_path: str | None = None
 ) -> Response:
     """Return 202; `status_path` is where the decision can be read, if not at the booking's status."""
-    return accepted(context, body, status_path or f"/bookings/{body.id}/status")
+    return accepted(context, body, status_path or f"/bookings/{format_id(body.id)}/status")

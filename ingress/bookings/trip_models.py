@@ -3,10 +3,9 @@
 from datetime import date, datetime
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from ingress.bookings.models import (
-    MAX_QUOTE_LENGTH,
     AcceptedTerms,
     AppliedPolicyOut,
     BookingState,
@@ -14,6 +13,7 @@ from ingress.bookings.models import (
     LegOut,
     PlanId,
     PromoCode,
+    QuoteToken,
     RefundOut,
     StayingGuest,
 )
@@ -31,9 +31,7 @@ class TripLegRequest(Body, title="TripLegRequest"):
     plan_id: PlanId | None = None
     adults: Adults | None = None
     children: Annotated[list[ChildAge], Field(max_length=MAX_PEOPLE)] | None = None
-    quote: Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUOTE_LENGTH)] | None = Field(
-        default=None, description="The token of a quote of this leg."
-    )
+    quote: QuoteToken | None = Field(default=None, description="The token of a quote of this leg.")
 
 
 class TripRequest(Body, title="TripRequest"):

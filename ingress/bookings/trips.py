@@ -26,7 +26,6 @@ from ingress.bookings.promo_codes import PromoCodes, accept_code, claiming
 from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import (
     booking_fields,
-    pending_state,
     policy_out,
     raise_if_refused,
     refusal,
@@ -37,6 +36,7 @@ from ingress.bookings.representation import (
 from ingress.bookings.rooms import Rooms
 from ingress.bookings.sending import STEERING, accepted_response
 from ingress.bookings.trip_models import PendingTrip, TripLegOut, TripOut, TripRequest
+from ingress.bookings.undecided import UndecidedBookings
 from ingress.bookings.unpaid import TooManyUnpaid
 from ingress.database import Database, snapshot
 from ingress.http.bodies import refused_field
@@ -46,6 +46,7 @@ from ingress.http.problems import Problem, no_such
 from ingress.http.responses import Response, json_response
 from ingress.http.rollout import Rollout
 from ingress.http.waiting import ACCEPTED, WAITED_HEADERS, waited_headers
+from ingress.log.idempotency import Ids
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from ingress.stays import accept_stay, today_at
 from ingress.tokens import QuoteTokens
@@ -92,6 +93,7 @@ class Trips:
         self._database = database
         self._rooms = rooms
         self._booking_ids = booking_ids
+        self._undecided = UndecidedBookings(database, booking_ids)
         self._admission = admission
         self._rollout = rollout
         self._quote_tokens = quote_tokens
@@ -155,8 +157,13 @@ class Trips:
             accept_code(code_id)
 
         ids = await self._admission.ids(context, accept)
-        command = self._command(context, ids.booking_id, offers, await self._rooms.facts(stays[0].room_id))
-        event = await self._admission.send(context, claiming(command, code_id), ids)
+        command = self._command(context, ids, offers, await self._rooms.facts(stays[0].room_id))
+        event = await self._admission.send(
+            context,
+            claiming(command, code_id),
+            ids,
+            lambda: _pending_response(context, command, BookingStatus.PENDING),
+        )
         return await self._response(context, command, event)
 
     @operation(
@@ -174,9 +181,7 @@ class Trips:
         shown = await self._database.read(lambda connection: self._shown(connection, trip_id, user_id))
         if shown is not None:
             return json_response(200, shown)
-        if not self._booking_ids.was_issued_to(user_id, trip_id):
-            raise no_such("trip")
-        return json_response(200, pending_state(trip_id))
+        return json_response(200, await self._undecided.state(user_id, trip_id, "trip"))
 
     async def _accept_leg(self, stay: InitBooking, offer: Offer) -> None:
         """Check a leg of a new request.
@@ -193,11 +198,11 @@ class Trips:
     def _command(
         self,
         context: RequestContext[TripRequest, NoQuery],
-        trip_id: UUID,
+        ids: Ids,
         offers: Sequence[Offer],
         facts: RoomFacts | None,
     ) -> ReserveTrip:
-        trip, user_id = context.body, context.caller.user_id
+        trip, trip_id, user_id = context.body, ids.booking_id, context.caller.user_id
         legs = tuple(
             LegRequest(
                 booking_id=self._booking_ids.of_leg(user_id, trip_id, number),
@@ -219,6 +224,7 @@ class Trips:
             stay_times=_quoted_times(offers) or (None if facts is None else facts.stay_times),
             account_share_percent=self._account_share_percent,
             accepted_terms=trip.accepted_terms,
+            request_hash=ids.request_hash,
         )
 
     async def _response(
@@ -243,12 +249,7 @@ class Trips:
                 # A second connection is taken after the first was given back, lest requests wait for each other's.
                 raise await self._rejection(context, command, trip, legs)
             status = status if trip is None else BookingStatus(trip.status)
-        body = PendingTrip(
-            id=command.booking_id,
-            booking_status=shown_status(status),
-            legs=[LegOut(id=leg.booking_id, room_id=leg.room_id) for leg in command.legs],
-        )
-        return accepted_response(context, body, f"/trips/{command.booking_id}")
+        return _pending_response(context, command, status)
 
     async def _rejection(
         self,
@@ -301,6 +302,17 @@ async def _leg_out(connection: AsyncConnection, leg: bookings.TripLeg, booking: 
     if booking.policy is not None:
         fields["policy"] = policy_out(booking.policy, booking.currency)
     return TripLegOut(**state_of(booking), **fields)
+
+
+def _pending_response(
+    context: RequestContext[TripRequest, NoQuery], command: ReserveTrip, status: BookingStatus
+) -> Response:
+    body = PendingTrip(
+        id=command.booking_id,
+        booking_status=shown_status(status),
+        legs=[LegOut(id=leg.booking_id, room_id=leg.room_id) for leg in command.legs],
+    )
+    return accepted_response(context, body, f"/trips/{command.booking_id}")
 
 
 def _promo_code(trip: TripRequest, offers: Sequence[Offer]) -> str | None:

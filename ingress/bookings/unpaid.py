@@ -166,6 +166,8 @@ class UnpaidCap:
         # A finished reading may lack this account, and to wait for it would not let other tasks run.
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._read_needed())
+            # The time of every request that waits for it may be over by then.
+            self._task.add_done_callback(lambda done: done.cancelled() or done.exception())
         # All requests share the reading: one that is cancelled must not end it.
         await asyncio.shield(self._task)
 

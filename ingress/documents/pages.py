@@ -16,6 +16,7 @@ from aiohttp import web
 
 from ingress.documents.events_page import events_page
 from ingress.documents.openapi import document
+from ingress.http.deadlines import suspended
 from ingress.http.problems import Problem
 from ingress.http.responses import Response, gzipped
 from ingress.operations import Operation
@@ -97,8 +98,9 @@ class Pages:
     async def _files(self) -> Mapping[str, _File]:
         if self._preparing is None:
             self._preparing = asyncio.create_task(asyncio.to_thread(_files, self._rows, self._public_prefix))
-        # All requests share it: one that is cancelled must not end it.
-        return await asyncio.shield(self._preparing)
+        # All requests share it: one that is cancelled must not end it. It needs time, and no other part.
+        with suspended():
+            return await asyncio.shield(self._preparing)
 
 
 def _files(rows: Sequence[Operation], public_prefix: str) -> Mapping[str, _File]:

@@ -8,8 +8,9 @@ from multidict import MultiMapping
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from ingress.http.deadlines import suspended
 from ingress.http.models import words_of_patterns
-from ingress.http.problems import Problem
+from ingress.http.problems import Problem, client_gone
 
 MAX_BODY_BYTES: Final = 64 * 1024
 #: How long a body may take to arrive.
@@ -25,18 +26,23 @@ async def read(request: web.Request) -> bytes:
     Raises:
         aiohttp.web.HTTPRequestEntityTooLarge: it is larger than 64 KB.
         Problem: 400 when it ends before its end, 408 when it takes too long.
+        NothingDone: the client has hung up since its body came.
     """
     content = request.content
     if content.is_eof():
         # A small body comes together with its headers; then there is nothing to wait for.
-        body = content.read_nowait()
+        try:
+            body = content.read_nowait()
+        except ConnectionError:
+            raise client_gone() from None
         if len(body) > MAX_BODY_BYTES:
             raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES)
         return body
     seconds = request.app[BODY_SECONDS]
     try:
-        async with asyncio.timeout(seconds):
-            return await request.read()
+        with suspended():
+            async with asyncio.timeout(seconds):
+                return await request.read()
     except TimeoutError:
         raise Problem(408, f"the body did not arrive within {seconds:g} s") from None
     except (ConnectionError, web.RequestPayloadError):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ingress.http.problems import NothingDone
+from ingress.http.problems import NOTHING_DONE, NothingDone
 from pricing.charges import has_another_unit
 from topics.messages.commands import Command
 from topics.messages.releases import Release, can_decide
@@ -37,7 +37,7 @@ class Rollout:
 def _rolling_out(reason: str) -> NothingDone:
     return NothingDone(
         503,
-        f"a new release is being rolled out, and {reason}; nothing was done, try again after the rollout",
+        f"a new release is being rolled out, and {reason}; {NOTHING_DONE} after the rollout",
         headers={"Retry-After": str(_RETRY_SECONDS)},
         more={"reason": "release_rolling_out"},
     )

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from ingress.limits.counting import Script
 
@@ -22,6 +22,8 @@ MAX_ANSWER_SECONDS: Final = 0.05
 _REDIS_CONNECT_SECONDS: Final = 2.0
 _RECONNECT_SECONDS: Final = 0.5
 _KEY_PREFIX: Final = "innkeeper:"
+#: A key that is never written.
+_NO_KEY: Final = f"{_KEY_PREFIX}none"
 
 
 class _Question(NamedTuple):
@@ -66,7 +68,11 @@ class RedisLink:
                     await self._answer_all()
                 except (RedisError, OSError, TimeoutError) as error:
                     if not reported:
-                        log.warning("Redis is away (%r); until it is back this process counts by itself", error)
+                        log.warning(
+                            "Redis is %s (%r); until it counts again this process counts by itself",
+                            _state_after(error),
+                            error,
+                        )
                     reported = True
                 self._let_go([])
                 await asyncio.sleep(_RECONNECT_SECONDS)
@@ -77,9 +83,10 @@ class RedisLink:
     async def _find(self) -> None:
         async with asyncio.timeout(_REDIS_CONNECT_SECONDS):
             await self._redis.ping()
-        # To connect may take longer than to answer. A Redis that is slow even now would only delay all requests.
+        # To connect may take longer than to answer. A Redis that is slow even now would only delay all requests. One
+        # that is full or read-only answers, and refuses commands that may write. This one writes only what is there.
         async with asyncio.timeout(MAX_ANSWER_SECONDS):
-            await self._redis.ping()
+            await self._redis.set(_NO_KEY, 0, xx=True)
         # A Redis that was restarted has no scripts.
         self._loaded.clear()
         self.ready = True
@@ -118,3 +125,13 @@ class RedisLink:
                 question.answer.set_result(None)
         self._questions.clear()
         self._any_question.clear()
+
+
+def _state_after(error: Exception) -> str:
+    match error:
+        case OutOfMemoryError():
+            return "full"
+        case ReadOnlyError():
+            return "read-only"
+        case _:
+            return "away"

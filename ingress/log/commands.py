@@ -5,16 +5,19 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from ingress.http.actors import actor
+from ingress.http.deadlines import current, suspended, was_cancelled_by
+from ingress.http.problems import client_gone, unanswered, unavailable
 from ingress.http.rollout import Rollout
 from ingress.http.tracing import traceparent
 from ingress.log.broker import Broker
 from ingress.log.waiters import Waiters
 from telemetry.ids import about_record, request_id
 from topics.catalogue import BOOKING_COMMANDS
-from topics.envelope import command_record
+from topics.envelope import Outgoing, command_record
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import (
     AddGuests,
@@ -41,6 +44,7 @@ from topics.messages.events import (
     BlockReleased,
     BookingCancelled,
     BookingConfirmed,
+    BookingEvent,
     BookingRejected,
     BookingReserved,
     ChangeEnded,
@@ -67,6 +71,7 @@ from topics.messages.events import (
     TripReserved,
 )
 from topics.messages.message import Message
+from topics.messages.values import ChangeEnd
 
 SOURCE: Final = "innkeeper/ingress"
 _FOLLOW_WITHIN_SECONDS: Final = 2.0
@@ -95,7 +100,7 @@ _ANSWERS: Final[dict[type[Command], Answers]] = {
     ),
     # A dearer change is answered by the page at which it is paid, which payments opens.
     ChangeStay: Answers(
-        (StayChanged, CheckoutOpened, PaymentDeclined, ChangeRejected, CommandRefused, CommandRepeated),
+        (StayChanged, CheckoutOpened, PaymentDeclined, ChangeRejected, ChangeEnded, CommandRefused, CommandRepeated),
         through_others=True,
     ),
     WithdrawChange: Answers((ChangeEnded, CommandRefused, CommandRepeated)),
@@ -123,6 +128,19 @@ def answers_to(command: Command) -> Answers:
     return _ANSWERS_TO_CLAIM_OF_TRIP if is_of_trip else _ANSWERS[type(command)]
 
 
+def is_answer(command: Command, event: Message) -> bool:
+    """Return whether an event of a kind that answers a command answers it.
+
+    A change leads to events about others, too: the change that it replaces ends, and a leg of that one in another room
+    is released. The end of a change that the other room rejects is followed by the reason.
+    """
+    if not isinstance(command, ChangeStay):
+        return True
+    if isinstance(event, ChangeEnded):
+        return event.change_id == command.change_id and event.reason is not ChangeEnd.NOT_POSSIBLE
+    return isinstance(event, BookingEvent) and event.booking_id == command.booking_id
+
+
 class Commands:
     """Sends commands to the log; the worker that a room's partition is assigned to decides them."""
 
@@ -145,7 +163,7 @@ class Commands:
 
         Raises:
             Problem: 503, the broker is away or did not acknowledge the command, or workers of an older release run
-                that cannot decide it.
+                that cannot decide it; 499, the client hung up before the command was sent.
         """
         self._rollout.must_be_decidable(command)
         if command_id is None:
@@ -162,18 +180,56 @@ class Commands:
         )
         about_record(record.headers)
         if not wait:
-            await self._broker.send(record)
+            await self._send(record)
             return None
-        deadline = asyncio.get_running_loop().time() + wait
+        wait_until = asyncio.get_running_loop().time() + wait
         answers = answers_to(command)
-        with self._waiters.register(command_id, answers.events, through_others=answers.through_others) as event:
-            await self._waiters.until_following(min(wait, _FOLLOW_WITHIN_SECONDS))
-            await self._broker.send(record)
+        with self._waiters.register(
+            command_id,
+            answers.events,
+            through_others=answers.through_others,
+            is_answer=partial(is_answer, command),
+        ) as event:
+            await self._follow(min(wait, _FOLLOW_WITHIN_SECONDS))
+            await self._send(record)
             try:
-                async with asyncio.timeout_at(deadline):
-                    return await event
+                with suspended():
+                    async with asyncio.timeout_at(wait_until):
+                        return await event
             except TimeoutError:
                 return None
+
+    async def _follow(self, within_seconds: float) -> None:
+        try:
+            await self._waiters.until_following(within_seconds)
+        except asyncio.CancelledError:
+            if was_cancelled_by(current()):
+                raise unavailable("the broker") from None
+            raise
+
+    async def _send(self, record: Outgoing) -> None:
+        """Send the record of a command, unless nobody waits for the response any more.
+
+        Raises:
+            Problem: 499, the client has hung up; 503 as `Broker.send`, and when the request's time is over.
+        """
+        deadline = current()
+        if deadline is None:
+            await self._broker.send(record)
+            return
+        if deadline.client_is_gone:
+            raise client_gone()
+        deadline.sending += 1
+        try:
+            await self._broker.send(record)
+        except asyncio.CancelledError:
+            if was_cancelled_by(deadline):
+                # The record is the producer's now, which sends it or drops it by its own limit.
+                raise unanswered("the broker", retry_after_seconds=2) from None
+            raise
+        finally:
+            deadline.sending -= 1
+        deadline.has_done = True
 
 
 def _public_request_id() -> str | None:

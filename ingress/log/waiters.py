@@ -2,13 +2,13 @@
 
 Only requests that wait cost anything. While no request waits nothing is fetched; the first one that waits seeks to the
 end of the log, and sends its command after that. If the broker fails meanwhile, waiting requests get the 202 that they
-would have got without waiting.
+would have got without waiting. While one of several brokers is silent, the partitions of the others are read.
 """
 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import ceil
@@ -21,6 +21,7 @@ from topics.backoff import Backoff
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_value, header, message_types
 from topics.kafka.settings import KafkaSettings
+from topics.kafka.silent_brokers import give_up_silent_brokers
 from topics.kafka.starting import start_client, stop_consumer
 from topics.messages.message import Message
 
@@ -30,7 +31,11 @@ _REREAD_SECONDS: Final = 1.0
 # After the last event the log is read a little longer: the same guest often sends the next request at once.
 _FOLLOW_ON_SECONDS: Final = 1.0
 _EVENTS_FETCH_WAIT_MS: Final = 100
+_EVENTS_MS: Final = 10_000
+# Leaders that answer do so much sooner; the partitions of one that is silent are left out after that.
+_ENDS_SECONDS: Final = 0.5
 _TURN_SECONDS: Final = 0.1
+_NO_END: Final = "no broker returns the end of the events"
 _CAUSATION: Final = "ce_causationid"
 _CORRELATION: Final = "ce_correlationid"
 
@@ -39,6 +44,7 @@ _CORRELATION: Final = "ce_correlationid"
 class _Waiter:
     answers: Collection[str]
     event: asyncio.Future[Message | None]
+    is_answer: Callable[[Message], bool]
 
 
 class Waiters:
@@ -59,15 +65,21 @@ class Waiters:
 
     @contextmanager
     def register(
-        self, command_id: str, answers: tuple[type[Message], ...], *, through_others: bool = False
+        self,
+        command_id: str,
+        answers: tuple[type[Message], ...],
+        *,
+        through_others: bool = False,
+        is_answer: Callable[[Message], bool] = lambda _: True,
     ) -> Iterator[asyncio.Future[Message | None]]:
         """Yield a future of the first of these events that answers the command; send the command inside the block.
 
         `through_others`: the event may follow from the command by way of other commands (it has the command's id as
-        its correlation, not as its causation). The result is None when the process stops.
+        its correlation, not as its causation). `is_answer`: whether one of these events answers the command. The
+        result is None when the process stops.
         """
         key = (_CORRELATION if through_others else _CAUSATION, command_id.encode())
-        waiter = _Waiter(message_types(answers), asyncio.get_running_loop().create_future())
+        waiter = _Waiter(message_types(answers), asyncio.get_running_loop().create_future(), is_answer)
         self._by_id[key].append(waiter)
         self._any_waiter.set()
         try:
@@ -119,8 +131,9 @@ class Waiters:
             enable_auto_commit=False,
             auto_offset_reset="latest",
             fetch_max_wait_ms=_EVENTS_FETCH_WAIT_MS,
-            request_timeout_ms=10_000,
+            request_timeout_ms=_EVENTS_MS,
         )
+        give_up_silent_brokers(consumer._client)  # noqa: SLF001 - the consumer has no public way to its client
         try:
             await start_client(consumer.start())
             topic = self._settings.topic(BOOKING_EVENTS)
@@ -143,8 +156,27 @@ class Waiters:
             await stop_consumer(consumer)
 
     async def _from_the_end(self, consumer: AIOKafkaConsumer) -> None:
-        if not await consumer.seek_to_end():
-            raise TimeoutError("the broker does not return the end of the events")
+        """Go to the end of the partitions whose leaders answer; the consumer does so for the others once these do."""
+        seeking = asyncio.create_task(consumer.seek_to_end())
+        try:
+            await asyncio.wait([seeking], timeout=_ENDS_SECONDS)
+            if not seeking.done():
+                await self._until_any_end(consumer)
+            elif not seeking.result():
+                raise TimeoutError(_NO_END)
+        finally:
+            seeking.cancel()
+
+    async def _until_any_end(self, consumer: AIOKafkaConsumer) -> None:
+        asking = [asyncio.create_task(consumer.position(partition)) for partition in consumer.assignment()]
+        try:
+            found, _ = await asyncio.wait(asking, timeout=_EVENTS_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
+            if not found:
+                raise TimeoutError(_NO_END)
+        finally:
+            for each in asking:
+                each.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         clock = asyncio.get_running_loop().time
@@ -174,4 +206,5 @@ class Waiters:
             log.warning("an event at %s:%s cannot be read: %s", record.partition, record.offset, error)
             return
         for waiter in interested:
-            waiter.event.set_result(event)
+            if waiter.is_answer(event):
+                waiter.event.set_result(event)

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingress.database import Database
+from ingress.http.deadlines import suspended
 from ingress.http.models import NoBody, NoQuery
 from ingress.http.problems import no_such, unavailable
 from ingress.http.responses import Response, json_response
@@ -34,13 +35,15 @@ from operators.explain import NoSuchBooking, explain
 from operators.lag import lags
 from storage import pauses, stripe_circuits
 from storage.database import connect
+from storage.failures import Reason
 from storage.settings import DatabaseSettings
 from topics.kafka.admin import TopicsFailed
 from topics.kafka.log_reader import NoSuchTopic, RecordsMissing
 from topics.kafka.settings import KafkaSettings
 from topics.zones import ZONE_DATA_VERSION
 
-_PROBE_SECONDS: Final = 2.0
+#: A probe waits for a second; kubelet's limit is that by default.
+_PROBE_SECONDS: Final = 0.8
 _OPS_ANSWER_SECONDS: Final = 10.0
 _MAX_ANSWERS_AT_ONCE: Final = 2
 _OPS_CONNECT_SECONDS: Final = 3
@@ -82,9 +85,11 @@ class Health:
     )
     async def ready(self, context: RequestContext[NoBody, NoQuery]) -> Response:  # noqa: ARG002 - every operation is called like this
         """Report whether bookings can be taken and, if not, which parts are missing."""
-        notices = await self._notices()
+        notices, reason = await self._notices()
         parts = {"database": notices is not None, "broker": self._broker.ready, "events": self._waiters.ready}
         states = {name: "ready" if ready else "not ready" for name, ready in parts.items()}
+        if reason is not None:
+            states["database"] = str(reason)
         # Bookings are accepted all the same, and wait on the log: an ingress out of the balancer would help no guest.
         states |= notices or {}
         if (replicas := self._database.replicas) is not None:
@@ -95,18 +100,22 @@ class Health:
             return json_response(503, body, {"Retry-After": "1"})
         return json_response(200, Ready(status="ready", parts=states, zone_data=ZONE_DATA_VERSION))
 
-    async def _notices(self) -> dict[str, str] | None:
+    async def _notices(self) -> tuple[dict[str, str] | None, Reason | None]:
         """Return the roles that an operator paused, and `stripe` if a payments worker's circuit to it is not closed.
 
-        None when the database does not answer.
+        None when the database does not answer, and why; also why it made no change, which bookings do not wait for.
         """
         try:
             async with asyncio.timeout(_PROBE_SECONDS), self._database.reading() as connection:
                 notices = dict.fromkeys(await pauses.paused_roles(connection), "paused")
                 circuit = await stripe_circuits.worst(connection)
-                return notices if circuit is None else notices | {"stripe": circuit.words}
-        except (SQLAlchemyError, OSError, TimeoutError):
-            return None
+        except TimeoutError:
+            return None, self._database.reason_of(None)
+        except (SQLAlchemyError, OSError) as error:
+            return None, self._database.reason_of(error) or Reason.AWAY
+        if circuit is not None:
+            notices["stripe"] = circuit.words
+        return notices, self._database.failure_of_changes
 
 
 class Ops:
@@ -177,12 +186,25 @@ class Ops:
         Raises:
             Problem: 503, the broker or the database is away, or it took too long.
         """
+        working = asyncio.create_task(self._in_turn(work))
+        working.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            async with asyncio.timeout(_OPS_ANSWER_SECONDS), self._semaphore:
-                return await work()
+            with suspended():
+                await asyncio.wait([working], timeout=_OPS_ANSWER_SECONDS)
+        finally:
+            # The readers of operators have no limits of their own: a cancelled one may take seconds to end.
+            working.cancel()
+        if not working.done():
+            raise unavailable("the broker or the database", retry_after_seconds=2)
+        try:
+            return working.result()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise unavailable("the database", retry_after_seconds=2) from error
         except (KafkaError, TopicsFailed, NoSuchTopic, RecordsMissing) as error:
             raise unavailable("the broker", retry_after_seconds=2) from error
         except (TimeoutError, OSError) as error:
             raise unavailable("the broker or the database", retry_after_seconds=2) from error
+
+    async def _in_turn(self, work: Callable[[], Awaitable[T]]) -> T:
+        async with self._semaphore:
+            return await work()

@@ -9,7 +9,7 @@ from pydantic import Field
 from ingress.http.models import OutModel, Problems, Query, Several
 from operators.dead_letters import State
 from operators.explain import Kind
-from topics.messages.values import LegState
+from topics.messages.values import DocumentKind, DocumentReason, LegState
 
 
 class Live(OutModel):
@@ -20,6 +20,9 @@ class Live(OutModel):
 
 class Ready(Live):
     """Bookings can be taken; `parts` are `ready`, `not ready` or, for roles that an operator paused, `paused`.
+
+    The part `database` may be a reason: `away`, `busy` (all connections are in use), `full`, `locked`, `no right` or
+    `read-only`. If bookings can be taken, the reason is that of a change that failed in the last half minute.
 
     The part `stripe` is there while a payments worker makes no calls to Stripe, which does not answer: `open`, or
     `half open` when the next call decides. Bookings can be taken all the same.
@@ -146,6 +149,27 @@ class AtStripe(OutModel):
     failures: int
 
 
+class IssuedDocument(OutModel):
+    """An invoice or a credit note about the booking: its number in the hotel's series, and what it corrects."""
+
+    id: UUID
+    kind: DocumentKind
+    number: int
+    reason: DocumentReason
+    amount_minor: int
+    currency: str
+    corrects_id: UUID | None
+    issued_at: datetime
+
+
+class UsedCode(OutModel):
+    """The use of a promo code by the booking; `returned`: the booking gave the use back."""
+
+    code_id: int
+    code: str
+    returned: bool
+
+
 class AwaitedNow(OutModel):
     """An actor that the booking waits for, and its part; `behind` are the records that a worker reads before it."""
 
@@ -167,6 +191,8 @@ class BookingHistory(OutModel):
     stripe: list[AtStripe]
     awaited: list[AwaitedNow]
     notes: list[str]
+    documents: list[IssuedDocument]
+    code_uses: list[UsedCode]
 
 
 class DeadLettersQuery(Query):

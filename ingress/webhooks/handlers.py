@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from stripe import SignatureVerificationError, WebhookSignature
 
 from ingress.http.bodies import decode, read
+from ingress.http.deadlines import sending
 from ingress.http.models import NoBody, NoQuery, Problems, RequestHeader
 from ingress.http.problems import Problem
 from ingress.http.responses import Response, json_response
@@ -73,7 +74,9 @@ class Webhooks:
                 room_id=(about.metadata or {}).get("room_id"),
                 headers=((traces.TRACEPARENT, trace.encode()),) if trace else (),
             )
-            await self._broker.send(record)
+            # It is sent also for a client that has hung up: Stripe's event is a fact.
+            with sending():
+                await self._broker.send(record)
         return json_response(200, Received(received=True))
 
 

@@ -5,7 +5,9 @@ no code with what it audits. `report.Check` explains the checks. It may run whil
 in one snapshot, and compares the log with them at exactly the events that had been decided by then.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 
 from operators.audit.comparison import compare
 from operators.audit.expected_ledger import ExpectedLedger
@@ -52,16 +54,14 @@ async def audit(
     report = Report()
     before = await followed(kafka, database)
     ledger = await read_ledger(database, commands, events, report, holds=holds)
-    expected, read_models = ExpectedLedger(report), ExpectedReadModels(ledger.read_models.applied)
-    replay = LogReplay(report, expected, read_models, ledger.sequences)
-    await read_log(
-        kafka,
-        events,
-        replay,
-        ledger.sequences,
-        max_wait_seconds=max_wait_seconds,
-        progress=progress,
-    )
+    read = _Reading(kafka, events, ledger, max_wait_seconds, progress)
+    replay, expected, read_models = await read(found := deepcopy(report), {})
+    if replaced := replay.replaced():
+        # The ledger follows from the later events.
+        replay, expected, read_models = await read(found := deepcopy(report), replaced)
+        for sentence in _sentences(replaced):
+            found.add(Check.LOG_MATCHES_LEDGER, sentence)
+    report = found
     # A log without its end comes first: the differences of its bookings follow from that.
     _compare_lengths(replay, ledger, await decided_sequences(database, commands), report)
     compare(expected, ledger, report)
@@ -78,6 +78,44 @@ async def audit(
         "nights": len(ledger.nights),
     }
     return report
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Reads the log and computes from it what there should be."""
+
+    kafka: KafkaSettings
+    topic: str
+    ledger: Ledger
+    max_wait_seconds: float
+    progress: Callable[[int, int], None] | None
+
+    async def __call__(
+        self, report: Report, replaced: Mapping[int, Sequence[tuple[int, int]]]
+    ) -> tuple[LogReplay, ExpectedLedger, ExpectedReadModels]:
+        """Add what is wrong to `report`; leave out the events that are `replaced`, as `LogReplay` does."""
+        sequences = self.ledger.sequences
+        expected, read_models = ExpectedLedger(report), ExpectedReadModels(self.ledger.read_models.applied)
+        replay = LogReplay(report, expected, read_models, sequences, replaced)
+        await read_log(
+            self.kafka,
+            self.topic,
+            replay,
+            sequences,
+            max_wait_seconds=self.max_wait_seconds,
+            progress=self.progress,
+        )
+        return replay, expected, read_models
+
+
+def _sentences(replaced: Mapping[int, Sequence[tuple[int, int]]]) -> Iterator[str]:
+    for partition, found in replaced.items():
+        for sequence, offset in found:
+            yield (
+                f"partition {partition}, offset {offset}: sequence {sequence} is there twice, as different events: a"
+                " failover lost a decision that was published, and it was made again otherwise. The ledger has the"
+                " later one; make read models that differ anew: innkeeper rebuild all"
+            )
 
 
 def _compare_lengths(replay: LogReplay, ledger: Ledger, decided_now: dict[int, int], report: Report) -> None:

@@ -89,7 +89,8 @@ def _compare(log: Mapping[str, Any], ledger: Mapping[str, Any], report: Report) 
             report.add(Check.LOG_MATCHES_LEDGER, f"{name}: on the log but not in the ledger")
         elif written != row:
             report.add(Check.LOG_MATCHES_LEDGER, f"{name}: {_differences(row, written)}")
-    for name in ledger.keys() - log.keys():
+    # In one order, so that two audits of one fault list the same problems.
+    for name in sorted(ledger.keys() - log.keys()):
         report.add(Check.LOG_MATCHES_LEDGER, f"{name}: in the ledger but not on the log")
 
 

@@ -5,13 +5,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from operators.audit.expected_bookings import KnownBookings
+from operators.audit.expected_moves import faults_of_held_move, faults_of_move, faults_of_opened
 from operators.audit.expected_payments import ExpectedPayments
 from operators.audit.expected_rooms import ExpectedRooms
 from operators.audit.expected_rows import Booking, Event, PendingChange, days_of, milliseconds, stay_of
 from operators.audit.expected_sales import faults_of_change, faults_of_sale, faults_of_sums
 
-#: No more changes of a booking take place, or end without effect.
+#: No more changes of a booking take place.
 MAX_CHANGES: Final = 20
+#: A booking whose payment was asked for so often is not changed any more.
+MAX_PAYMENTS_ASKED: Final = 100
+#: A booking remembers so many of its changes that were rejected or ended, the newest.
+MAX_ENDED_CHANGES: Final = 100
 
 
 class ExpectedChanges:
@@ -22,6 +27,7 @@ class ExpectedChanges:
         self._rooms = rooms
         self._payments = payments
         self.appliers: dict[str, Callable[[Event], None]] = {
+            "booking.change_opened.v1": self._on_opened,
             "booking.change_held.v1": self._on_held,
             "booking.changed.v1": self._on_changed,
             "booking.change_ended.v1": self._on_ended,
@@ -35,6 +41,8 @@ class ExpectedChanges:
         self._check_amounts(event, booking)
         if booking.sale is not None:
             self._check_sale(event, booking, booking.sale, before)
+        elif any((booking.replaces or {}).get(name) for name in ("costs_minor", "kept_now_minor", "floor_minor")):
+            self._known.fault(event, f"sold without a policy, and its change costs {booking.replaces}")
 
     def _check_amounts(self, event: Event, booking: Booking) -> None:
         """Check the amounts by night, which events of 0.1.0 do not have."""
@@ -52,9 +60,7 @@ class ExpectedChanges:
             return
         version = sale["terms_version"]
         present = self._rooms.present_terms(booking.room_id)["version"]
-        # A change has no quote.
-        is_old = before is not None and version != present
-        terms = None if is_old else self._rooms.terms_of_sale(booking.room_id, version)
+        terms = self._rooms.terms_of_sale(booking.room_id, version)
         if terms is None:
             self._known.fault(event, f"sold by version {version} of the room's terms, which are at {present}")
             return
@@ -63,13 +69,31 @@ class ExpectedChanges:
 
     # Changes.
 
+    def _on_opened(self, event: Event) -> None:
+        booking = self._known.changing(event, {"CONFIRMED"})
+        if booking is None:
+            return
+        self._check_place(event, booking)
+        if booking.pending is not None:
+            self._known.fault(event, f"its change {booking.pending.id} has not ended")
+        for fault in faults_of_opened(event, booking, self._known.now_ms):
+            self._known.fault(event, fault)
+        booking.pending = PendingChange(event)
+        booking.hold_until = milliseconds(event["hold_expires_at"])
+        booking.opened_changes[event["change_id"]] = (event["to_room_id"], event["moved"])
+
     def _on_held(self, event: Event) -> None:
         booking = self._known.changing(event, {"CONFIRMED"})
         if booking is None:
             return
-        if booking.pending is not None:
+        if event.get("to_room_id") is not None:
+            self._check_amounts(event, booking.changed_to(stay_of(event), []))
+            for fault in faults_of_held_move(event, booking, self._known.by_id.get(event["change_id"])):
+                self._known.fault(event, fault)
+        elif booking.pending is not None:
             self._known.fault(event, f"its change {booking.pending.id} has not ended")
-        self._check_change(event, booking)
+        if event.get("to_room_id") is None:
+            self._check_change(event, booking)
         extra = event["amount_minor"] - booking.amount
         if booking.terms != "prepaid" or extra <= 0 or event["extra_minor"] != extra:
             self._known.fault(
@@ -77,7 +101,8 @@ class ExpectedChanges:
                 f"{booking.terms}, and {event['extra_minor']} is due "
                 f"for a stay of {event['amount_minor']} in place of {booking.amount}",
             )
-        held, needed = _rooms_by_night(event["held"]), _more_rooms(booking, event)
+        held = _rooms_by_night(event["held"])
+        needed = Counter() if event.get("to_room_id") is not None else _more_rooms(booking, event)
         if held != needed:
             self._known.fault(event, f"its change holds {dict(held)}, and needs {dict(needed)}")
         booking.pending = PendingChange(event)
@@ -87,7 +112,7 @@ class ExpectedChanges:
     def request_payment(self, event: Event, booking: Booking) -> None:
         """Check a request for the payment of a change."""
         change = booking.pending
-        if change is None:
+        if change is None or change.is_open:
             self._known.illegal(event, booking)
             return
         if (event["amount_minor"], event["currency"]) != (change.extra, booking.currency):
@@ -106,45 +131,58 @@ class ExpectedChanges:
             self._known.fault(event, f"{fault}")
         if booking.pending is None:
             self._check_change(event, booking)
+        elif booking.pending.is_open:
+            self._check_amounts(event, booking.changed_to(stay_of(event), []))
         self._rooms.hold(event, -1)
         self._rooms.take(booking, booked=-1)
         if booking.terms == "prepaid":
             booking.back += max(0, booking.amount - event["amount_minor"])
         booking.earlier_stays.append((event["change_id"], event["before"]))
-        booking.change_to(stay_of(event), list(self._rooms.nights_of_stay(event)))
-        self._rooms.take(booking, booked=1)
+        if event.get("to_room_id") is None:
+            booking.change_to(stay_of(event), list(self._rooms.nights_of_stay(event)))
+            self._rooms.take(booking, booked=1)
+        else:
+            booking.move_to(event)
         booking.pending = booking.hold_until = None
         if event.get("payment_intent"):
             self._payments.add(event, booking, event["extra_minor"])
 
     def _faults_of_payment(self, event: Event, booking: Booking) -> Iterator[str]:
         """Yield, in words, what is wrong with the change as the one that is paid, or as one that costs nothing."""
-        change, is_paid = booking.pending, bool(event.get("payment_intent"))
-        if change is None:
+        change, is_paid, to_room = booking.pending, bool(event.get("payment_intent")), event.get("to_room_id")
+        if change is None or change.is_open:
             dearer = event["amount_minor"] - booking.amount
             if is_paid or event["extra_minor"] or event["held"] or (dearer > 0 and booking.terms == "prepaid"):
                 yield f"{booking.terms}, {dearer} dearer, and nothing of change {event['change_id']} was held"
+            yield from faults_of_move(event, booking, self._known.by_id.get(event["change_id"]))
             return
-        held = (change.id, change.stay, change.extra, change.held)
-        changed = (event["change_id"], stay_of(event), event["extra_minor"], event["held"])
+        held = (change.id, change.stay, change.extra, change.held, change.to_room)
+        changed = (event["change_id"], stay_of(event), event["extra_minor"], event["held"], to_room)
         if changed != held or not is_paid:
             yield f"it becomes {changed}{'' if is_paid else ', unpaid'}, and {held} was held"
 
     def _check_change(self, event: Event, booking: Booking) -> None:
         """Check a stay that a booking becomes, or will: its price, and the costs of a cheaper one."""
-        if event["change_id"] in {*(id_ for id_, _ in booking.earlier_stays), *booking.ended_changes}:
-            self._known.fault(event, f"change {event['change_id']} comes a second time")
-        # The change that this one replaces ended after the decision had counted.
-        if len(booking.earlier_stays) + len(booking.ended_changes) > MAX_CHANGES:
-            self._known.fault(event, f"changed more than {MAX_CHANGES} times")
+        self._check_place(event, booking)
         if event["currency"] != booking.currency:
             self._known.fault(event, f"it costs {event['currency']}, and did {booking.currency}")
         after = booking.changed_to(stay_of(event), list(self._rooms.nights_of_stay(event)))
         if not after.nights or after.rooms < 1:
             self._known.fault(event, f"changed to {after.rooms} rooms without a night")
         self.check_stay(event, after, booking)
-        for fault in faults_of_change(after, booking):
+        for fault in faults_of_change(after, booking, self._known.now_ms):
             self._known.fault(event, f"{fault}")
+
+    def _check_place(self, event: Event, booking: Booking) -> None:
+        """Check that a change is new, and one of a booking that may be changed once more."""
+        if booking.legs or booking.trip_id is not None:
+            self._known.fault(event, f"changed, and it is of trip {booking.trip_id} with the legs {list(booking.legs)}")
+        if event["change_id"] in {*(id_ for id_, _ in booking.earlier_stays), *booking.ended_changes}:
+            self._known.fault(event, f"change {event['change_id']} comes a second time")
+        if len(booking.earlier_stays) >= MAX_CHANGES:
+            self._known.fault(event, f"changed more than {MAX_CHANGES} times")
+        if booking.attempt >= MAX_PAYMENTS_ASKED:
+            self._known.fault(event, f"changed after its payment was asked for {booking.attempt} times")
 
     def _on_ended(self, event: Event) -> None:
         expired = event["reason"] == "expired"
@@ -152,21 +190,37 @@ class ExpectedChanges:
         if booking is None:
             return
         change = booking.pending
-        if change is None or (change.id, change.held) != (event["change_id"], event["held"]):
-            was = "none is" if change is None else f"{change.id} holds {change.held}"
-            self._known.fault(event, f"change {event['change_id']} ends with {event['held']}, and {was} held")
+        to_room = event.get("to_room_id")
+        if change is None or (change.id, change.held, change.to_room) != (event["change_id"], event["held"], to_room):
+            was = "none is" if change is None else f"{change.id} holds {change.held}{_in(change.to_room)}"
+            self._known.fault(
+                event, f"change {event['change_id']} ends with {event['held']}{_in(to_room)}, and {was} held"
+            )
             return
         if expired:
             self._known.not_early(event, booking)
         self._rooms.hold(event, -1)
         booking.pending = booking.hold_until = None
-        booking.ended_changes.append(event["change_id"])
+        _remember(event, booking)
 
     def _on_rejected(self, event: Event) -> None:
         """Check that the booking is one that could be changed; it remembers the change."""
         booking = self._known.changing(event, {"CONFIRMED"})
         if booking is not None:
-            booking.ended_changes.append(event["change_id"])
+            _remember(event, booking)
+
+
+def _remember(event: Event, booking: Booking) -> None:
+    """Remember a change that does not take place, once, and forget the oldest of too many."""
+    # A change to another room type that the other room refused has ended, and then is rejected.
+    if event["change_id"] in booking.ended_changes:
+        booking.ended_changes.remove(event["change_id"])
+    booking.ended_changes.append(event["change_id"])
+    del booking.ended_changes[:-MAX_ENDED_CHANGES]
+
+
+def _in(room_id: int | None) -> str:
+    return "" if room_id is None else f" in room {room_id}"
 
 
 def _rooms_by_night(held: Sequence[Event]) -> Counter[str]:

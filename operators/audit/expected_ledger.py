@@ -8,14 +8,13 @@ import msgspec
 from operators.audit.expected_bookings import LIVE, KnownBookings
 from operators.audit.expected_changes import ExpectedChanges
 from operators.audit.expected_codes import ExpectedCodes
+from operators.audit.expected_departures import faults_of_cancellation, kept_of_early_departure
 from operators.audit.expected_documents import ExpectedDocuments
 from operators.audit.expected_payments import ExpectedPayments
 from operators.audit.expected_rooms import ExpectedRooms
 from operators.audit.expected_rows import Booking, Event, kept_by, milliseconds
 from operators.audit.expected_sales import (
-    faults_of_cancellation,
     is_late_no_show,
-    kept_of_early_departure,
 )
 from operators.audit.expected_trips import ExpectedTrips
 from operators.audit.report import Check, Report
@@ -177,7 +176,8 @@ class ExpectedLedger:
     def _awaiting_payment(self, event: Event) -> Booking | None:
         """Return the event's booking if a payment of its stay, or of a change of it, is awaited."""
         booking = self._known.changing(event, {"PAYMENTS_PENDING", "CONFIRMED"})
-        if booking is not None and booking.status == "CONFIRMED" and booking.pending is None:
+        change = None if booking is None else booking.pending
+        if booking is not None and booking.status == "CONFIRMED" and (change is None or change.is_open):
             self._known.illegal(event, booking)
             return None
         return booking
@@ -237,7 +237,7 @@ class ExpectedLedger:
             self._known.fault(event, f"cancelled after {policy['until']}, by the policy until then")
         if event.get("hotel_reason") and event["reason"] != "by_hotel":
             self._known.fault(event, f"cancelled {event['reason']}, with the reason of a hotel")
-        if event["reason"] == "refunded_by_hand":
+        if event["reason"] == "refunded_by_hand" and booking.trip_id is None:
             kept = sum(paid.kept for paid in booking.payments.values() if paid.state == "kept")
             if kept or not any(by_hand for paid in booking.payments.values() for _, by_hand in paid.refunds.values()):
                 self._known.fault(event, f"cancelled as refunded by hand, and {kept} of its payment is left")
@@ -262,8 +262,7 @@ class ExpectedLedger:
             return
         if not booking.check_in <= freed_from < booking.check_out:
             self._known.fault(event, f"left early, and its nights are free from {freed_from} on")
-        percent = 100 if booking.sale is None else booking.sale["early_departure_percent"]
-        self._end(event, booking, kept_of_early_departure(booking, freed_from), percent)
+        self._end(event, booking, *kept_of_early_departure(booking, freed_from))
 
     def _on_no_show(self, event: Event) -> None:
         booking = self._ending(event, {"CONFIRMED"})

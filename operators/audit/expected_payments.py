@@ -38,6 +38,9 @@ class ExpectedPayments:
         beyond = max(0, kept_by(booking) - sum(paid.kept for paid in paying))
         for paid in paying:
             part = min(beyond, max(0, paid.amount - paid.left - paid.sent))
+            if paid.left and not paid.kept:
+                # All of the rest is due, or was: it is not kept (ADR 0031, Costs).
+                part = 0
             beyond -= part
             if paid.kept == 0:
                 paid.state, paid.policy = "refunded", part
@@ -126,7 +129,9 @@ class ExpectedPayments:
             return
         paid.refunds[id_] = (amount, by_hand)
         if not by_hand:
-            paid.closed -= min(paid.closed, max(0, amount - paid.due))
+            beyond_due = max(0, amount - paid.due)
+            paid.early += max(0, beyond_due - paid.closed)
+            paid.closed -= min(paid.closed, beyond_due)
         paid.due = max(0, paid.due - amount)
         paid.settle()
 
@@ -147,7 +152,9 @@ class ExpectedPayments:
         if by_hand != bool(event.get("by_hand")):
             self._known.fault(event, f"refund {id_} was made by {'a person' if by_hand else 'the product'}")
         if not event.get("by_hand"):
-            paid.due += amount
+            replaced = min(amount, paid.early)
+            paid.early -= replaced
+            paid.due += amount - replaced
         paid.settle()
 
     def _on_refund_closed(self, event: Event) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from operators.audit.amounts import rounded, shares
 from operators.audit.expected_movements import ExpectedMovements
+from operators.audit.expected_trip_money import TripMoney
 from operators.audit.read_models import Reads, content
 
 _Event = dict[str, Any]
@@ -40,20 +41,24 @@ class _Stay(NamedTuple):
     currency: str
     by_night: list[int] | None
     prepaid: bool
+    trip: str | None = None
 
 
 class _Sale:
     """A stay that the report counts.
 
     `payments` has the amounts of the payments that pay it, and `left` those that left them again, by refund or
-    dispute. `kept` and `freed_from` are set once the
-    stay has ended early: the hotel has so much of it at most, and the nights from then on are on sale again.
+    dispute; `refunds` are those that the product made, and `closings` those that an operator closed. `kept` and
+    `freed_from` are set once the stay has ended early: the hotel has so much of it at most, and the nights from then on
+    are on sale again.
     """
 
     def __init__(self, stay: _Stay, payment: str | None) -> None:
         self.stay = stay
         self.payments = {} if payment is None else {payment: stay.amount}
         self.left: dict[str, int] = {}
+        self.refunds: dict[str, int] = {}
+        self.closings: dict[str, int] = {}
         self.kept: int | None = None
         self.freed_from: str | None = None
 
@@ -62,6 +67,20 @@ class _Sale:
         self.stay = _changed(self.stay, event)
         if event.get("payment_intent"):
             self.payments[event["payment_intent"]] = event["extra_minor"]
+
+    def pay_back(self, kind: str, id_: str, event: _Event) -> None:
+        """Apply an event, whose id is `id_`, about the money of a payment that pays it."""
+        if kind == "booking.refunded.v1":
+            self.left[event["refund_id"]] = event["amount_minor"]
+            if not event.get("by_hand"):
+                self.refunds[event["refund_id"]] = event["amount_minor"]
+        elif kind == "booking.refund_failed.v1":
+            self.left.pop(event["refund_id"], None)
+            self.refunds.pop(event["refund_id"], None)
+        elif kind == "booking.refund_closed.v1":
+            self.closings[id_] = event["amount_minor"]
+        elif kind == "booking.dispute_closed.v1" and event["result"] == "lost":
+            self.left[event["dispute_id"]] = event["amount_minor"]
 
     def end(self, policy: _Event | None, freed_from: str | None, *, arrived: bool) -> None:
         """End the stay early; guests who pay at the hotel have paid for the nights that they stayed."""
@@ -77,13 +96,23 @@ class _Sale:
         each, over = divmod(self.stay.amount, len(self.stay.days))
         return [each + (number < over) for number in range(len(self.stay.days))]
 
-    def deducted(self) -> list[int] | None:
-        """Return what does not count of each night's amount; None: all of it counts."""
+    def deducted(self, of_leg: int) -> list[int] | None:
+        """Return what does not count of each night's amount; None: all of it counts.
+
+        `of_leg` left the payment of the trip whose leg the stay is, at the leg's expense.
+        """
         # The money that a cheaper stay does not cost any more goes back, and was never a part of its amount.
         surplus = max(0, sum(self.payments.values()) - self.stay.amount) if self.payments else 0
-        sum_left, amounts = max(0, sum(self.left.values()) - surplus), self.gross()
+        sent, amounts = sum(self.refunds.values()), self.gross()
+        # It is gone as well if an operator closed its refund, unless it was sent all the same.
+        closed = min(sum(self.closings.values()), max(0, surplus - sent))
+        sum_left = max(0, sum(self.left.values()) + closed - surplus)
+        if of_leg:
+            sum_left = of_leg if self.kept is None else self.stay.amount - self.kept + of_leg
         if self.kept is None:
-            return shares(min(sum_left, self.stay.amount), amounts) if sum_left else None
+            # A free stay has nothing to lose.
+            gone = min(sum_left, self.stay.amount)
+            return shares(gone, amounts) if gone else None
         sold = [amount for day, amount in zip(self.stay.days, amounts, strict=True) if self.is_sold(day)]
         counted = max(0, min(self.kept, self.stay.amount - sum_left))
         earned = min(counted, sum(sold))
@@ -94,9 +123,9 @@ class _Sale:
         """Return whether a night of the stay stayed sold."""
         return self.freed_from is None or day < self.freed_from
 
-    def net(self) -> list[int]:
+    def net(self, of_leg: int) -> list[int]:
         """Return what counts of each night."""
-        return [amount - left for amount, left in zip(self.gross(), self.deducted() or repeat(0), strict=False)]
+        return [amount - left for amount, left in zip(self.gross(), self.deducted(of_leg) or repeat(0), strict=False)]
 
 
 class ExpectedReadModels:
@@ -111,6 +140,8 @@ class ExpectedReadModels:
         self._stays: dict[str, _Stay] = {}
         self._sold: dict[str, _Sale] = {}
         self._trips: set[str] = set()
+        #: The money of trips of which the report has read a confirmation, the trip's or that of a leg.
+        self._trip_money: dict[str, TripMoney] = {}
         self._movements = ExpectedMovements()
         self._appliers: dict[str, Callable[[_Event], Iterable[str]]] = {
             "inventory.opened.v1": self._open,
@@ -138,6 +169,9 @@ class ExpectedReadModels:
 
     def rows(self) -> dict[str, Reads]:
         """Return the rows that each table should have, by key."""
+        of_legs = {
+            leg: part for trip in self._trip_money.values() if trip.is_reported for leg, part in trip.parts().items()
+        }
         return {
             "booking_timeline": self._timeline,
             "room_night": {
@@ -155,13 +189,16 @@ class ExpectedReadModels:
                     sale.stay.currency,
                     sale.stay.by_night,
                     sale.left or None,
-                    sale.deducted(),
+                    sale.refunds or None,
+                    sale.closings or None,
+                    sale.deducted(of_legs.get(id_, 0)),
                     sale.kept,
                     sale.freed_from,
                 )
                 for id_, sale in self._sold.items()
             },
-            "daily_report": self._report(),
+            "reported_trip": {f"trip {id_}": trip.row() for id_, trip in self._trip_money.items() if trip.is_reported},
+            "daily_report": self._report(of_legs),
             "money_movement": self._movements.rows,
         }
 
@@ -172,23 +209,28 @@ class ExpectedReadModels:
         event = _parse(record.value)
         if record.kind == "booking.reserved.v1":
             self._stays[event["booking_id"]] = _stay(event)
-        if record.kind in {"booking.trip_opened.v1", "booking.trip_rejected.v1"}:
-            self._trips.add(event["booking_id"])
         if "hotel_id" in event and "booking_id" in event and record.kind.startswith("booking."):
             self._movements.note_hotel(event)
         if "booking_timeline" in applied_by and record.kind.startswith("booking."):
             self._append(record, event)
         # A trip has neither nights nor revenue of its own: its legs have them.
         is_trip = event.get("booking_id") in self._trips
+        self._note_trip(record.kind, event)
         if "room_nights" in applied_by and record.kind in self._appliers and not is_trip:
             days = sorted(self._appliers[record.kind](event))
             if days:
                 change = f"partition {record.partition}, position {record.sequence}"
                 self._changes[change] = (event["room_id"], days[0], _after(days[-1]))
-        if "daily_report" in applied_by and not is_trip:
-            self._sell(record.kind, event)
+        if "daily_report" in applied_by:
+            self._count(record, event, is_trip=is_trip)
         if "money_movements" in applied_by:
             self._movements.apply(record.kind, record.sequence, _milliseconds(record), event)
+
+    def _note_trip(self, kind: str, event: _Event) -> None:
+        """Note a booking that is a trip from now on."""
+        becomes_trip = kind == "booking.changed.v1" and event.get("to_room_id") is not None
+        if becomes_trip or kind in {"booking.trip_opened.v1", "booking.trip_rejected.v1"}:
+            self._trips.add(event["booking_id"])
 
     def _append(self, record: Record, event: _Event) -> None:
         self._timeline[f"booking {event['booking_id']}, sequence {record.sequence}"] = (
@@ -247,6 +289,9 @@ class ExpectedReadModels:
     def _change_stay(self, event: _Event) -> Iterable[str]:
         """Give the rooms of the stay before back, and those that the change held, and take those of the stay after."""
         given_back = [*self._hold(event, -1), *self._take(event, -1)]
+        if event.get("to_room_id") is not None:
+            # The leg took the nights of the other room.
+            return given_back
         self._stays[event["booking_id"]] = _changed(self._stays[event["booking_id"]], event)
         return [*given_back, *self._take(event, 1)]
 
@@ -270,10 +315,19 @@ class ExpectedReadModels:
 
     # Sales.
 
-    def _sell(self, kind: str, event: _Event) -> None:
+    def _count(self, record: Record, event: _Event, *, is_trip: bool) -> None:
+        if is_trip:
+            self._trip(event["booking_id"]).apply(record.kind, record.id, event)
+        else:
+            self._sell(record.kind, record.id, event)
+
+    def _trip(self, id_: str) -> TripMoney:
+        return self._trip_money.setdefault(id_, TripMoney())
+
+    def _sell(self, kind: str, id_: str, event: _Event) -> None:
         booking_id = event.get("booking_id", "")
         if kind == "booking.confirmed.v1":
-            self._sold[booking_id] = _Sale(self._stays[booking_id], event.get("payment_intent"))
+            self._confirm(booking_id, event)
         sale = self._sold.get(booking_id)
         if sale is not None and kind in _ENDS:
             if kind == "booking.cancelled.v1" or event.get("freed_from"):
@@ -283,20 +337,23 @@ class ExpectedReadModels:
                 self._sold.pop(booking_id)
         if sale is not None and kind == "booking.changed.v1":
             sale.change(event)
-        if sale is None or event.get("payment_intent") not in sale.payments:
-            return
-        if kind == "booking.refunded.v1":
-            sale.left[event["refund_id"]] = event["amount_minor"]
-        elif kind == "booking.refund_failed.v1":
-            sale.left.pop(event["refund_id"], None)
-        elif kind == "booking.dispute_closed.v1" and event["result"] == "lost":
-            sale.left[event["dispute_id"]] = event["amount_minor"]
+            if event.get("to_room_id") is not None:
+                self._trip(booking_id).begin(event, sale.payments, sale.left, sale.refunds, sale.closings)
+                self._sold.pop(booking_id)
+        if sale is not None and event.get("payment_intent") in sale.payments:
+            sale.pay_back(kind, id_, event)
 
-    def _report(self) -> Reads:
+    def _confirm(self, booking_id: str, event: _Event) -> None:
+        stay = self._stays[booking_id]
+        self._sold[booking_id] = _Sale(stay, event.get("payment_intent"))
+        if stay.trip is not None:
+            self._trip(stay.trip).is_reported = True
+
+    def _report(self, of_legs: Mapping[str, int]) -> Reads:
         sold: dict[str, list[tuple[int, int, int, int, int, str]]] = {}
-        for sale in self._sold.values():
+        for id_, sale in self._sold.items():
             stay, fee = sale.stay, 0
-            for number, (day, revenue) in enumerate(zip(stay.days, sale.net(), strict=True)):
+            for number, (day, revenue) in enumerate(zip(stay.days, sale.net(of_legs.get(id_, 0)), strict=True)):
                 if sale.is_sold(day):
                     share = (int(number == 0), 1, stay.rooms, revenue, 0, stay.currency)
                     sold.setdefault(f"hotel {stay.hotel_id}, night {day}", []).append(share)
@@ -319,7 +376,7 @@ def _milliseconds(record: Record) -> int:
 
 
 def _stay(event: _Event) -> _Stay:
-    return _Stay(
+    stay = _Stay(
         event["room_id"],
         event["hotel_id"],
         tuple(_days(event["check_in"], event["check_out"])),
@@ -328,17 +385,29 @@ def _stay(event: _Event) -> _Stay:
         event["currency"],
         event.get("night_amounts_minor") or None,
         event.get("terms", "prepaid") == "prepaid",
+        event.get("trip_id"),
     )
+    return _without_taxes(stay, event)
+
+
+def _without_taxes(stay: _Stay, event: _Event) -> _Stay:
+    """Return a stay without the taxes in its amount that the hotel collects of prepaid stays, too."""
+    taxes = (event.get("sale") or {}).get("at_hotel_taxes_minor", 0)
+    if not taxes:
+        return stay
+    amount = max(0, stay.amount - taxes)
+    return stay._replace(amount=amount, by_night=shares(amount, stay.by_night or [1] * len(stay.days)))
 
 
 def _changed(stay: _Stay, event: _Event) -> _Stay:
     """Return a stay after a change of it."""
-    return stay._replace(
+    changed = stay._replace(
         days=tuple(_days(event["check_in"], event["check_out"])),
         rooms=event["rooms_count"],
         amount=event["amount_minor"],
         by_night=event["night_amounts_minor"] or None,
     )
+    return _without_taxes(changed, event)
 
 
 def _in_ranges(ranges: Iterable[Mapping[str, str]]) -> list[str]:

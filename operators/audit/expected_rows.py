@@ -3,7 +3,7 @@
 from copy import copy
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from operators.audit.ledger import (
     LedgerBlock,
@@ -17,6 +17,8 @@ from operators.audit.ledger import (
 
 #: The data of an event, as JSON has it.
 Event: TypeAlias = dict[str, Any]
+#: The price of a stay that another room has not decided.
+_NO_PRICE: Final[Event] = {"amount_minor": 0, "night_amounts_minor": [], "sale": None}
 
 
 class Night:
@@ -56,16 +58,18 @@ class Night:
 class Payment:
     """One payment after the events so far, and the money of it that left again; amounts in minor units.
 
-    `policy` is kept by the policy of the booking, and `retained` is what is left of that.
+    `policy` is kept by the policy of the booking, and `retained` is what is left of that. `early` was sent before the
+    failure of the refunds that it replaces was recorded.
     """
 
-    __slots__ = ("amount", "closed", "disputes", "due", "failed", "policy", "refunds", "retained", "state")
+    __slots__ = ("amount", "closed", "disputes", "due", "early", "failed", "policy", "refunds", "retained", "state")
 
     def __init__(self, amount: int) -> None:
         self.amount = amount
         self.state = "kept"
         self.due = 0
         self.closed = 0
+        self.early = 0
         self.policy = 0
         self.retained = 0
         self.refunds: dict[str, tuple[int, bool]] = {}
@@ -84,8 +88,8 @@ class Payment:
 
     @property
     def was_asked_for(self) -> bool:
-        """Whether a refund of it, or of a part of it, was requested."""
-        return self.state != "kept" or bool(self.due or self.closed or self.sent)
+        """Whether a refund of it may have been requested; others may have taken the place of that one."""
+        return self.state != "kept" or bool(self.due or self.closed or self.refunds or self.failed or self.disputes)
 
     @property
     def lost(self) -> int:
@@ -124,6 +128,8 @@ class Booking:
 
     `back` is what changes made it cheaper by, as far as its refund is not requested; `was_expired`: its hold ended.
     `legs` are those of a trip, by their bookings, as the ledger has them; `trip_id` is the trip of a leg.
+    `opened_changes` are the changes to another room type that were asked for, by id: that room, and what the costs
+    depend on, which the leg has in `replaces`.
     `position` are the partition and the sequence of its last event. `charged_at` is the time, in milliseconds since
     1970, from which on money is kept of it, or is to be paid for it at the hotel.
     """
@@ -131,9 +137,9 @@ class Booking:
     __slots__ = (
         "accepted_terms", "amount", "attempt", "back", "cancel_reason", "charged_at", "check_in", "check_out",
         "currency", "earlier_guest_lists", "earlier_stays", "ended_changes", "freed_from", "guest_list", "guests",
-        "hold_until", "hotel_id", "legs", "night_amounts", "nights", "payments", "pending", "policy", "position",
-        "rejection", "room_id", "rooms", "sale", "session_id", "status", "stay_times", "terms", "trip_id",
-        "trip_room_id", "user_id", "was_expired",
+        "hold_until", "hotel_id", "legs", "night_amounts", "nights", "opened_changes", "payments", "pending", "policy",
+        "position", "rejection", "replaces", "request_hash", "room_id", "rooms", "sale", "session_id", "status",
+        "stay_times", "terms", "trip_id", "trip_room_id", "user_id", "was_expired",
     )  # fmt: skip
 
     def __init__(self, event: Event, status: str, nights: list[Night]) -> None:
@@ -169,6 +175,9 @@ class Booking:
         self.legs: dict[str, Event] = {}
         self.trip_id: str | None = event.get("trip_id")
         self.trip_room_id: int | None = event.get("trip_room_id")
+        self.request_hash: str | None = event.get("request_hash")
+        self.replaces: Event | None = event.get("moved")
+        self.opened_changes: dict[str, tuple[int, Event]] = {}
         self.was_expired = False
         self.back = 0
         self.position = (0, 0)
@@ -182,7 +191,7 @@ class Booking:
             self.cancel_reason, self.guest_list, tuple(self.earlier_guest_lists), self.night_amounts, self.stay_times,
             self.freed_from, self.sale, self.policy, None if self.pending is None else self.pending.as_row(),
             tuple(self.earlier_stays), tuple(self.ended_changes), self.accepted_terms, tuple(self.legs.values()),
-            self.trip_id, self.trip_room_id,
+            self.trip_id, self.trip_room_id, self.request_hash,
             {intent: paid.as_row() for intent, paid in self.payments.items()}, self.guests,
         )  # fmt: skip
 
@@ -209,22 +218,36 @@ class Booking:
         self.amount, self.night_amounts = stay["amount_minor"], tuple(stay["night_amounts_minor"])
         self.sale, self.nights = stay["sale"], nights
 
+    def move_to(self, event: Event) -> None:
+        """Give the booking's stay to a leg in another room."""
+        self.change_to({**stay_of(event), "rooms_count": 0}, [])
+        leg = {
+            "booking_id": event["change_id"],
+            "room_id": event["to_room_id"],
+            "rooms_count": event["rooms_count"],
+            "state": "held",
+        }
+        leg |= {name: event[name] for name in ("amount_minor", "night_amounts_minor", "currency") if event[name]}
+        self.legs = {event["change_id"]: leg}
+
 
 class PendingChange:
-    """A dearer change of a stay that is not paid, after the events so far."""
+    """A change of a stay that is not paid, or that another room decides (`is_open`), after the events so far."""
 
-    __slots__ = ("attempt", "extra", "held", "id", "stay")
+    __slots__ = ("attempt", "extra", "held", "id", "is_open", "stay", "to_room")
 
     def __init__(self, event: Event) -> None:
         self.id: str = event["change_id"]
-        self.stay = stay_of(event)
-        self.extra: int = event["extra_minor"]
-        self.held: list[Event] = event["held"]
+        self.is_open = "extra_minor" not in event
+        self.stay = _NO_PRICE | event_dates(event) if self.is_open else stay_of(event)
+        self.extra: int = event.get("extra_minor", 0)
+        self.held: list[Event] = event.get("held", [])
+        self.to_room: int | None = event.get("to_room_id")
         self.attempt = 0
 
     def as_row(self) -> LedgerChange:
         """Return the change that the ledger should have."""
-        return LedgerChange(self.id, self.stay, self.extra, self.held, self.attempt)
+        return LedgerChange(self.id, self.stay, self.extra, self.held, self.attempt, self.to_room, self.is_open)
 
 
 class Code:
@@ -262,7 +285,7 @@ class Document:
         return LedgerDocument(
             event["hotel_id"], event["kind"], event["number"], event["reason"], event["booking_id"],
             event["amount_minor"], event["currency"], event["lines"], event.get("corrects_id"), self.credited,
-            self.issued_at,
+            event.get("booking_version", 0), self.issued_at,
         )  # fmt: skip
 
 
@@ -281,6 +304,11 @@ class Block:
     def as_row(self) -> LedgerBlock:
         """Return the row that the ledger should have."""
         return LedgerBlock(self.first_night, self.end_night, self.rooms, self.reason, self.released)
+
+
+def event_dates(event: Event) -> Event:
+    """Return the dates and the number of rooms of the stay of an event about a change."""
+    return {name: event[name] for name in ("check_in", "check_out", "rooms_count")}
 
 
 def stay_of(event: Event) -> Event:

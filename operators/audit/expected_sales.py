@@ -1,7 +1,8 @@
 """The price and the costs of a stay by the sale terms on the log, by the auditor's own arithmetic.
 
-No event shows whether its stay was sold by a quote. A quote is at most a day old, so the terms of a sale may be those
-that were in force until a day ago, and prices of nights are compared if none has changed for so long.
+No event shows whether its stay was sold, or changed, by a quote. A quote is at most a day old, so the terms of a sale
+may be those that were in force until a day ago, and so may be the costs of a cancellation that a change keeps. The
+prices of nights are compared if they have not changed for so long.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,8 +11,8 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 
 from operators.audit.amounts import rounded, shares, shares_of_nights
-from operators.audit.expected_rows import Booking, Event, days_of, milliseconds
-from topics.zones import ZONE_DATA_VERSION, zone, zone_names
+from operators.audit.expected_rows import Booking, Event, Night, days_of, milliseconds
+from topics.zones import zone, zone_names
 
 #: The oldest quote that can be good (`QUOTE_SECONDS` is at most a day), and an hour for clocks that differ.
 MAX_QUOTE_AGE_MS: Final = 25 * 3_600_000
@@ -42,7 +43,7 @@ class Line(NamedTuple):
 
 
 class Floor(NamedTuple):
-    """The money that a change may keep: `costs` of all changes so far, and `least` of each later cancellation."""
+    """The money that a change may keep: `costs` of all changes so far, and `least` of each later end of the stay."""
 
     costs: int
     least: int
@@ -71,7 +72,7 @@ def faults_of_sums(booking: Booking, sale: Event) -> Iterator[str]:
     of_changes = sum(line.amount for line in lines if line.kind == "change")
     if of_changes != costs or costs < 0:
         yield f"its changes cost {costs}, and its lines have {of_changes} for them"
-    steps = _steps_of(sale)
+    steps = steps_of(sale)
     kept = [sale["no_show_kept_minor"], *(step.kept for step in steps)]
     if not steps or steps[-1].until is not None or not costs <= min(kept) <= max(kept) <= booking.amount:
         yield f"its policy keeps {kept} of {booking.amount}{f' and {costs} for changes' if costs else ''}"
@@ -100,7 +101,8 @@ def faults_of_sale(
         return
     policy = plan.get("policy", {}) if plan.get("refundable", True) else {}
     costs = costs_of_changes(booking)
-    in_one_room, sold_for = _prices_in_one_room(booking, now_ms, before), sale.get("night_prices_minor", [])
+    sold_for = sale.get("night_prices_minor", [])
+    in_one_room = _prices_in_one_room(booking, now_ms, before, sold_for)
     nights = _night_prices(booking, sale, plan, in_one_room or sold_for)
     discount = _discount(sale, nights, booking.currency)
     nights = shares(sum(nights) - discount, nights) if discount else nights
@@ -111,8 +113,8 @@ def faults_of_sale(
         "meals": (sale["meals"], plan.get("meals", "none")),
         "terms": (booking.terms, _terms(booking, plan, before)),
         "early_departure_percent": (sale["early_departure_percent"], policy.get("early_departure_percent", 100)),
-        "no_show_kept_minor": (sale["no_show_kept_minor"], costs + _kept(policy.get("no_show", _ALL), price)),
         "lines": (_lines_of(sale), _expected_lines(booking, sale, terms, plan, nights)),
+        "at_hotel_taxes_minor": (sale.get("at_hotel_taxes_minor", 0), _taxes_at_hotel(booking, sale, terms)),
     }
     if in_one_room and (sold_for or before is not None):
         facts["night_prices"] = (sold_for, in_one_room)
@@ -121,19 +123,46 @@ def faults_of_sale(
     for name, (here, right) in facts.items():
         if here != right:
             yield f"{name} is {here!r}, by version {terms['version']} of its terms {right!r}"
-    yield from _faults_of_steps(sale, terms, _expected_steps(price, plan), _floors(booking, before, now_ms))
+    floors, no_show = _floors(booking, before, now_ms), costs + _kept(policy.get("no_show", _ALL), price)
+    by_policy = _expected_steps(price, plan)
+    fitting = [floor for floor in floors if _are_steps(sale, by_policy, floor)]
+    yield from _faults_of_no_show(sale, terms, no_show, fitting or floors)
+    if not fitting:
+        yield _fault_of_steps(sale, terms, by_policy, floors)
 
 
-def _faults_of_steps(sale: Event, terms: Event, right: list[Step], floors: Sequence[Floor]) -> Iterator[str]:
-    """Yield, in words, that cancellations cost otherwise than by the terms, and by what a change may keep."""
-    costs, steps = sale.get("change_costs_minor", 0), _steps_of(sale)
-    for floor in floors:
-        raised = _raised(right, floor)
-        if costs == floor.costs and len(steps) == len(raised) and all(map(_is_same_step, steps, raised)):
-            return
+def _faults_of_no_show(sale: Event, terms: Event, by_policy: int, floors: Sequence[Floor]) -> Iterator[str]:
+    """Yield, in words, that a no-show costs otherwise than by the policy, and by what a change may keep."""
+    right = sorted({max(by_policy, floor.least) for floor in floors})
+    if sale["no_show_kept_minor"] not in right:
+        words = " or ".join(map(str, right))
+        yield f"no_show_kept_minor is {sale['no_show_kept_minor']}, by version {terms['version']} of its terms {words}"
+
+
+def _are_steps(sale: Event, right: list[Step], floor: Floor) -> bool:
+    """Return whether cancellations cost what they do by the terms, and by what a change may keep."""
+    steps, raised = steps_of(sale), _raised(right, floor)
+    costs = sale.get("change_costs_minor", 0)
+    return costs == floor.costs and len(steps) == len(raised) and all(map(_is_same_step, steps, raised))
+
+
+def _fault_of_steps(sale: Event, terms: Event, right: list[Step], floors: Sequence[Floor]) -> str:
+    """Return, in words, that cancellations cost otherwise than by the terms, and by what a change may keep."""
+    costs, steps = sale.get("change_costs_minor", 0), steps_of(sale)
     words = " or ".join(_costs(_raised(right, floor)) for floor in floors)
     after = f" after changes for {costs}" if costs else ""
-    yield f"its cancellation costs {_costs(steps)}{after}, by version {terms['version']} of its terms {words}"
+    return f"its cancellation costs {_costs(steps)}{after}, by version {terms['version']} of its terms {words}"
+
+
+def _taxes_at_hotel(booking: Booking, sale: Event, terms: Event) -> int:
+    """Return the taxes and fees in the amount of a stay paid at the hotel that a prepaid stay would pay there, too."""
+    apart = {
+        tax["id"]
+        for tax in terms.get("taxes", ())
+        if tax.get("collected", "now") == "at_hotel" and not tax.get("included", False)
+    }
+    lines = [line for line in _lines_of(sale) if line.kind in {"tax", "fee"} and line.id in apart]
+    return 0 if booking.terms == "prepaid" else sum(line.amount for line in lines)
 
 
 def _terms(booking: Booking, plan: Event, before: Booking | None) -> str:
@@ -157,13 +186,16 @@ def _discount(sale: Event, nights: Sequence[int], currency: str) -> int:
 # Changes.
 
 
-def faults_of_change(booking: Booking, before: Booking) -> Iterator[str]:
-    """Yield, in words, what a changed stay has otherwise than the stay before, beside its price."""
+def faults_of_change(booking: Booking, before: Booking, now_ms: int) -> Iterator[str]:
+    """Yield, in words, what a changed stay has otherwise than the stay before, beside its price.
+
+    `now_ms` is the log's time, in milliseconds since 1970.
+    """
     if before.sale is None or booking.sale is None:
         if before.sale is not booking.sale:
             yield f"its sale is {booking.sale}, and was {before.sale}"
             return
-        right = _amounts_without_sale(booking, before)
+        right = _amounts_without_sale(booking, before, now_ms)
         if list(booking.night_amounts) != right:
             yield f"its nights cost {list(booking.night_amounts)}, by the prices agreed and those of today {right}"
         return
@@ -176,17 +208,26 @@ def faults_of_change(booking: Booking, before: Booking) -> Iterator[str]:
             yield f"its {name} is {booking.sale.get(name)}, and was {before.sale.get(name)}"
 
 
-def _amounts_without_sale(booking: Booking, before: Booking) -> list[int]:
+def _amounts_without_sale(booking: Booking, before: Booking, now_ms: int) -> list[int]:
+    """Return the right amount of each night; its own, if a quote may have had another price of the night."""
     days = days_of(before.check_in, before.check_out)
     agreed = dict(zip(days, before.night_amounts or shares_of_nights(before.amount, [0] * len(days)), strict=False))
     kept, more = min(before.rooms, booking.rooms), max(0, booking.rooms - before.rooms)
+    here = booking.night_amounts if len(booking.night_amounts) == len(booking.nights) else [0] * len(booking.nights)
     return [
-        rounded(Fraction(agreed[night.day] * kept, before.rooms), booking.currency)
+        amount
+        if _is_new(night, now_ms) and (more or night.day not in agreed)
+        else rounded(Fraction(agreed[night.day] * kept, before.rooms), booking.currency)
         + rounded(Fraction(night.price * night.surge, 1000), booking.currency) * more
         if night.day in agreed
         else rounded(Fraction(night.price * night.surge, 1000), booking.currency) * booking.rooms
-        for night in booking.nights
+        for night, amount in zip(booking.nights, here, strict=True)
     ]
+
+
+def _is_new(night: Night, now_ms: int) -> bool:
+    """Return whether the night had another price when the oldest quote that can be good was made."""
+    return night.priced_at is not None and night.priced_at >= now_ms - MAX_QUOTE_AGE_MS
 
 
 def _floors(booking: Booking, before: Booking | None, now_ms: int) -> list[Floor]:
@@ -194,12 +235,16 @@ def _floors(booking: Booking, before: Booking | None, now_ms: int) -> list[Floor
 
     A change by the hotel leaves the least costs of a cancellation as they are.
 
+    A leg that takes the place of a stay of another room type has in its event what the change keeps.
+
     The event of a change names neither who asked for it nor the zone data that the policy's times were read with.
     """
+    if booking.replaces is not None:
+        return [_floor_of_move(booking, booking.replaces)]
     if before is None or before.sale is None:
         return [Floor(0, 0)]
     earlier = costs_of_changes(before)
-    least = min(step.kept for step in _steps_of(before.sale))
+    least = min(step.kept for step in steps_of(before.sale))
     floors, price = [Floor(earlier, min(least, booking.amount))], before.amount - earlier
     less = price - (booking.amount - costs_of_changes(booking))
     for kept in _kept_now(before, before.sale, now_ms):
@@ -208,18 +253,42 @@ def _floors(booking: Booking, before: Booking | None, now_ms: int) -> list[Floor
     return floors
 
 
-def _kept_now(booking: Booking, sale: Event, now_ms: int) -> list[int]:
-    """Return what a cancellation by the guest would keep now: of one step, or of two where rules of zones differ."""
-    steps = _steps_of(sale)
+def _floor_of_move(leg: Booking, stay: Event) -> Floor:
+    """Return what the change keeps that a stay moves with from another room type, by the policy of the stay before."""
+    earlier, kept = stay.get("costs_minor", 0), stay.get("kept_now_minor", 0)
+    price = stay["amount_minor"] - earlier
+    less = price - (leg.amount - costs_of_changes(leg))
+    part = 0 if less <= 0 else min(less, rounded(Fraction(less * (kept - earlier), price), leg.currency))
+    return Floor(earlier + part, min(stay.get("floor_minor", 0), leg.amount))
+
+
+def costs_that_move(booking: Booking, now_ms: int) -> list[tuple[int, int]]:
+    """Return what a change to another room type may keep: the costs of a cancellation now, and of each later one.
+
+    A change by the hotel keeps the costs of earlier changes, and the least costs of a cancellation. No change to
+    another room type has a quote. `now_ms` is the log's time, in milliseconds since 1970.
+    """
+    if booking.sale is None:
+        return [(0, 0)]
+    by_hotel = costs_of_changes(booking), min(step.kept for step in steps_of(booking.sale))
+    return [by_hotel, *((kept, kept) for kept in _kept_now(booking, booking.sale, now_ms, max_quote_age_ms=0))]
+
+
+def _kept_now(booking: Booking, sale: Event, now_ms: int, max_quote_age_ms: int = MAX_QUOTE_AGE_MS) -> list[int]:
+    """Return what a cancellation by the guest would keep now, or would have kept when a quote was made that counts now.
+
+    The rules of zones may differ by an hour.
+    """
+    steps = steps_of(sale)
     if booking.stay_times is None:
         return [step.kept for step in steps]
     time_zone = booking.stay_times["time_zone"]
-    ends = [None if step.until is None else _instant_ms(step.until, time_zone) for step in steps]
-    numbers = {
+    ends = [None if step.until is None else instant_ms(step.until, time_zone) for step in steps]
+    first, last = (
         next(number for number, end in enumerate(ends) if end is None or time_ms < end)
-        for time_ms in (now_ms - _ZONE_CHANGE_MS, now_ms, now_ms + _ZONE_CHANGE_MS)
-    }
-    return [steps[number].kept for number in sorted(numbers)]
+        for time_ms in (now_ms - max_quote_age_ms - _ZONE_CHANGE_MS, now_ms + _ZONE_CHANGE_MS)
+    )
+    return [step.kept for step in steps[first : last + 1]]
 
 
 def _raised(steps: Sequence[Step], floor: Floor) -> list[Step]:
@@ -279,20 +348,26 @@ def _night_prices(booking: Booking, sale: Event, plan: Event, in_one_room: Seque
     ]
 
 
-def _prices_in_one_room(booking: Booking, now_ms: int, before: Booking | None) -> list[int]:
+def _prices_in_one_room(booking: Booking, now_ms: int, before: Booking | None, sold_for: Sequence[int]) -> list[int]:
     """Return the price of each night in one room; none, if a quote may have had another price of a night.
 
-    The rooms of a night that were in the stay before a change keep the price that was agreed; more cost today's.
+    The rooms of a night that were in the stay before a change keep the price that was agreed; more cost today's. Of a
+    change, a night that a quote may have had another price of costs what it was sold for.
     """
     agreed: dict[str, int] = {}
     if before is not None and before.sale is not None:
         days = days_of(before.check_in, before.check_out)
         agreed = dict(zip(days, before.sale.get("night_prices_minor", []), strict=False))
-    elif any(night.priced_at is not None and night.priced_at >= now_ms - MAX_QUOTE_AGE_MS for night in booking.nights):
+    elif any(_is_new(night, now_ms) for night in booking.nights):
         return []
     more = 0 if before is None else max(0, booking.rooms - before.rooms)
+    if len(sold_for) != len(booking.nights):
+        sold_for = [0] * len(booking.nights)
     prices: list[int] = []
-    for night in booking.nights:
+    for night, sold_at in zip(booking.nights, sold_for, strict=True):
+        if before is not None and _is_new(night, now_ms) and (more or night.day not in agreed):
+            prices.append(sold_at)
+            continue
         today = rounded(Fraction(night.price * night.surge, 1000), booking.currency)
         price = agreed.get(night.day, today)
         mean = Fraction(price * (booking.rooms - more) + today * more, max(1, booking.rooms))
@@ -361,7 +436,8 @@ def _kept(kept: Event, price: Price) -> int:
     return min(price.amount, rounded(part, price.currency))
 
 
-def _steps_of(sale: Event) -> list[Step]:
+def steps_of(sale: Event) -> list[Step]:
+    """Return the steps of a sale's policy, as an event has them."""
     return [Step(_wall_time(step.get("until")), step["kept_minor"], step.get("percent")) for step in sale["steps"]]
 
 
@@ -401,50 +477,16 @@ def _costs(steps: Sequence[Step]) -> str:
     return ", ".join(f"{step.kept} until {step.until or 'check-in'}" for step in steps)
 
 
-def kept_of_early_departure(booking: Booking, freed_from: str) -> int:
-    """Return what is kept of the amount, if the nights from `freed_from` on are left unused."""
-    if booking.sale is None:
-        return booking.amount
-    costs = costs_of_changes(booking)
-    price = booking.amount - costs
-    amounts = shares_of_nights(price, booking.night_amounts) if costs else booking.night_amounts
-    days = days_of(booking.check_in, booking.check_out)
-    unused = sum(amount for day, amount in zip(days, amounts, strict=False) if day >= freed_from)
-    percent = Fraction(booking.sale["early_departure_percent"], 100)
-    return costs + min(price, rounded(price - unused + unused * percent, booking.currency))
-
-
-def faults_of_cancellation(booking: Booking, sale: Event, policy: Event | None, now_ms: int) -> Iterator[str]:
-    """Yield what a guest's cancellation of a sold stay applied otherwise than the stay's sale, in words."""
-    steps = _steps_of(sale)
-    costs = [(step.kept, step.percent) for step in steps]
-    if policy is None:
-        yield f"cancelled by the guest without its policy, which keeps {costs}"
-        return
-    applied = (policy["kept_minor"], policy.get("percent"))
-    if applied not in costs:
-        yield f"cancelled by the guest, and {policy} is kept of {costs}"
-        return
-    if booking.stay_times is None or policy.get("zone_data") != ZONE_DATA_VERSION:
-        # The event has neither the hotel's times nor the clock that they were read with.
-        return
-    time_zone = booking.stay_times["time_zone"]
-    ends = [None if step.until is None else _instant_ms(step.until, time_zone) for step in steps]
-    number = next(number for number, end in enumerate(ends) if end is None or now_ms < end)
-    if (*applied, milliseconds(policy.get("until"))) != (*costs[number], ends[number]):
-        yield f"cancelled by the guest, and {policy} is kept, by its policy {costs[number][0]} at that time"
-
-
 def is_late_no_show(booking: Booking, now_ms: int) -> bool:
     """Return whether it is too late, by an hour at least, to record that nobody arrived; False: no times are known."""
     if booking.stay_times is None:
         return False
     check_out = datetime.fromisoformat(f"{booking.check_out}T{booking.stay_times['check_out_time']}")
-    check_out_ms = _instant_ms(check_out, booking.stay_times["time_zone"])
+    check_out_ms = instant_ms(check_out, booking.stay_times["time_zone"])
     return now_ms >= check_out_ms + _NO_SHOW_DELAY_MS + _ZONE_CHANGE_MS
 
 
-def _instant_ms(wall_time: datetime, time_zone: str) -> int:
+def instant_ms(wall_time: datetime, time_zone: str) -> int:
     """Return the instant at which the hotel's clocks show a time, the first of two; those of no zone show UTC."""
     there = zone(time_zone if time_zone in zone_names() else "UTC")
     since_1970 = wall_time.replace(tzinfo=there).timestamp()

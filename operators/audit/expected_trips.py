@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from operators.audit.expected_bookings import LIVE, KnownBookings
+from operators.audit.expected_moves import faults_of_legs
 from operators.audit.expected_rows import Booking, Event, has_ended, kept_by, milliseconds
 
 MAX_LEGS: Final = 5
@@ -139,6 +140,8 @@ def worth(trip: Booking) -> int:
 def faults_of_trips(bookings: Mapping[str, Booking], sequences: Mapping[int, int]) -> Iterator[str]:
     """Yield, in words, each leg that differs from its trip: a trip is bought as a whole, or not at all.
 
+    A change to another room type is compared with its leg, too.
+
     A decision in one partition reaches another a moment later. So a trip or a leg is compared once all commands that
     follow from its events have been decided, which are those up to `sequences`, by partition.
     """
@@ -158,6 +161,7 @@ def faults_of_trips(bookings: Mapping[str, Booking], sequences: Mapping[int, int
             yield f"booking {id_}: RESERVING, and the rooms have decided all its legs"
         if trip.status == "CONFIRMED":
             yield from _faults_of_ends(id_, trip, {leg_id: leg for leg_id, leg in legs.items() if leg in known})
+    yield from faults_of_legs(bookings, {id_ for id_, booking in bookings.items() if is_followed(booking)})
 
 
 def _may_be(trip: Booking, leg: Booking | None) -> bool:

@@ -48,13 +48,18 @@ class LedgerTerms(NamedTuple):
 
 
 class LedgerChange(NamedTuple):
-    """A change of a stay that is not paid, in the column `pending_change` of `booking`; `held` are its rooms."""
+    """A change of a stay that is not paid, in the column `pending_change` of `booking`; `held` are its rooms.
+
+    `is_open`: another room, `to_room_id`, decides it.
+    """
 
     id: str
     stay: dict[str, Any]
     extra_minor: int
     held: list[dict[str, Any]]
     attempt: int
+    to_room_id: int | None
+    is_open: bool
 
 
 class LedgerCode(NamedTuple):
@@ -80,6 +85,7 @@ class LedgerDocument(NamedTuple):
     lines: list[dict[str, Any]]
     corrects_id: str | None
     credited_minor: int
+    booking_version: int
     issued_at: int
 
 
@@ -138,6 +144,7 @@ class LedgerBooking(NamedTuple):
     legs: tuple[dict[str, Any], ...]
     trip_id: str | None
     trip_room_id: int | None
+    request_hash: str | None
     payments: dict[str, LedgerPayment]
     guest_ids: tuple[int, ...]
 
@@ -187,7 +194,8 @@ select id::text, room_id, hotel_id, user_id, check_in::text, check_out::text, ro
        amount_minor, currency, rejection, round(extract(epoch from hold_expires_at) * 1000)::bigint,
        payment_attempt, session_id, cancel_reason, guest_list_id::text, earlier_guest_list_ids,
        night_amounts_minor, stay_times, freed_from::text, sale, policy, pending_change, earlier_stays,
-       ended_change_ids, accepted_terms, legs, trip_id::text, trip_room_id, payments,
+       ended_change_ids, accepted_terms, legs, trip_id::text, trip_room_id, request_hash,
+       payments,
        (select coalesce(array_agg(guest_id order by guest_id), '{}') from booking_guest where booking_id = id)
 from booking
 """
@@ -209,21 +217,23 @@ _CODE_USES = "select code_id, booking_id::text, user_id, returned from promo_cod
 
 _DOCUMENTS = """
 select id::text, hotel_id, kind, number, reason, booking_id::text, amount_minor, currency, lines, corrects_id::text,
-       credited_minor, round(extract(epoch from issued_at) * 1000)::bigint
+       credited_minor, booking_version, round(extract(epoch from issued_at) * 1000)::bigint
 from hotel_document
 """
 
 # Every night of every stay that takes rooms, summed, beside what the inventory counts. A stay that ended early keeps
 # the nights before the first that is on sale again. A change that is not paid holds rooms beside those of its stay.
+# A trip has no rooms: its legs have them.
 _DIFFERENT_SUMS = """
 with stay as (
     select room_id, status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING') as is_unpaid, rooms_count, check_in,
            case when status in ('CANCELLED', 'CHECKED_OUT', 'NO_SHOW') then least(freed_from, check_out)
                 else check_out end as check_out
     from booking
-    where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')
-       or status in ('CONFIRMED', 'CHECKED_IN', 'CHECKED_OUT', 'NO_SHOW')
-       or status = 'CANCELLED' and freed_from > check_in
+    where legs is null
+      and (status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')
+           or status in ('CONFIRMED', 'CHECKED_IN', 'CHECKED_OUT', 'NO_SHOW')
+           or status = 'CANCELLED' and freed_from > check_in)
     union all
     select room_id, true, (held ->> 'rooms_count')::int, (held ->> 'first_night')::date,
            (held ->> 'end_night')::date
@@ -333,8 +343,8 @@ async def _bookings(connection: psycopg.AsyncConnection[Any]) -> dict[str, Ledge
 
 
 def _booking(*columns: Any) -> LedgerBooking:
-    *others, earlier_lists, night_amounts, stay_times, freed_from, sale, policy, change, earlier_stays = columns[:-7]
-    ended_changes, accepted_terms, legs, trip_id, trip_room_id, payments, guest_ids = columns[-7:]
+    *others, earlier_lists, night_amounts, stay_times, freed_from, sale, policy, change, earlier_stays = columns[:-8]
+    ended_changes, accepted_terms, legs, trip_id, trip_room_id, request_hash, payments, guest_ids = columns[-8:]
     return LedgerBooking._make(
         (
             *others,
@@ -351,6 +361,7 @@ def _booking(*columns: Any) -> LedgerBooking:
             tuple(legs or ()),
             trip_id,
             trip_room_id,
+            request_hash,
             _payments(payments),
             tuple(guest_ids),
         )
@@ -359,7 +370,8 @@ def _booking(*columns: Any) -> LedgerBooking:
 
 def _change(column: dict[str, Any]) -> LedgerChange:
     held, attempt = column.get("held", []), column.get("attempt", 0)
-    return LedgerChange(column["id"], column["stay"], column["extra_minor"], held, attempt)
+    to_room_id, is_open = column.get("to_room_id"), column.get("is_open", False)
+    return LedgerChange(column["id"], column["stay"], column["extra_minor"], held, attempt, to_room_id, is_open)
 
 
 def _payments(column: list[dict[str, Any]] | None) -> dict[str, LedgerPayment]:

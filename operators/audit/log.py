@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from topics.kafka.settings import KafkaSettings
+from topics.kafka.silent_brokers import give_up_silent_brokers
 from topics.kafka.starting import stop_consumer
 
 _AUDIT_FETCH_MS = 100
@@ -77,7 +78,7 @@ async def ends_of(kafka: KafkaSettings, topic: str) -> dict[int, int]:
 
 
 def _consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
+    consumer = AIOKafkaConsumer(
         **kafka.client_options(),
         client_id="innkeeper-audit",
         group_id=None,
@@ -86,6 +87,8 @@ def _consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
         fetch_max_wait_ms=_AUDIT_FETCH_MS,
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
+    give_up_silent_brokers(consumer._client)  # noqa: SLF001 - aiokafka makes it itself
+    return consumer
 
 
 async def _read(

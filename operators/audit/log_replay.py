@@ -15,12 +15,16 @@ class Partition:
         last: the highest sequence that has come.
         fingerprints: a hash of each event, by sequence.
         missing: sequences below `last` that have not come.
+        replaced: sequences from which on the events before an offset were decided again otherwise, and those offsets.
+        decided_again: the sequence up to which events came again after the last of them; None if there is none.
         undecided: events that the ledger had not decided when it was read.
     """
 
-    __slots__ = ("fingerprints", "last", "missing", "undecided")
+    __slots__ = ("decided_again", "fingerprints", "last", "missing", "replaced", "undecided")
 
     def __init__(self) -> None:
+        self.replaced: list[tuple[int, int]] = []
+        self.decided_again: int | None = None
         self.last = 0
         self.fingerprints: dict[int, int] = {}
         self.missing: set[int] = set()
@@ -40,8 +44,11 @@ class LogReplay:
         ledger: ExpectedLedger,
         read_models: ExpectedReadModels,
         ledger_sequences: Mapping[int, int],
+        replaced: Mapping[int, Sequence[tuple[int, int]]],
     ) -> None:
+        """Leave out events that are known to be `replaced`: by partition, from a sequence on all before an offset."""
         self.events = 0
+        self._replaced = replaced
         self._report = report
         self._ledger = ledger
         self._read_models = read_models
@@ -84,6 +91,17 @@ class LogReplay:
             else:
                 self._ledger.apply(partition, sequence, kind, time, record.value)
 
+    def replaced(self) -> dict[int, list[tuple[int, int]]]:
+        """Return by partition the sequences from which on the events before an offset were decided again otherwise.
+
+        Without those that lack events since then: such a log is no one's decision.
+        """
+        return {
+            number: known.replaced
+            for number, known in self._partitions.items()
+            if known.decided_again is not None and known.decided_again >= known.last
+        }
+
     def apply_undecided(self) -> None:
         """Apply the events that the ledger had not decided when it was read."""
         for partition, known in self._partitions.items():
@@ -98,9 +116,17 @@ class LogReplay:
             self._disordered(partition, record, "a record without a sequence")
             return None
         sequence = int(header)
+        if any(sequence >= first and record.offset < end for first, end in self._replaced.get(partition, ())):
+            return None
         fingerprint = hash((headers.get("ce_id"), headers.get("ce_type"), record.value))
         if known.fingerprints.setdefault(sequence, fingerprint) != fingerprint:
+            known.fingerprints[sequence] = fingerprint
             self._disordered(partition, record, f"sequence {sequence} is there twice, as different events")
+            if known.decided_again is None or sequence != known.decided_again + 1:
+                known.replaced.append((sequence, record.offset))
+                known.decided_again = sequence
+        if known.decided_again is not None and sequence == known.decided_again + 1:
+            known.decided_again = sequence
         if sequence == known.last + 1:
             known.last = sequence
             return sequence

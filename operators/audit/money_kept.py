@@ -58,7 +58,7 @@ def faults_of_documents(
     nets, began = documents.nets(), documents.began()
     for id_, booking in bookings.items():
         partition, sequence = booking.position
-        if booking.legs:
+        if booking.legs and not booking.opened_changes:
             if id_ in nets:
                 yield f"booking {id_}: a trip has documents, which are those of its legs"
             continue
@@ -85,6 +85,9 @@ def _kept(booking: Booking) -> int:
     if booking.trip_id is not None:
         # The trip has the payment, of which the leg's own policy keeps a part.
         return _kept_of_leg(booking)
+    if booking.legs:
+        # The stay is that of a leg, since it moved to another room.
+        return 0
     if booking.terms == "prepaid":
         return sum(paid.kept if paid.state == "kept" else paid.retained for paid in booking.payments.values())
     if has_ended(booking):

@@ -48,10 +48,13 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "currency",
         "night_amounts_minor",
         "deductions",
+        "refunds",
+        "closings",
         "night_deductions_minor",
         "kept_minor",
         "freed_from",
     ),
+    "reported_trip": ("payment_intent", "payments", "leg_ends", "refunds", "deductions", "closings"),
     "daily_report": ("arrivals", "staying", "nights", "revenue_minor", "fees_minor", "currency"),
     "money_movement": (
         "hotel_id",
@@ -71,6 +74,7 @@ _KEYS: Final[Mapping[str, str]] = {
     "room_night_change": "'partition ' || partition || ', position ' || position",
     "hotel_min_price": "'hotel ' || hotel_id || ', night ' || date",
     "reported_stay": "'booking ' || booking_id",
+    "reported_trip": "'trip ' || trip_id",
     "daily_report": "'hotel ' || hotel_id || ', night ' || date",
     "money_movement": "'booking ' || booking_id || ', sequence ' || sequence",
 }

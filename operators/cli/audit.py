@@ -13,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from operators.audit import NoSuchTopic, Report, audit
 from operators.cli import console
-from storage.settings import DatabaseSettings
 from topics.times import to_the_second
 
 _FAILED: Final = 1
@@ -63,7 +62,7 @@ def _audit(*, holds: bool, silent: bool) -> Report:
         return asyncio.run(
             audit(
                 kafka,
-                DatabaseSettings(),
+                console.database_settings(),
                 holds=holds,
                 progress=lambda read, to_read: bar.update(task, completed=read, total=to_read),
             )

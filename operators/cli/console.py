@@ -18,6 +18,7 @@ import typer
 from aiokafka.errors import KafkaError
 
 from storage.database import connect
+from storage.failures import Reason, reason_of
 from storage.settings import DatabaseSettings
 from topics.catalogue import CATALOGUE
 from topics.kafka import admin, log_reader
@@ -75,7 +76,9 @@ def run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
     except (admin.TopicsFailed, log_reader.NoSuchTopic, log_reader.RecordsMissing) as error:
         fail(str(error))
     except psycopg.Error as error:
-        fail(f"The database cannot be used (DATABASE_URL): {str(error).strip()}", COULD_NOT)
+        reason = reason_of(error) or Reason.AWAY
+        state = "" if reason is Reason.AWAY else f"it {reason.in_words}: "
+        fail(f"The database cannot be used (DATABASE_URL): {state}{str(error).strip()}", COULD_NOT)
     except BrokenPipeError:
         raise  # The reader of the pipe has ended (`| head`); typer ends quietly.
     except (KafkaError, TimeoutError, OSError) as error:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from operators.cli.console import counted
 from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
-from operators.explain import ANSWERS, Awaited, BookingHistory, Kind, Step, StripeObject
+from operators.explain import ANSWERS, Awaited, BookingHistory, CodeUse, Document, Kind, Step, StripeObject
 from pricing.currencies import decimal
 from topics.times import to_the_second
 
@@ -36,6 +36,17 @@ _AT_STRIPE: Final = (
 )
 
 
+_DOCUMENTS: Final = (
+    Field(name="document"),
+    Field(name="number", right=True),
+    Field(name="amount", right=True),
+    Field(name="issued"),
+    Field(name="reason", yields=1),
+    Field(name="id", yields=2),
+    Field(name="corrects", yields=3),
+)
+
+
 def print_history(history: BookingHistory, out: Console, err: Console, *, everything: bool = False) -> None:
     """Print the page on `out`, and notes about sources that could not be read on `err`.
 
@@ -46,9 +57,13 @@ def print_history(history: BookingHistory, out: Console, err: Console, *, everyt
     out.print(f"[bold]Booking {history.booking_id}  {history.status}[/]")
     page.paragraph(_stay(history))
     page.paragraph(_request(history))
+    for use in history.code_uses:
+        page.paragraph(_code_use(use))
     page.table(_STEP, _steps(history.steps, everything=everything))
     if history.stripe:
         page.table(_AT_STRIPE, list(map(_at_stripe, history.stripe)))
+    if history.documents:
+        page.table(_DOCUMENTS, list(map(_document, history.documents)))
     out.print("[bold]Awaited now[/]")
     for each in map(_awaited, history.awaited):
         page.paragraph(each, indent="  ")
@@ -183,6 +198,17 @@ def _at_stripe(each: StripeObject) -> Row:
     moments = (each.created_at, each.updated_at, each.owed_at)
     times = (NOT_KNOWN if at is None else _time(at) for at in moments)
     return Row(cells=(each.kind, each.status, each.id or "none yet", about, *times, str(each.failures)))
+
+
+def _document(each: Document) -> Row:
+    amount = f"{decimal(each.amount_minor, each.currency)} {each.currency}"
+    corrects = NOT_KNOWN if each.corrects_id is None else str(each.corrects_id)
+    reason, kind = each.reason.replace("_", " "), each.kind.replace("_", " ")
+    return Row(cells=(kind, str(each.number), amount, _time(each.issued_at), reason, str(each.id), corrects))
+
+
+def _code_use(use: CodeUse) -> str:
+    return f"promo code {use.code} (id {use.code_id}): {'its use was given back' if use.returned else 'used'}"
 
 
 def _awaited(each: Awaited) -> str:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from operators.cli.console import COULD_NOT, counted, err, fail, kafka_settings, moment, print_json, run
 from operators.export.columns import Unexportable
 from operators.export.days import EventDays, ExportBatch, open_days
-from operators.export.files import InUse, Unavailable, check_available, day_file, folder_of_ours
+from operators.export.files import InUse, Unavailable, check_available, day_file, folder_of_ours, remove
 from operators.export.formats import Format
 from topics.catalogue import BOOKING_EVENTS
 from topics.kafka.settings import KafkaSettings
@@ -162,7 +162,7 @@ class _Export:
                 advance(len(batch.new) + batch.duplicates)
             if file is not None and not partial:
                 # Before the whole file has its name: a reader of all files never finds an event in two.
-                self._path(day, partial=True).unlink(missing_ok=True)
+                remove(self._path(day, partial=True))
         if file is None:
             return None
         return Exported(file=str(path), day=day.isoformat(), partial=partial, events=events, bytes=path.stat().st_size)

@@ -16,11 +16,20 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from operators.cli.console import counted, err, fail, kafka_settings, open_database, out, print_json, run
+from operators.cli.console import (
+    counted,
+    database_settings,
+    err,
+    fail,
+    kafka_settings,
+    open_database,
+    out,
+    print_json,
+    run,
+)
 from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
 from operators.lag import Lag, Total, lags, totals, with_rates
 from storage import pauses, stripe_circuits
-from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
 
 _NUMBERS: Final = (
@@ -82,10 +91,10 @@ def lag_command(
 
 async def _measure(settings: KafkaSettings, interval: float) -> tuple[list[Lag], list[str]]:
     """Measure twice, because rates need two measurements."""
-    found = await lags(settings, DatabaseSettings())
+    found = await lags(settings, database_settings())
     if interval:
         await asyncio.sleep(interval)
-        found = with_rates(found, await lags(settings, DatabaseSettings()))
+        found = with_rates(found, await lags(settings, database_settings()))
     return found, await _read_notices(found)
 
 
@@ -111,7 +120,7 @@ async def _measure_repeatedly(settings: KafkaSettings, interval: float) -> Async
     before: list[Lag] = []
     while True:
         try:
-            found = await lags(settings, DatabaseSettings())
+            found = await lags(settings, database_settings())
         except _TROUBLE as error:
             err.print(f"Broker or database do not answer ({type(error).__name__}); trying again.", markup=False)
         else:
@@ -121,11 +130,20 @@ async def _measure_repeatedly(settings: KafkaSettings, interval: float) -> Async
 
 
 async def _read_notices(found: Sequence[Lag]) -> list[str]:
-    """Return a line for each pause that the lags show, none that began since, and for each open circuit to Stripe."""
+    """Return a line for each pause and name in double use that the lags show, and for each open circuit to Stripe.
+
+    A pause that began since is left out.
+    """
     paused = {lag.role: lag.paused for lag in found}
+    twice = sorted({(lag.owner, lag.processes) for lag in found if lag.owner and lag.processes and lag.processes > 1})
     async with open_database() as connection:
         # Roles that read no topic are in no lag.
         shown = [f"{pause}." for pause in await pauses.list_pauses(connection) if paused.get(pause.role, True)]
+        shown += [
+            f"{processes} processes have the name {name}; only one of them can be at work. End the others, or give each"
+            " a name of its own."
+            for name, processes in twice
+        ]
         if circuits := await stripe_circuits.not_closed(connection):
             waiting = counted(await stripe_circuits.waiting_calls(connection), "call")
             shown += [f"{circuit}; {waiting} due." for circuit in circuits]

@@ -2,9 +2,8 @@
 
 import psycopg
 
-from operators.cli.console import COULD_NOT, err, fail, kafka_settings
+from operators.cli.console import COULD_NOT, database_settings, err, fail, kafka_settings
 from storage import generations
-from storage.settings import DatabaseSettings
 
 
 def new_generation_command(topic: str, *, yes: bool) -> None:
@@ -15,7 +14,7 @@ def new_generation_command(topic: str, *, yes: bool) -> None:
     if not yes:
         fail("Nothing was done: add --yes to do it.")
     try:
-        number = generations.begin(DatabaseSettings(), name)
+        number = generations.begin(database_settings(), name)
     except generations.NoGenerationYet as error:
         fail(str(error))
     except psycopg.Error as error:

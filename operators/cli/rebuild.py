@@ -15,7 +15,6 @@ from operators.cli import console
 from operators.cli.commands.rebuild import ReadModel
 from operators.rebuild import PROJECTIONS, Busy, Compared, EventsMissing, InUse, NoCursor, Rebuilt, rebuild
 from storage.operator_log import operator_name
-from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
 
 T = TypeVar("T")
@@ -51,7 +50,7 @@ def _rebuild(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_j
         task = bar.add_task(name, total=None)
         work = rebuild(
             kafka,
-            DatabaseSettings(),
+            console.database_settings(),
             name,
             operator=operator,
             swap=swap,

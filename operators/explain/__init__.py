@@ -5,13 +5,26 @@ Nothing is changed. The operators' command and the ingress' answer to operators 
 """
 
 from operators.explain.explanation import NoSuchBooking, explain
-from operators.explain.history import Awaited, BookingHistory, Kind, Request, Sender, Stay, Step, StripeObject
+from operators.explain.history import (
+    Awaited,
+    BookingHistory,
+    CodeUse,
+    Document,
+    Kind,
+    Request,
+    Sender,
+    Stay,
+    Step,
+    StripeObject,
+)
 from operators.explain.steps import ANSWERS
 
 __all__ = [
     "ANSWERS",
     "Awaited",
     "BookingHistory",
+    "CodeUse",
+    "Document",
     "Kind",
     "NoSuchBooking",
     "Request",

@@ -17,6 +17,8 @@ from topics.messages.events import (
     BookingExpired,
     BookingRejected,
     BookingReserved,
+    ChangeEnded,
+    ChangeOpened,
     CodeClaimed,
     CodeRejected,
     GuestsCheckedOut,
@@ -24,6 +26,7 @@ from topics.messages.events import (
     PaymentRequested,
     RefundClosed,
     RefundRequested,
+    StayChanged,
     TripCancelRequested,
     TripOpened,
     TripRejected,
@@ -50,12 +53,24 @@ _STRIPES_PART: Final = {
 _REFUND_REQUESTS: Final = frozenset({RefundRequestedV1.message_type, RefundRequested.message_type})
 #: The events after which payments must do something before the booking continues.
 _FOLLOWED_BY_PAYMENTS: Final = frozenset({PaymentRequested.message_type, *_REFUND_REQUESTS, RefundClosed.message_type})
-#: The events after which coordination must send a command to the room before there is a booking.
-_FOLLOWED_BY_COORDINATION: Final = frozenset({CodeClaimed.message_type, CodeRejected.message_type})
+#: The events after which coordination must send a command to the room before there is a booking, or before it moves.
+_FOLLOWED_BY_COORDINATION: Final = frozenset(
+    {CodeClaimed.message_type, CodeRejected.message_type, ChangeOpened.message_type}
+)
+#: The event of a booking with a change to another room type after which that room's leg must be released.
+_ENDED_MOVE: Final = ChangeEnded.message_type
 #: The events of a trip, and of a leg, after which coordination must send commands to the others.
 _OF_TRIPS: Final = frozenset(
     kind.message_type
-    for kind in (TripOpened, TripRejected, TripCancelRequested, BookingConfirmed, BookingExpired, BookingCancelled)
+    for kind in (
+        TripOpened,
+        TripRejected,
+        TripCancelRequested,
+        BookingConfirmed,
+        BookingExpired,
+        BookingCancelled,
+        StayChanged,
+    )
 )
 _OF_LEGS: Final = frozenset(
     kind.message_type
@@ -91,10 +106,12 @@ def unread(consumer: str, topic: str) -> str:
 
 
 def _of_consumers(snapshot: Snapshot, steps: Iterable[Step], behind: dict[str, int]) -> Iterator[Awaited]:
+    steps = tuple(steps)
+    has_moves = any(step.what == ChangeOpened.message_type for step in steps)
     for step in steps:
         if step.place is None:
             continue
-        for consumer, word in _consumers(step, snapshot.booking):
+        for consumer, word in _consumers(step, snapshot.booking, has_moves=has_moves):
             if not _has_read(snapshot.cursor(consumer, step.place.topic, step.place.partition), step):
                 yield Awaited(
                     who=f"the {consumer} worker{_pause(snapshot, consumer)}",
@@ -104,7 +121,7 @@ def _of_consumers(snapshot: Snapshot, steps: Iterable[Step], behind: dict[str, i
                 )
 
 
-def _consumers(step: Step, booking: BookingRow | None) -> Sequence[tuple[str, str]]:
+def _consumers(step: Step, booking: BookingRow | None, *, has_moves: bool = False) -> Sequence[tuple[str, str]]:
     """Return the consumers that must read a step's record before the booking continues, each with its part."""
     if step.kind is Kind.COMMAND:
         return (("reservations", "to decide"),)
@@ -113,6 +130,8 @@ def _consumers(step: Step, booking: BookingRow | None) -> Sequence[tuple[str, st
     if step.what in _FOLLOWED_BY_PAYMENTS:
         return (("payments", "to follow"),)
     if step.what in _FOLLOWED_BY_COORDINATION or step.what in _followed_by_others(booking):
+        return (("coordination", "to follow"),)
+    if has_moves and step.what == _ENDED_MOVE:
         return (("coordination", "to follow"),)
     return ()
 
@@ -251,6 +270,10 @@ def _of_legs(snapshot: Snapshot) -> Iterator[Awaited]:
             if leg.get("state", LegState.REQUESTED) == LegState.REQUESTED:
                 what = f"to reserve leg {leg['booking_id']}"
                 yield Awaited(who=f"room {leg['room_id']}", what=what, until=booking.hold_expires_at)
+    elif booking.pending_change is not None and booking.pending_change.get("is_open"):
+        room_id = booking.pending_change["to_room_id"]
+        what = f"to hold the stay, as leg {booking.pending_change['id']}"
+        yield Awaited(who=f"room {room_id}", what=what, until=booking.hold_expires_at)
     elif booking.trip_id is not None and status in _GUESTS_PART:
         yield Awaited(who=f"trip {booking.trip_id}", what="to be bought, or to end")
 
@@ -260,9 +283,10 @@ def _of_guest_or_timer(snapshot: Snapshot) -> Iterator[Awaited]:
         # A leg's deadline and its payment are those of its trip.
         return
     status, deadline = BookingStatus(snapshot.booking.status), snapshot.booking.hold_expires_at
-    is_change = snapshot.booking.pending_change is not None
-    part = _PART_OF_CHANGE if is_change else _GUESTS_PART.get(status)
-    if part is None and status is not BookingStatus.RESERVING:
+    change = snapshot.booking.pending_change
+    is_change, is_open = change is not None, change is not None and change.get("is_open", False)
+    part = None if is_open else _PART_OF_CHANGE if is_change else _GUESTS_PART.get(status)
+    if part is None and not is_open and status is not BookingStatus.RESERVING:
         return
     if _is_over(deadline, snapshot.now):
         yield Awaited(

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec.structs import asdict
 from psycopg import AsyncConnection
 
 from operators.explain.awaiting import awaited
-from operators.explain.history import BookingHistory, Leg, Request, Stay, StripeObject
+from operators.explain.history import BookingHistory, CodeUse, Document, Leg, Request, Stay, StripeObject
 from operators.explain.records import envelope_of, open_records
 from operators.explain.search import MAX_CLOCK_SKEW, Search, Topics
 from operators.explain.snapshot import (
@@ -32,6 +33,8 @@ from topics.messages.values import BookingStatus, LegState
 
 #: RFC 9562's version of the ids that an ingress makes.
 _TIME_IN_IDS: Final = 8
+#: The highest bit of a time in milliseconds; an id that follows from an Idempotency-Key has it, and no time.
+_NO_TIME: Final = 1 << 47
 
 
 class NoSuchBooking(Exception):
@@ -72,10 +75,14 @@ async def _connecting(database: DatabaseSettings) -> AsyncIterator[asyncio.Task[
 
 
 def made_at(booking_id: UUID) -> datetime | None:
-    """Return when an ingress made the id (UTC); None for an id that was made otherwise and holds no time."""
-    if booking_id.version != _TIME_IN_IDS:
+    """Return when an ingress made the id (UTC); None for an id that holds no time.
+
+    An id that was made otherwise holds none, and neither does that of a request with an Idempotency-Key.
+    """
+    milliseconds = booking_id.int >> 80
+    if booking_id.version != _TIME_IN_IDS or milliseconds & _NO_TIME:
         return None
-    return datetime.fromtimestamp((booking_id.int >> 80) / 1000, UTC)
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _history(booking_id: UUID, search: Search) -> BookingHistory:
@@ -99,6 +106,8 @@ def _history(booking_id: UUID, search: Search) -> BookingHistory:
         ),
         awaited=awaited(snapshot, steps, search.behind),
         notes=tuple(dict.fromkeys(search.notes)),
+        documents=tuple(Document(**asdict(row)) for row in snapshot.documents),
+        code_uses=tuple(CodeUse(**asdict(row)) for row in snapshot.code_uses),
     )
 
 

@@ -92,6 +92,32 @@ class StripeObject:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """An invoice or a credit note about the booking; `amount_minor` is in minor units of `currency`.
+
+    `number` is the document's in the hotel's series of its kind, and `corrects_id` the document that it corrects.
+    """
+
+    id: UUID
+    kind: str
+    number: int
+    reason: str
+    amount_minor: int
+    currency: str
+    corrects_id: UUID | None
+    issued_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CodeUse:
+    """The use of a promo code by the booking; `returned`: the booking gave the use back, and it counts no more."""
+
+    code_id: int
+    code: str
+    returned: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Awaited:
     """An action that is awaited: its actor, and their part.
 
@@ -149,6 +175,8 @@ class BookingHistory:
     stripe: tuple[StripeObject, ...]
     awaited: tuple[Awaited, ...]
     notes: tuple[str, ...]
+    documents: tuple[Document, ...] = ()
+    code_uses: tuple[CodeUse, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it in types that JSON has."""

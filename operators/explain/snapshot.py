@@ -118,6 +118,27 @@ class DisputeRow(Row, frozen=True, kw_only=True):
     updated_at: datetime
 
 
+class DocumentRow(Row, frozen=True, kw_only=True):
+    """An invoice or a credit note about the booking; `corrects_id` is the invoice that a credit note corrects."""
+
+    id: UUID
+    kind: str
+    number: int
+    reason: str
+    amount_minor: int
+    currency: str
+    corrects_id: UUID | None
+    issued_at: datetime
+
+
+class CodeUseRow(Row, frozen=True, kw_only=True):
+    """The use of a promo code by the booking; `code` is its text, `returned`: the booking gave the use back."""
+
+    code_id: int
+    code: str
+    returned: bool
+
+
 class CursorRow(Row, frozen=True, kw_only=True):
     """The newest cursor of a consumer in a partition. `applied` -1: nothing yet; `sequence` is the last event's."""
 
@@ -161,6 +182,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     refunds: tuple[RefundRow, ...]
     payment_refunds: tuple[PaymentRefundRow, ...]
     disputes: tuple[DisputeRow, ...]
+    documents: tuple[DocumentRow, ...]
+    code_uses: tuple[CodeUseRow, ...]
     cursors: tuple[CursorRow, ...]
     paused: tuple[PauseRow, ...]
     dead_letters: tuple[DeadLetterRow, ...]
@@ -221,6 +244,19 @@ select jsonb_build_object(
         select coalesce(jsonb_agg(to_jsonb(found) order by found.created_at, found.dispute_id), '[]') from (
             select dispute_id, payment_intent, status, created_at, updated_at
             from payment_dispute where booking_id = %(booking)s
+        ) found
+    ),
+    'documents', (
+        select coalesce(jsonb_agg(to_jsonb(found) order by found.issued_at, found.number), '[]') from (
+            select id, kind, number, reason, amount_minor, currency, corrects_id, issued_at
+            from hotel_document where booking_id = %(booking)s
+        ) found
+    ),
+    'code_uses', (
+        select coalesce(jsonb_agg(to_jsonb(found) order by found.code_id), '[]') from (
+            select used.code_id, code.terms ->> 'code' as code, used.returned
+            from promo_code_use used join promo_code code on code.id = used.code_id
+            where used.booking_id = %(booking)s
         ) found
     ),
     'cursors', (

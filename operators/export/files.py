@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -38,7 +39,10 @@ class Writer(Protocol):
 
 @contextmanager
 def day_file(path: Path, format: Format) -> Iterator[Writer]:
-    """Yield a writer; the file has its name once the block has ended well, and survives a power cut then."""
+    """Yield a writer; the file has its name once the block has ended well, and survives a power cut then.
+
+    A file of JSON lines has its checksum beside it, from before it has its name: a restore looks for both.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as sink:
@@ -49,10 +53,32 @@ def day_file(path: Path, format: Format) -> Iterator[Writer]:
                 writer.close()
             sink.flush()
             os.fsync(sink.fileno())
+        if isinstance(writer, _JsonLines):
+            _write_checksum(path, writer.digest)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
+
+
+def checksum_path(path: Path) -> Path:
+    """Return the path of the checksum of a file of JSON lines, in the form of `sha256sum`."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def remove(path: Path) -> None:
+    """Remove a file of an export, if it is there, and its checksum."""
+    path.unlink(missing_ok=True)
+    checksum_path(path).unlink(missing_ok=True)
+
+
+def _write_checksum(path: Path, digest: str) -> None:
+    temporary = path.with_name(f".{path.name}.sha256.tmp")
+    with temporary.open("w") as sink:
+        sink.write(f"{digest}  {path.name}\n")
+        sink.flush()
+        os.fsync(sink.fileno())
+    temporary.replace(checksum_path(path))
 
 
 @contextmanager
@@ -133,11 +159,18 @@ class _Csv:
 class _JsonLines:
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
+        self._hash = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that was written, in hexadecimal digits."""
+        return self._hash.hexdigest()
 
     def write(self, records: Sequence[Record]) -> None:
         for record in records:
-            line = json.dumps(cloud_event(record), ensure_ascii=False, separators=(",", ":"))
-            self._sink.write(line.encode() + b"\n")
+            line = json.dumps(cloud_event(record), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+            self._hash.update(line)
+            self._sink.write(line)
 
     def close(self) -> None:
         pass

@@ -13,13 +13,14 @@ from typing import Final
 
 import psycopg
 
-from operators.rebuild.log import EventLog, EventsMissing, open_log
+from operators.rebuild.log import EventLog, EventsMissing, open_log, replacements
 from storage import operator_log
 from storage.projections.positioned_event import PositionedEvent
 from storage.projections.rebuildable import PROJECTIONS, Projection
 from storage.projections.shadow import Busy, Compared, Difference, NoCursor, Shadow, open_shadow, sweep
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_EVENTS
+from topics.kafka.replaced_events import EventsReplaced, Replacements
 from topics.kafka.settings import KafkaSettings
 
 __all__ = [
@@ -98,21 +99,31 @@ async def rebuild(
     """
     topic = kafka.topic(BOOKING_EVENTS)
     projection = PROJECTIONS[name]
-    async with (
-        open_shadow(database, projection, topic) as shadow,
-        open_log(kafka, topic, projection.event_types) as log,
-    ):
-        work = _Rebuild(shadow, log, projection, progress)
-        began = time.monotonic()
-        await work.follow()
-        await shadow.analyze()
-        seconds = time.monotonic() - began
-        tables = tuple(await work.compare())
-        on_compared(tables)
-        held_seconds = await work.swap(operator, tables) if swap else 0.0
+    replaced: Replacements = {}
+    while True:
+        try:
+            async with (
+                open_shadow(database, projection, topic) as shadow,
+                open_log(kafka, topic, projection.event_types, replaced) as log,
+            ):
+                return await _rebuilt(_Rebuild(shadow, log, projection, progress), operator, on_compared, swap=swap)
+        except EventsReplaced:
+            replaced = await replacements(kafka, topic)
+
+
+async def _rebuilt(
+    work: "_Rebuild", operator: str, on_compared: Callable[[tuple[Compared, ...]], None], *, swap: bool
+) -> Rebuilt:
+    began = time.monotonic()
+    await work.follow()
+    await work.shadow.analyze()
+    seconds = time.monotonic() - began
+    tables = tuple(await work.compare())
+    on_compared(tables)
+    held_seconds = await work.swap(operator, tables) if swap else 0.0
     return Rebuilt(
-        projection=name,
-        events=log.events,
+        projection=work.projection.name,
+        events=work.log.events,
         seconds=seconds,
         tables=tables,
         swapped=swap,
@@ -124,25 +135,25 @@ class _Rebuild:
     """The rebuild of one read model."""
 
     def __init__(self, shadow: Shadow, log: EventLog, projection: Projection, progress: Progress) -> None:
-        self._shadow = shadow
-        self._log = log
-        self._projection = projection
+        self.shadow = shadow
+        self.log = log
+        self.projection = projection
         self._progress = progress
 
     async def follow(self) -> None:
         """Apply the log until only a few events are left; the consumer continues meanwhile."""
         while True:
-            sequences = await self._shadow.sequences()
+            sequences = await self.shadow.sequences()
             await self._apply_until(sequences, together=False)
-            if self._log.behind(await self._shadow.sequences()) <= _MAX_LEFT:
+            if self.log.behind(await self.shadow.sequences()) <= _MAX_LEFT:
                 return
 
     async def compare(self) -> list[Compared]:
         """Compare both at one moment, at the same cursors."""
-        async with self._shadow.connection.transaction():
-            await self._shadow.connection.execute("set transaction isolation level repeatable read")
-            await self._apply_until(await self._shadow.sequences(), together=True)
-            return await self._shadow.compare()
+        async with self.shadow.connection.transaction():
+            await self.shadow.connection.execute("set transaction isolation level repeatable read")
+            await self._apply_until(await self.shadow.sequences(), together=True)
+            return await self.shadow.compare()
 
     async def swap(self, operator: str, tables: tuple[Compared, ...]) -> float:
         """Replace the old tables and return for how many seconds the consumer was stopped."""
@@ -150,15 +161,15 @@ class _Rebuild:
             await self.follow()
             began = time.monotonic()
             try:
-                async with self._shadow.connection.transaction():
-                    await self._shadow.swap(self._catch_up, _MAX_SWAP_WAIT_MS)
+                async with self.shadow.connection.transaction():
+                    await self.shadow.swap(self._catch_up, _MAX_SWAP_WAIT_MS)
                     await self._record(operator, tables)
             except psycopg.errors.LockNotAvailable:
                 # Readers that came later wait behind this lock request: they pass before the next try.
                 await asyncio.sleep(_SWAP_RETRY_SECONDS)
             else:
                 return time.monotonic() - began
-        raise InUse(f"the tables of {self._projection.name} are in use without a pause; try again later")
+        raise InUse(f"the tables of {self.projection.name} are in use without a pause; try again later")
 
     async def _catch_up(self, sequences: dict[int, int]) -> None:
         await self._apply_until(sequences, together=True)
@@ -167,7 +178,7 @@ class _Rebuild:
         """Apply the events up to these sequences; `together`: in the caller's transaction, else in many."""
         applying: asyncio.Task[None] | None = None
         try:
-            async for events in self._log.until(sequences):
+            async for events in self.log.until(sequences):
                 # The next events are read while the database applies these.
                 if applying is not None:
                     await applying
@@ -180,13 +191,13 @@ class _Rebuild:
                 await asyncio.wait([applying])
 
     async def _apply(self, events: list[PositionedEvent], sequences: dict[int, int], *, together: bool) -> None:
-        connection = self._shadow.connection
+        connection = self.shadow.connection
         async with nullcontext() if together else connection.transaction():
-            await self._projection.apply(connection, events)
-        self._progress(self._log.events, self._log.events + self._log.behind(sequences))
+            await self.projection.apply(connection, events)
+        self._progress(self.log.events, self.log.events + self.log.behind(sequences))
 
     async def _record(self, operator: str, tables: tuple[Compared, ...]) -> None:
-        details = {"events": self._log.events, "different": {table.table: table.different for table in tables}}
+        details = {"events": self.log.events, "different": {table.table: table.different for table in tables}}
         await operator_log.record(
-            self._shadow.connection, who=operator, action="rebuild", target=self._projection.name, details=details
+            self.shadow.connection, who=operator, action="rebuild", target=self.projection.name, details=details
         )

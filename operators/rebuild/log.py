@@ -19,6 +19,7 @@ from topics.envelope import (
 from topics.kafka.log_reader import LogReader, RecordsMissing, partitions_of
 from topics.kafka.positions import position_text
 from topics.kafka.records import sequence_of
+from topics.kafka.replaced_events import EventsReplaced, ReplacedEvents, Replacements, find_replaced, replaces
 from topics.kafka.settings import KafkaSettings
 from topics.messages.events import Event
 from topics.sequence_tracker import Order, SequenceTracker
@@ -40,7 +41,13 @@ class EventLog:
         events: the number of events read so far.
     """
 
-    def __init__(self, reader: LogReader, partitions: Iterable[TopicPartition], event_types: frozenset[str]) -> None:
+    def __init__(
+        self,
+        reader: LogReader,
+        partitions: Iterable[TopicPartition],
+        event_types: frozenset[str],
+        replaced: Replacements,
+    ) -> None:
         """Continue at the positions of `reader`; only events of `event_types` are decoded and yielded."""
         self.events = 0
         self._reader = reader
@@ -48,6 +55,7 @@ class EventLog:
         self._partitions = {each.partition: each for each in partitions}
         self._read: dict[int, deque[Any]] = {number: deque() for number in self._partitions}
         self._sequences = {number: SequenceTracker() for number in self._partitions}
+        self._replaced = {number: ReplacedEvents(replaced.get(number, ())) for number in self._partitions}
 
     def behind(self, sequences: Mapping[int, int]) -> int:
         """Return how many events are left to read up to these sequences, by partition."""
@@ -58,6 +66,7 @@ class EventLog:
 
         Raises:
             EventsMissing: the log does not have an event.
+            EventsReplaced: an event replaces another one that is not known to be replaced.
             aiokafka.errors.KafkaError: the broker cannot be reached.
         """
         while missing := [number for number, wanted in sequences.items() if self._last(number) < wanted]:
@@ -97,6 +106,10 @@ class EventLog:
             record = read.popleft()
             headers = dict(record.headers)
             sequence = _sequence(record)
+            if self._replaced[number].drops(sequence, record.offset):
+                continue
+            if replaces(self._replaced[number], record):
+                raise EventsReplaced
             # An event beyond a gap was published again after the gap was filled, as duplicates are. The log of a topic
             # that was created anew continues the sequence of the topic before, and so never comes to 1.
             if tracker.add(sequence) is Order.NEXT:
@@ -114,8 +127,12 @@ class EventLog:
 
 
 @asynccontextmanager
-async def open_log(kafka: KafkaSettings, topic: str, event_types: frozenset[str]) -> AsyncIterator[EventLog]:
+async def open_log(
+    kafka: KafkaSettings, topic: str, event_types: frozenset[str], replaced: Replacements
+) -> AsyncIterator[EventLog]:
     """Open the whole log; `topic` is its name on the broker, `event_types` are the message types that are yielded.
+
+    Events that are known to be `replaced` are left out.
 
     Raises:
         EventsMissing: the log has lost its beginning.
@@ -134,7 +151,19 @@ async def open_log(kafka: KafkaSettings, topic: str, event_types: frozenset[str]
             if first > 0:
                 raise EventsMissing(f"{topic}[{partition.partition}] begins at offset {first}: its beginning is gone")
         reader.assign(dict.fromkeys(partitions, 0))
-        yield EventLog(reader, partitions, event_types)
+        yield EventLog(reader, partitions, event_types, replaced)
+
+
+async def replacements(kafka: KafkaSettings, topic: str) -> Replacements:
+    """Read the whole log and return by partition which events others replace. Raises as `open_log`."""
+    partitions = await partitions_of(kafka, topic)
+    async with LogReader(
+        kafka,
+        client_id="innkeeper-rebuild",
+        fetch_bytes=_REBUILD_FETCH_BYTES,
+        fetch_wait_ms=_REBUILD_FETCH_WAIT_MS,
+    ) as reader:
+        return await find_replaced(reader, await reader.ranges(partitions))
 
 
 def _sequence(record: Any) -> int:

@@ -80,7 +80,7 @@ class EventBatch:
         if isinstance(event, CodeEvent):
             return self._code_state(event)
         if isinstance(event, DocumentIssued):
-            state = self._rows.document_state((event.hotel_id, event.kind), event.document_id, event.corrects_id)
+            state = self._rows.document_state(event.hotel_id, event.document_id, event.corrects_id)
             if event.corrects_id is not None and state.corrected is None:
                 raise KeyError(f"invoice {event.corrects_id} of hotel {event.hotel_id}, which was never issued")
             return state
@@ -134,7 +134,9 @@ def _nights_of_change(event: Event) -> Sequence[date]:
     if not isinstance(event, ChangeHeld | StayChanged | ChangeEnded):
         return ()
     held = [day for each in event.held for day in _nights_held(each)]
-    return (*held, *nights_of(event.check_in, event.check_out)) if isinstance(event, StayChanged) else held
+    if isinstance(event, StayChanged) and event.to_room_id is None:
+        return (*held, *nights_of(event.check_in, event.check_out))
+    return held
 
 
 def _nights_held(held: RoomsHeld) -> Sequence[date]:

@@ -37,16 +37,24 @@ _GUEST_LISTS: Final = "guest lists"
 _NEVER_EMPTY: Final = ("app_user", "hotel", "room")
 _MAX_EXAMPLES: Final = 5
 
-_MISSING: Final = """
-select named.id
-from unnest(%s::bigint[]) as named (id) left join {table} on {table}.id = named.id
-where {table}.id is null
-order by 1
+#: So many ids stay in memory; the others are in tables of the connection, which end with it.
+_MAX_IDS: Final = 500_000
+_CREATE: Final = (
+    "create temporary table named_id (kind text, id bigint)",
+    "create temporary table named_list (id uuid, booking_id uuid)",
+)
+#: How many ids are named, how many of them the table lacks, and the first of those.
+_CHECK: Final = """
+with named as (select distinct id from named_id where kind = {kind}),
+     missing as (select named.id from named left join {table} on {table}.id = named.id where {table}.id is null)
+select (select count(*) from named), (select count(*) from missing),
+       array(select id from missing order by id limit {examples})
 """
-_MISSING_LISTS: Final = """
-select named.id
-from unnest(%s::uuid[]) as named (id) left join guest_list on guest_list.id = named.id
-where guest_list.id is null
+_CHECK_LISTS: Final = """
+with named as (select distinct on (id) id, booking_id from named_list order by id),
+     missing as (select named.booking_id from named left join guest_list using (id) where guest_list.id is null)
+select (select count(*) from named), (select count(*) from missing),
+       array(select distinct booking_id::text from missing order by 1 limit {examples})
 """
 
 
@@ -68,18 +76,43 @@ class BackupCheck:
 
 
 class NamedIds:
-    """The ids that events name.
+    """The ids that events name: the newest in memory, all others in temporary tables.
 
     Attributes:
         last_action: the highest id of an operator's action.
-        ids: by the table whose rows have them.
-        bookings_of_lists: the booking of each list of guests.
+        ids: by the table whose rows have them; those that are not saved yet.
+        bookings_of_lists: the booking of each list of guests that is not saved yet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, connection: AsyncConnection) -> None:
+        """Make it; `create_tables` comes before the first `save`."""
         self.last_action = 0
         self.ids: dict[str, set[int]] = {table: set() for table in _TABLES}
         self.bookings_of_lists: dict[UUID, UUID] = {}
+        self._connection = connection
+
+    async def create_tables(self) -> None:
+        """Create the temporary tables."""
+        for statement in _CREATE:
+            await self._connection.execute(statement)
+
+    async def save(self, max_ids: int = _MAX_IDS) -> None:
+        """Move the ids to the tables if there are more than `max_ids` in memory."""
+        if sum(map(len, self.ids.values())) + len(self.bookings_of_lists) <= max_ids:
+            return
+        async with self._connection.cursor() as cursor:
+            async with cursor.copy("copy named_id from stdin (format binary)") as copy:
+                copy.set_types(["text", "int8"])
+                for table, ids in self.ids.items():
+                    for id in ids:
+                        await copy.write_row((table, id))
+            async with cursor.copy("copy named_list from stdin (format binary)") as copy:
+                copy.set_types(["uuid", "uuid"])
+                for row in self.bookings_of_lists.items():
+                    await copy.write_row(row)
+        for ids in self.ids.values():
+            ids.clear()
+        self.bookings_of_lists.clear()
 
     def add(self, event: Message | None) -> None:
         """Add the ids that an event names."""
@@ -113,25 +146,24 @@ class NamedIds:
         if actor is not None and (id := id_of_actor(actor)) is not None:
             self.last_action = max(self.last_action, id)
 
-    async def check(self, connection: AsyncConnection) -> tuple[BackupCheck, ...]:
-        """Compare the ids with the rows of the database."""
-        return (
-            *[await self._check(connection, table, rows) for table, rows in _TABLES.items()],
-            await self._check_guest_lists(connection),
-        )
+    async def check(self) -> tuple[BackupCheck, ...]:
+        """Compare all ids with the rows of the database."""
+        await self.save(max_ids=0)
+        checks = [
+            await self._check(
+                rows,
+                sql.SQL(_CHECK).format(
+                    kind=sql.Literal(table), table=sql.Identifier(table), examples=sql.Literal(_MAX_EXAMPLES)
+                ),
+            )
+            for table, rows in _TABLES.items()
+        ]
+        lists = sql.SQL(_CHECK_LISTS).format(examples=sql.Literal(_MAX_EXAMPLES))
+        return (*checks, await self._check(_GUEST_LISTS, lists))
 
-    async def _check(self, connection: AsyncConnection, table: str, rows: str) -> BackupCheck:
-        ids = self.ids[table]
-        found = await connection.execute(sql.SQL(_MISSING).format(table=sql.Identifier(table)), (list(ids),))
-        missing = [id for (id,) in await found.fetchall()]
-        return BackupCheck(rows=rows, named=len(ids), missing=len(missing), examples=tuple(missing[:_MAX_EXAMPLES]))
-
-    async def _check_guest_lists(self, connection: AsyncConnection) -> BackupCheck:
-        bookings = self.bookings_of_lists
-        found = await connection.execute(_MISSING_LISTS, (list(bookings),))
-        missing = [str(bookings[id]) for (id,) in await found.fetchall()]
-        examples = tuple(sorted(set(missing))[:_MAX_EXAMPLES])
-        return BackupCheck(rows=_GUEST_LISTS, named=len(bookings), missing=len(missing), examples=examples)
+    async def _check(self, rows: str, query: sql.Composed) -> BackupCheck:
+        named, missing, examples = await (await self._connection.execute(query)).fetchone() or (0, 0, ())
+        return BackupCheck(rows=rows, named=named, missing=missing, examples=tuple(examples))
 
 
 async def require_installation(connection: AsyncConnection) -> None:

@@ -10,12 +10,13 @@ from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Envelope
 from topics.kafka.positions import position_text
 from topics.kafka.records import time_of
+from topics.kafka.replaced_events import EventsReplaced, ReplacedEvents, Replacement, replaces
 from topics.sequence_tracker import Order, SequenceTracker
 from workers.runtime.records import fingerprint, read
 from workers.runtime.role import Received, Record
 
 #: Of every so many events of a partition one is remembered, as a place from which a consumer can read again.
-_EVENTS_BETWEEN_MARKS: Final = 1_000
+EVENTS_BETWEEN_MARKS: Final = 1_000
 
 
 class Mark(NamedTuple):
@@ -42,8 +43,8 @@ class Partition:
         marks: places in the partition, the beginning first.
     """
 
-    def __init__(self, number: int, named: NamedIds) -> None:
-        """The ids that the events name are added to `named`."""
+    def __init__(self, number: int, named: NamedIds, replaced: Sequence[Replacement] = ()) -> None:
+        """The ids that the events name are added to `named`; events that others replace are dropped."""
         self.number = number
         self.last_decision: list[Received] = []
         self.last: Record | None = None
@@ -51,6 +52,7 @@ class Partition:
         self.marks = [BEGINNING]
         self._named = named
         self._sequences = SequenceTracker()
+        self._replaced = ReplacedEvents(replaced)
 
     @property
     def sequence(self) -> int:
@@ -62,6 +64,7 @@ class Partition:
 
         Raises:
             NotRestored: an event has no sequence.
+            EventsReplaced: an event replaces another one that is not known to be replaced.
             workers.runtime.role.Stopped: an event cannot be read, or is newer than this program.
         """
         complete: list[Received] = []
@@ -93,10 +96,16 @@ class Partition:
         sequence = envelope.sequence
         if sequence is None:
             raise NotRestored(f"{position_text(record)}: an event without a sequence")
+        if self._replaced.drops(sequence, record.offset):
+            # The events that replace it must come as far.
+            self._sequences.highest = max(self._sequences.highest, sequence)
+            return None
+        if replaces(self._replaced, record):
+            raise EventsReplaced
         if self._sequences.add(sequence) is not Order.NEXT:
             # An event beyond a gap was published again after the events that fill the gap.
             return None
-        if sequence % _EVENTS_BETWEEN_MARKS == 0:
+        if sequence % EVENTS_BETWEEN_MARKS == 0:
             self.marks.append(Mark(record.offset, sequence, self.last_time, fingerprint(record)))
         self._named.add(received.message)
         self._named.add_actor(envelope.actor)

@@ -6,7 +6,7 @@ Payments gets them from Stripe: it makes the call for a session again, and lists
 makes one.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -20,7 +20,7 @@ from operators.restore.log import envelope_of
 from operators.restore.target import NotRestored
 from storage import installation, payment_rows, payments
 from storage.installation import NoInstallation
-from storage.payments import PaymentOfSession, RefundToClose, RefundToMake, SessionsToClose, SessionToOpen, Stay
+from storage.payments import PaymentOfSession, RefundToMake, RefundToSettle, SessionsToClose, SessionToOpen, Stay
 from topics.envelope import Envelope, decode_value, encode_value
 from topics.messages.events import (
     BookingCancelled,
@@ -41,8 +41,10 @@ from topics.messages.events import (
 )
 from topics.messages.message import Message
 from topics.messages.values import CancelReason, ChangeEnd
-from workers.decisions import Booking
+from workers.booking_rows import payment_of
+from workers.decisions import Booking, Payment
 from workers.payments.pending_calls import CallContext, calls_for
+from workers.payments.refunding import RefundSums, due_in_full, sums_by_ledger
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import SESSION_REFUSED
 from workers.runtime.role import Received
@@ -133,11 +135,13 @@ async def write(connection: AsyncConnection, settings: PaymentSettings) -> tuple
         restored = [
             payments_of(events, context=context, stay=stays.get(events[0][0].booking_id)) for events in bookings
         ]
+        ledger = await payment_rows.payments_of_bookings(connection, [events[0][0].booking_id for events in bookings])
+        known = {payment["payment_intent"]: payment_of(payment) for payment in ledger}
         sessions += await payment_rows.copy_sessions(
             connection, [session.row(now) for each in restored for session in each.sessions.values()]
         )
         refunds += await payment_rows.copy_refunds(
-            connection, [row for each in restored for row in each.refund_rows(now)]
+            connection, [row for each in restored for row in each.refund_rows(now, known)]
         )
         await payment_rows.add_payment_refunds(
             connection, [made.row() for each in restored for paid in each.paid.values() for made in paid.made.values()]
@@ -257,33 +261,12 @@ class DisputeMade:
 
 @dataclass
 class Paid:
-    """The money of one payment that left again: refunds and disputes by their ids, and what an operator closed.
+    """The refunds and disputes of one payment, by their ids; `closed`: when an operator closed its refund."""
 
-    `policy_minor` is kept by the policy of the booking.
-    """
-
-    amount_minor: int = 0
     currency: str = ""
     made: dict[str, RefundMade] = field(default_factory=dict)
     disputes: dict[str, DisputeMade] = field(default_factory=dict)
-    closed_minor: int = 0
     closed: datetime | None = None
-    policy_minor: int = 0
-
-    @property
-    def refunded_minor(self) -> int:
-        """The sum of the refunds that did not fail."""
-        return sum(made.event.amount_minor for made in self.made.values() if not made.has_failed)
-
-    @property
-    def lost_minor(self) -> int:
-        """The sum that lost disputes took."""
-        return sum(dispute.amount_minor for dispute in self.disputes.values() if dispute.status == "lost")
-
-    def balance(self) -> None:
-        """Let no more be closed than refunds and lost disputes have left beside what the policy keeps."""
-        left_minor = self.amount_minor - self.refunded_minor - self.lost_minor - self.policy_minor
-        self.closed_minor = min(self.closed_minor, max(0, left_minor))
 
     def ours(self) -> list[RefundMade]:
         """Return the refunds that payments made, the oldest first."""
@@ -298,11 +281,9 @@ class Refund:
     created: datetime
     updated: datetime | None = None
 
-    def row(self, now: datetime, paid: Paid) -> dict[str, Any]:
-        """Return the row; it is due at once while refunds, lost disputes and closed amounts are below the target."""
-        target_minor, ours = self.call.amount_minor, paid.ours()
-        is_due = paid.refunded_minor + paid.lost_minor + paid.closed_minor < target_minor
-        status = "succeeded" if paid.refunded_minor >= target_minor else "closed"
+    def row(self, now: datetime, paid: Paid, sums: RefundSums) -> dict[str, Any]:
+        """Return the row; it is due at once while a rest is due."""
+        ours = paid.ours()
         changes = [made.updated for made in paid.made.values()]
         changes += [dispute.updated for dispute in paid.disputes.values() if dispute.updated is not None]
         changes += [time for time in (paid.closed, self.updated) if time is not None]
@@ -310,13 +291,13 @@ class Refund:
             **_fields(self.call),
             "booking_id": self.call.booking_id,
             "payment_intent": self.call.payment_intent,
-            "amount_minor": target_minor,
+            "amount_minor": sums.target_minor,
             "currency": self.call.currency,
             "reason": self.call.reason,
-            "status": "creating" if is_due else status,
+            "status": sums.status,
             "refund_id": ours[-1].event.refund_id if ours else None,
             "refusals": sum(made.has_failed for made in ours),
-            "next_attempt_at": now if is_due else None,
+            "next_attempt_at": now if sums.rest_minor else None,
             "created_at": self.created,
             "updated_at": max([self.created, *changes]),
         }
@@ -330,9 +311,12 @@ class BookingPayments:
     refunds: dict[str, Refund] = field(default_factory=dict)
     paid: dict[str, Paid] = field(default_factory=dict)
 
-    def refund_rows(self, now: datetime) -> list[dict[str, Any]]:
-        """Return the rows of `refund`."""
-        return [refund.row(now, self._paid(intent)) for intent, refund in self.refunds.items()]
+    def refund_rows(self, now: datetime, ledger: Mapping[str, Payment]) -> Iterator[dict[str, Any]]:
+        """Yield the rows of `refund`; `ledger` has the payments by their intents, but those of unknown bookings."""
+        for intent, refund in self.refunds.items():
+            known = ledger.get(intent)
+            sums = due_in_full(refund.call.amount_minor) if known is None else sums_by_ledger(known)
+            yield refund.row(now, self._paid(intent), sums)
 
     def apply(
         self, event: BookingEvent, envelope: Envelope, log_time: datetime, *, context: CallContext, stay: Stay | None
@@ -349,8 +333,8 @@ class BookingPayments:
                     self._add_refund(call, log_time)
                 case PaymentOfSession():
                     self._note_payment(call)
-                case RefundToClose():
-                    # `_update` has the amount that was closed.
+                case RefundToSettle():
+                    # The row has the ledger's sums.
                     pass
 
     def _update(self, event: BookingEvent, time: datetime) -> None:
@@ -361,12 +345,10 @@ class BookingPayments:
                 # A payment was made through this session.
                 self._set(self._session(event.session_id), time, status="complete")
                 if event.payment_intent is not None and event.payment_intent not in self.paid:
-                    self.paid[event.payment_intent] = Paid(event.amount_minor, event.currency)
-                if isinstance(event, RefundRequested):
-                    self.paid[event.payment_intent].policy_minor = event.retained_minor
+                    self.paid[event.payment_intent] = Paid(event.currency)
             case StayChanged(payment_intent=str() as intent):
                 self._set(self._session(event.session_id), time, status="complete")
-                self.paid.setdefault(intent, Paid(event.extra_minor, event.currency))
+                self.paid.setdefault(intent, Paid(event.currency))
             case BookingCancelled(reason=CancelReason.PAYMENT_CLOSED) | ChangeEnded(reason=ChangeEnd.PAYMENT_CLOSED):
                 self._set(self._last(), time, status="expired")
             case PaymentDeclined(failure=failure) if failure.startswith(SESSION_REFUSED):
@@ -387,7 +369,6 @@ class BookingPayments:
                 created = time if known is None else known.created
                 paid.made[event.refund_id] = RefundMade(event, paid.currency, created, time)
             case RefundClosed():
-                paid.closed_minor += event.amount_minor
                 paid.closed = time
             case DisputeOpened():
                 paid.disputes[event.dispute_id] = DisputeMade(event, time, event.amount_minor)
@@ -395,10 +376,9 @@ class BookingPayments:
                 if (dispute := paid.disputes.get(event.dispute_id)) is not None:
                     dispute.status, dispute.amount_minor = event.result.value, event.amount_minor
                     dispute.updated = time
-        paid.balance()
 
     def _add_refund(self, call: RefundToMake, log_time: datetime) -> None:
-        """Add the row of a payment, or let its target grow."""
+        """Add the row of a payment, or let it name the newest request."""
         known = self.refunds.get(call.payment_intent)
         if known is None:
             self.refunds[call.payment_intent] = Refund(call, created=log_time)

@@ -5,8 +5,9 @@ models, pending Stripe calls and every cursor. After a failure the database is a
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -17,13 +18,14 @@ from operators.restore.apply import EventBatch
 from operators.restore.backup_check import BackupCheck, NamedIds, require_backup, require_installation
 from operators.restore.log import Mark, Partition, envelope_of
 from operators.restore.target import NotRestored
-from storage import cursors, operator_log
+from storage import cursors, lost_log, operator_log
 from storage.cursors import Cursor, CursorKey
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Outgoing
 from topics.kafka import admin
 from topics.kafka.log_reader import LogReader, NoSuchTopic, OffsetRange, partitions_of
+from topics.kafka.replaced_events import EventsReplaced, Replacements, find_replaced
 from topics.kafka.settings import KafkaSettings
 from workers import projections
 from workers.coordination.consumer import Coordination
@@ -90,15 +92,22 @@ async def plan(
         await target.connect(database) as connection,
         LogReader(kafka, fetch_bytes=_EVENTS_FETCH_BYTES, fetch_wait_ms=_MAX_FETCH_MS) as events,
     ):
-        await target.check(connection)
-        ranges, named = await _ranges(kafka, events, BOOKING_EVENTS), NamedIds()
-        await _require_backup(connection, ranges, without_backup=without_backup)
-        partitions = {each.partition: Partition(each.partition, named) for each in ranges}
-        async for _ in _events(events, ranges, partitions, progress):
-            pass
+        await target.check(connection, with_ingress=True)
+        ranges, named = await _ranges(kafka, events, BOOKING_EVENTS), NamedIds(connection)
+        await _require_whole(kafka)
+        await require_backup_of(connection, without_backup=without_backup or not _count(ranges))
+        await named.create_tables()
+        partitions = await _read(events, ranges, named, progress)
         for partition in partitions.values():
             partition.require_no_gap()
-        return Plan(records=_count(ranges), backup_check=await named.check(connection))
+        return Plan(records=_count(ranges), backup_check=await named.check())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PutBack:
+    """A log whose events were put back from files; `newest` is the time at which it got the newest (UTC)."""
+
+    newest: datetime | None
 
 
 async def restore(
@@ -108,6 +117,7 @@ async def restore(
     *,
     operator: str,
     without_backup: bool = False,
+    put_back: PutBack | None = None,
     progress: Progress | None = None,
 ) -> Restored:
     """Write the ledger, read models and cursors from `booking.events`.
@@ -118,6 +128,7 @@ async def restore(
         payments: the settings that are parameters of Stripe calls: the mark's key, the address to which guests return.
         operator: the operator's name, for the operator log.
         without_backup: restore although there are no accounts, hotels or rooms.
+        put_back: the log was lost too, and was filled from files: its commands are lost.
         progress: called with the records read and the records to read.
 
     Raises:
@@ -130,20 +141,32 @@ async def restore(
         await target.connect(database) as connection,
         LogReader(kafka, fetch_bytes=_EVENTS_FETCH_BYTES, fetch_wait_ms=_MAX_FETCH_MS) as events,
         LogReader(kafka, fetch_bytes=_COMMANDS_FETCH_BYTES, fetch_wait_ms=_MAX_FETCH_MS) as commands,
+        # The caller that put the events back keeps others out itself.
+        target.alone(connection) if put_back is None else nullcontext(),
     ):
-        async with connection.transaction():
-            await target.lock_tables(connection)
-            await target.check(connection)
-            ranges = await _ranges(kafka, events, BOOKING_EVENTS)
-            await _require_backup(connection, ranges, without_backup=without_backup)
-            restored = await _Restore(kafka, payments, connection, events, commands).run(ranges, progress)
-            await operator_log.record(
-                connection,
-                who=operator,
-                action="restore",
-                target=kafka.topic(BOOKING_EVENTS),
-                details={"events": restored.events, "bookings": restored.bookings},
-            )
+        replaced: Replacements = {}
+        restored = None
+        while restored is None:
+            try:
+                async with connection.transaction():
+                    await target.lock_tables(connection)
+                    await target.check(connection, with_ingress=put_back is None)
+                    ranges = await _ranges(kafka, events, BOOKING_EVENTS)
+                    if put_back is None:
+                        await _require_whole(kafka)
+                    await require_backup_of(connection, without_backup=without_backup or not _count(ranges))
+                    run = _Restore(kafka, payments, connection, events, commands, put_back=put_back)
+                    restored = await run.run(ranges, replaced, progress)
+                    details = {"events": restored.events, "bookings": restored.bookings}
+                    if put_back is not None and not run.found_commands:
+                        _require_empty(await _ranges(kafka, commands, BOOKING_COMMANDS))
+                        details |= lost_log.MARK
+                        await lost_log.forget_requests(connection)
+                    await operator_log.record(
+                        connection, who=operator, action="restore", target=kafka.topic(BOOKING_EVENTS), details=details
+                    )
+            except EventsReplaced:
+                replaced = await find_replaced(events, ranges)
         # The workers' statements must not be planned for empty tables.
         await connection.execute("analyze")
     return restored
@@ -159,7 +182,10 @@ class _Restore:
         connection: AsyncConnection,
         events: LogReader,
         commands: LogReader,
+        *,
+        put_back: PutBack | None,
     ) -> None:
+        self._put_back = put_back
         self._kafka = kafka
         self._connection = connection
         self._events = events
@@ -172,15 +198,25 @@ class _Restore:
         self._nights: dict[NightKey, Night | None] = {}
         self._partitions: dict[int, Partition] = {}
         self._generations: dict[Topic, int] = {}
-        self._named = NamedIds()
+        self._named = NamedIds(connection)
         self._notes: list[str] = []
         self._undecided = 0
         self._unpublished = 0
+        # Whether the log has a command of which it has the events.
+        self.found_commands = False
 
-    async def run(self, ranges: Ranges, progress: Progress | None) -> Restored:
+    async def run(self, ranges: Ranges, replaced: Replacements, progress: Progress | None) -> Restored:
         await _ranges(self._kafka, self._commands, BOOKING_COMMANDS)
-        self._partitions = {each.partition: Partition(each.partition, self._named) for each in ranges}
+        self._partitions = {
+            each.partition: Partition(each.partition, self._named, replaced.get(each.partition, ())) for each in ranges
+        }
+        self._notes += [
+            f"booking.events[{number}]: {each}, and were applied."
+            for number, found in replaced.items()
+            for each in found
+        ]
         await self._begin_generations()
+        await self._named.create_tables()
         await payments.create_table(self._connection)
         await self._apply_all(ranges, progress)
         for partition in self._partitions.values():
@@ -197,7 +233,7 @@ class _Restore:
             refunds=refunds,
             undecided=self._undecided,
             unpublished=self._unpublished,
-            backup_check=await self._named.check(self._connection),
+            backup_check=await self._named.check(),
             notes=tuple(self._notes),
         )
 
@@ -227,6 +263,7 @@ class _Restore:
                 ) from error
         await batch.write(self._connection)
         await self._project(applied)
+        await self._named.save()
 
     async def _project(self, events: Sequence[tuple[Received, Booking | None]]) -> None:
         """Apply events, each with its booking after it, to the read models, and save those about payments."""
@@ -255,6 +292,7 @@ class _Restore:
         """Apply the partition's last decision, and set every cursor of the partition."""
         of_commands = TopicPartition(self._kafka.topic(BOOKING_COMMANDS), partition.number)
         commands = await resume.find(self._commands, of_commands, partition.last_decision)
+        self.found_commands |= bool(commands.decided)
         cursor = self._new_cursor(Reservations.name, BOOKING_COMMANDS, partition.number)
         cursor.applied = cursor.published = commands.range.first - 1
         cursor.sequence = partition.sequence
@@ -305,6 +343,9 @@ class _Restore:
         ranges = await self._events.ranges([TopicPartition(topic, number) for number in self._partitions])
         newest = await coordination.followed(self._events, ranges, self._kafka.topic(BOOKING_EVENTS))
         (now,) = await (await self._connection.execute("select now()")).fetchone() or (None,)
+        if self._put_back is not None:
+            # The days without a system do not count: coordination followed nothing in them.
+            now = self._put_back.newest or now
         for partition in self._partitions.values():
             place = coordination.place(partition.marks, newest.get(partition.number), now)
             await self._save(self._behind(self._coordination, partition.number, place), 0, ())
@@ -339,10 +380,33 @@ def _cursor(consumer: str, topic: str, number: int, generation: int) -> Cursor:
     return Cursor(CursorKey(consumer, topic, number, generation), -1, -1, 0, None, None)
 
 
-async def _require_backup(connection: AsyncConnection, ranges: Ranges, *, without_backup: bool) -> None:
+async def require_backup_of(connection: AsyncConnection, *, without_backup: bool) -> None:
+    """Refuse a database without the id of its installation and, unless `without_backup`, one without a backup.
+
+    Raises:
+        NotRestored: the text has what is missing.
+    """
     await require_installation(connection)
-    if _count(ranges) and not without_backup:
+    if not without_backup:
         await require_backup(connection)
+
+
+async def _read(
+    reader: LogReader, ranges: Ranges, named: NamedIds, progress: Progress | None
+) -> Mapping[int, Partition]:
+    """Read all events without applying them; the ids that they name are added to `named`."""
+    replaced: Replacements = {}
+    while True:
+        partitions = {
+            each.partition: Partition(each.partition, named, replaced.get(each.partition, ())) for each in ranges
+        }
+        try:
+            async for _ in _events(reader, ranges, partitions, progress):
+                await named.save()
+        except EventsReplaced:
+            replaced = await find_replaced(reader, ranges)
+        else:
+            return partitions
 
 
 async def _events(
@@ -377,6 +441,26 @@ def _count(ranges: Ranges) -> int:
     return sum(end - first for first, end in ranges.values())
 
 
+async def _require_whole(kafka: KafkaSettings) -> None:
+    """Refuse a log that an interrupted restore has only begun to fill."""
+    if not kafka.topic_create_time and await admin.keeps_times(kafka, BOOKING_EVENTS):
+        raise NotRestored(
+            f"{kafka.topic(BOOKING_EVENTS)} is not whole: a restore that fills it was interrupted. Call that one again,"
+            " with --from-export or --from-ledger as before."
+        )
+
+
+def _require_empty(commands: Ranges) -> None:
+    """Refuse commands that no event of the files follows from: they were sent after the log was lost."""
+    if count := _count(commands):
+        name = next(iter(commands)).topic
+        raise NotRestored(
+            f"{name} has {count} commands, and none of them led to the last events of the files: an ingress has sent"
+            f" them since the log was lost. Stop every ingress, delete {name}, and create it anew: innkeeper topics"
+            " create."
+        )
+
+
 async def _ranges(kafka: KafkaSettings, reader: LogReader, topic: Topic) -> Ranges:
     """Return the present offsets of each partition of a topic.
 
@@ -393,4 +477,4 @@ async def _ranges(kafka: KafkaSettings, reader: LogReader, topic: Topic) -> Rang
     return await reader.ranges(partitions)
 
 
-__all__ = ["NotRestored", "Restored", "Stopped", "plan", "restore"]
+__all__ = ["NotRestored", "PutBack", "Restored", "Stopped", "plan", "restore"]

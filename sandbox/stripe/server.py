@@ -161,7 +161,8 @@ class _Server:
             answer = _refusal(refused)
         if Fault.ANSWER_LOST in faults:
             return _connection_lost(request)
-        return _response(request, request_id, answer)
+        response = _response(request, request_id, answer)
+        return await _cut(request, response) if Fault.ANSWER_CUT in faults else response
 
     async def _answer(
         self,
@@ -319,6 +320,20 @@ def _response(request: web.Request, request_id: str, answer: _Answer) -> web.Res
     if key := request.headers.get("Idempotency-Key"):
         headers["Idempotency-Key"] = key
     return web.Response(status=answer.status, text=answer.body, content_type="application/json", headers=headers)
+
+
+async def _cut(request: web.Request, whole: web.Response) -> web.StreamResponse:
+    """Send the head and half of the body of an answer, and end the connection."""
+    body = whole.body
+    if not isinstance(body, bytes):
+        raise TypeError("the answers of this server are bytes")
+    cut = web.StreamResponse(status=whole.status, headers=whole.headers)
+    cut.content_length = len(body)
+    await cut.prepare(request)
+    await cut.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return cut
 
 
 def _connection_lost(request: web.Request) -> web.Response:

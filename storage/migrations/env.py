@@ -3,8 +3,9 @@
 import time
 
 from alembic import context
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection
 
+from storage import engines
 from storage.models import Table
 from storage.settings import DatabaseSettings
 
@@ -13,7 +14,7 @@ _PAUSE_SECONDS = 0.1
 
 def run() -> None:
     """Run each migration in a transaction of its own; two processes that start at once take turns."""
-    engine = create_engine(DatabaseSettings().sqlalchemy_url())
+    engine = engines.engine(DatabaseSettings(), "innkeeper migrate")
     try:
         with engine.connect() as connection:
             _wait_for_turn(connection)

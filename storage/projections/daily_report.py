@@ -8,6 +8,7 @@ the id of the refund or dispute, so that an event which is read again changes no
 
 A stay that was changed counts with its present nights and amounts, the costs of its changes included. Several payments
 may pay it, and the refund of a cheaper change is no deduction: it is what the payments sum to above the stay's amount.
+If an operator closed that refund it is gone, too, and what leaves by hand after that is a deduction.
 
 Of a stay that ended early the hotel keeps an amount by its policy. The nights before the first free one stay sold and
 count with their amounts; the rest of what is kept is a fee, and counts for that first free night. If less is kept than
@@ -16,11 +17,16 @@ keeps what is left of the payment, and never more than by its policy. Of a stay 
 held: guests who leave early have paid for the nights that they stayed, and the rest of the policy's amount is a claim
 of the hotel, which is neither revenue nor a fee.
 
-Of a trip its legs count, each as a stay that is paid in advance; the trip itself has no nights.
+Of a trip its legs count, each as a stay that is paid in advance; the trip itself has no nights. Money that leaves
+the trip's payment and was not due to the guest is deducted from its legs, in proportion to what is kept of each
+(`storage.projections.reported_trips`). A booking that moved to another room type counts until then as any stay, and as
+a trip of one leg from then on.
+
+Taxes and fees that a hotel collects itself are no revenue. The amount of a prepaid stay does not contain them; from
+that of a stay which is paid at the hotel they are subtracted before it counts.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -28,101 +34,26 @@ from uuid import UUID
 import msgspec
 from psycopg import AsyncConnection
 
-from pricing.shares import shares_minor
+from storage.projections import reported_trips
+from storage.projections.counted_stay import (
+    KnownStay,
+    changed_stay,
+    deducted_minor,
+    held_minor,
+    money_left,
+    night_deductions_minor,
+    without_taxes,
+)
 from storage.projections.first_stay import FIRST_STAY
 from storage.projections.positioned_event import PositionedEvent
-from topics.messages.events import (
-    BookingCancelled,
-    BookingConfirmed,
-    BookingEvent,
-    BookingRefunded,
-    DisputeClosed,
-    GuestsCheckedOut,
-    GuestsDidNotArrive,
-    RefundFailed,
-    StayChanged,
-)
-from topics.messages.sale import AppliedPolicy
-from topics.messages.values import DisputeResult
+from storage.projections.report_changes import EVENTS_APPLIED, Changes, Deduction, End
+from storage.projections.reported_trips import LegDeductions, StayMoney
 
-#: The events that change the report; `apply` leaves out all others.
-EVENTS_APPLIED: Final[tuple[type[BookingEvent], ...]] = (
-    BookingConfirmed,
-    BookingCancelled,
-    BookingRefunded,
-    RefundFailed,
-    DisputeClosed,
-    GuestsCheckedOut,
-    GuestsDidNotArrive,
-    StayChanged,
-)
+__all__ = ["EVENTS_APPLIED", "BookingNotInLedger", "apply", "count"]
 
 
 class BookingNotInLedger(Exception):
     """An event confirms a booking that the ledger does not have: log and ledger do not belong together."""
-
-
-class Deduction(NamedTuple):
-    """The money of one payment that a refund or a dispute took, in minor units; 0: it did not take it after all."""
-
-    payment_intent: str
-    id: str
-    amount_minor: int
-
-
-class End(NamedTuple):
-    """The early end of a stay: the policy's amount, and the first night that is on sale again (None: all are).
-
-    `departed`: the guests had arrived.
-    """
-
-    kept_minor: int
-    freed_from: date | None
-    departed: bool = False
-    cancelled: bool = False
-
-
-def _kept_minor(policy: AppliedPolicy | None) -> int:
-    return 0 if policy is None else policy.kept_minor
-
-
-@dataclass(slots=True)
-class Changes:
-    """The last state of each booking after a batch of events.
-
-    `confirmed` has the payment that pays the booking, if any; `changed` has all changes of a stay in their order, and
-    `ended` the stays that ended early.
-    """
-
-    confirmed: dict[UUID, str | None] = field(default_factory=dict)
-    changed: dict[UUID, list[StayChanged]] = field(default_factory=dict)
-    ended: dict[UUID, End] = field(default_factory=dict)
-    deductions: dict[UUID, list[Deduction]] = field(default_factory=dict)
-
-    def add(self, event: BookingEvent) -> None:
-        """Add an event of `EVENTS_APPLIED`; other kinds change nothing."""
-        booking_id = event.booking_id
-        match event:
-            case BookingConfirmed():
-                self.confirmed[booking_id] = event.payment_intent
-                self.ended.pop(booking_id, None)
-            case StayChanged():
-                self.changed.setdefault(booking_id, []).append(event)
-            case BookingCancelled():
-                self.ended[booking_id] = End(_kept_minor(event.policy), event.freed_from, cancelled=True)
-            case GuestsCheckedOut() if event.freed_from is not None:
-                self.ended[booking_id] = End(_kept_minor(event.policy), event.freed_from, departed=True)
-            case GuestsDidNotArrive():
-                self.ended[booking_id] = End(_kept_minor(event.policy), event.freed_from)
-            case BookingRefunded():
-                self._deduct(booking_id, Deduction(event.payment_intent, event.refund_id, event.amount_minor))
-            case RefundFailed():
-                self._deduct(booking_id, Deduction(event.payment_intent, event.refund_id, 0))
-            case DisputeClosed(result=DisputeResult.LOST):
-                self._deduct(booking_id, Deduction(event.payment_intent, event.dispute_id, event.amount_minor))
-
-    def _deduct(self, booking_id: UUID, deduction: Deduction) -> None:
-        self.deductions.setdefault(booking_id, []).append(deduction)
 
 
 async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) -> None:
@@ -130,8 +61,8 @@ async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) 
     changes = Changes()
     for each in events:
         if isinstance(each.event, EVENTS_APPLIED):
-            changes.add(each.event)
-    if changes.confirmed or changes.changed or changes.ended or changes.deductions:
+            changes.add(each.event, each.envelope.id)
+    if changes.booking_ids:
         await count(connection, changes)
 
 
@@ -145,11 +76,15 @@ async def count(connection: AsyncConnection, changes: Changes) -> None:
     Raises:
         BookingNotInLedger: a confirmed booking is unknown.
     """
-    removed = {id_ for id_, end in changes.ended.items() if end.cancelled and not end.kept_minor}
-    recounted = (changes.changed.keys() | changes.ended.keys() | changes.deductions.keys()) - removed
+    removed = {
+        id_ for id_, end in changes.ended.items() if end.cancelled and not end.kept_minor
+    } | changes.new_trips.keys()
+    legs, taxed = await _other_money(connection, changes)
+    changed = changes.changed.keys() | changes.ended.keys() | taxed | legs.changed
+    recounted = (changed | changes.deductions.keys()) - removed
     stays = []
     if recounted:
-        for stay in await _recount(connection, changes, recounted):
+        for stay in await _recount(connection, changes, recounted, changed, legs.minor):
             if stay.is_removed:
                 removed.add(stay.booking_id)
             else:
@@ -174,6 +109,44 @@ async def count(connection: AsyncConnection, changes: Changes) -> None:
         await connection.execute(_DROP_EMPTY, empty)
 
 
+# Stays whose money is not in their own events and amounts alone.
+
+_OTHER_MONEY: Final = """
+select id, coalesce(trip_id, case when legs is not null then id end), legs is not null and earlier_stays is not null
+from booking
+where id = any(%b::uuid[])
+  and (trip_id is not null or legs is not null
+       or terms = 'at_hotel' and (sale ->> 'at_hotel_taxes_minor' is not null or earlier_stays is not null))
+"""
+
+
+async def _other_money(connection: AsyncConnection, changes: Changes) -> tuple[LegDeductions, set[UUID]]:
+    """Return what left of the amounts of legs, and the confirmed stays of which taxes at the hotel may be deducted."""
+    rows = await connection.execute(_OTHER_MONEY, (list(changes.booking_ids),))
+    # A booking that is confirmed is no trip yet if it moves to another room later.
+    found = [(id_, trip_id) async for id_, trip_id, was_stay in rows if not (was_stay and id_ in changes.confirmed)]
+    taxed = {id_ for id_, trip_id in found if trip_id is None and id_ in changes.confirmed}
+    of_trips = {id_: trip_id for id_, trip_id in found if trip_id is not None}
+    if not of_trips and not changes.new_trips:
+        return LegDeductions(), taxed
+    new_trips = await _money_of_new_trips(connection, changes)
+    return await reported_trips.apply(connection, changes, of_trips, new_trips), taxed
+
+
+async def _money_of_new_trips(connection: AsyncConnection, changes: Changes) -> dict[UUID, StayMoney]:
+    """Return the payments of the stays that become trips, and what had left them."""
+    found = {}
+    for known in await _known_stays(connection, changes, changes.new_trips.keys(), {}):
+        left = money_left(known, changes.new_trips[known.booking_id])
+        found[known.booking_id] = StayMoney(
+            payments=known.payments,
+            refunds=left.refunds,
+            deductions={id_: minor for id_, minor in left.deductions.items() if id_ not in left.refunds},
+            closings=left.closings,
+        )
+    return found
+
+
 # Stays whose money or whose nights change.
 
 
@@ -192,46 +165,12 @@ class _Recounted(NamedTuple):
     night_deductions_minor: str | None
     kept_minor: int | None
     freed_from: date | None
+    refunds: str | None
+    closings: str | None
     is_removed: bool = False
 
 
 _RECOUNTED_COLUMNS: Final = _Recounted._fields[:-1]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """A stay as it is counted so far, with the changes of this batch.
-
-    `payments` are the amounts of the payments that pay it, by payment intent, once it was changed; empty before.
-    """
-
-    booking_id: UUID
-    check_in: date
-    check_out: date
-    rooms_count: int
-    amount_minor: int
-    night_amounts_minor: Sequence[int] | None
-    prepaid: bool
-    payment_intent: str | None
-    payments: Mapping[str, int]
-    deductions: Mapping[str, int]
-    kept_minor: int | None
-    freed_from: date | None
-
-    @property
-    def amounts_minor(self) -> Sequence[int]:
-        """The amount of each night; an even share for a stay without amounts by night."""
-        return self.night_amounts_minor or shares_minor(self.amount_minor, (1,) * (self.check_out - self.check_in).days)
-
-    @property
-    def paying(self) -> Collection[str | None]:
-        """The payment intents of the payments that pay the stay."""
-        return self.payments.keys() or {self.payment_intent}
-
-    @property
-    def surplus_minor(self) -> int:
-        """The part of the payments that goes back because changes made the stay cheaper."""
-        return max(0, sum(self.payments.values()) - self.amount_minor) if self.payments else 0
 
 
 # A stay that is counted already has its own facts, as far as the events have come; one that is not has those of the
@@ -246,8 +185,11 @@ select booking.id, stay.booking_id is not null, booking.terms = 'prepaid',
        case when stay.booking_id is not null then stay.night_amounts_minor
             when booking.earlier_stays is not null then nullif(first_stay.night_amounts_minor, '{{}}')
             else booking.night_amounts_minor end,
+       case when stay.booking_id is not null then 0
+            when booking.earlier_stays is not null then (first_stay.sale ->> 'at_hotel_taxes_minor')::bigint
+            else (booking.sale ->> 'at_hotel_taxes_minor')::bigint end,
        coalesce(stay.payment_intent, paying.payment_intent), stay.payments, stay.deductions, stay.kept_minor,
-       stay.freed_from
+       stay.freed_from, stay.refunds, stay.closings
 from booking {FIRST_STAY}
 left join reported_stay as stay on stay.booking_id = booking.id
 left join lateral (
@@ -255,19 +197,57 @@ left join lateral (
     from jsonb_array_elements(booking.payments) as payment
     where payment ->> 'state' = 'kept' or payment ? 'retained_minor' limit 1
 ) as paying on true
-where booking.id = any(%b::uuid[]) and booking.legs is null
+where booking.id = any(%b::uuid[]) and (booking.legs is null or booking.earlier_stays is not null)
 """  # noqa: S608 - the join is a constant
 
 
-async def _recount(connection: AsyncConnection, changes: Changes, booking_ids: set[UUID]) -> list[_Recounted]:
-    """Return the stays, counted before or by this batch, whose nights, deductions or end change."""
+async def _recount(
+    connection: AsyncConnection,
+    changes: Changes,
+    booking_ids: Collection[UUID],
+    changed: Collection[UUID],
+    leg_deductions_minor: Mapping[UUID, int],
+) -> list[_Recounted]:
+    """Return the stays, counted before or by this batch, whose nights, deductions or end change.
+
+    Of bookings that are not among the `changed`, those whose payments have deductions change.
+    """
+    stays = []
+    for known in await _known_stays(connection, changes, booking_ids, leg_deductions_minor):
+        paying = known.paying
+        of_payments = [each for each in changes.deductions.get(known.booking_id, ()) if each.payment_intent in paying]
+        if known.booking_id in changed or of_payments:
+            stays.append(_recounted(known, of_payments, changes.ended.get(known.booking_id)))
+    return stays
+
+
+async def _known_stays(
+    connection: AsyncConnection,
+    changes: Changes,
+    booking_ids: Collection[UUID],
+    leg_deductions_minor: Mapping[UUID, int],
+) -> list[KnownStay]:
+    """Return the stays that were counted before, or are by this batch, with their changes in this batch."""
     found = await connection.execute(_STAYS, (list(booking_ids),))
     stays = []
-    async for id_, is_counted, prepaid, *stay, paid_by, payments, deductions, kept_minor, freed_from in found:
+    async for (
+        id_,
+        is_counted,
+        prepaid,
+        *stay,
+        taxes_minor,
+        paid_by,
+        payments,
+        deductions,
+        kept_minor,
+        freed_from,
+        refunds,
+        closings,
+    ) in found:
         if not is_counted and id_ not in changes.confirmed:
             continue
         check_in, check_out, rooms_count, amount_minor, by_night = stay
-        known = _Known(
+        known = KnownStay(
             booking_id=id_,
             check_in=check_in,
             check_out=check_out,
@@ -280,45 +260,26 @@ async def _recount(connection: AsyncConnection, changes: Changes, booking_ids: s
             deductions=deductions or {},
             kept_minor=kept_minor,
             freed_from=freed_from,
+            refunds=refunds or {},
+            closings=closings or {},
+            leg_deducted_minor=leg_deductions_minor.get(id_, 0),
         )
+        known = without_taxes(known, taxes_minor or 0)
         for change in changes.changed.get(id_, ()):
-            known = _changed(known, change)
-        paying = known.paying
-        of_payments = [each for each in changes.deductions.get(id_, ()) if each.payment_intent in paying]
-        end = changes.ended.get(id_)
-        if id_ in changes.changed or of_payments or end is not None:
-            stays.append(_recounted(known, of_payments, end))
+            known = changed_stay(known, change)
+        stays.append(known)
     return stays
 
 
-def _changed(known: _Known, change: StayChanged) -> _Known:
-    """Return the stay after a change."""
-    payments = dict(known.payments)
-    if not payments and known.prepaid and known.payment_intent is not None:
-        payments[known.payment_intent] = change.before.amount_minor
-    if change.payment_intent is not None:
-        payments[change.payment_intent] = change.extra_minor
-    return replace(
-        known,
-        check_in=change.check_in,
-        check_out=change.check_out,
-        rooms_count=change.rooms_count,
-        amount_minor=change.amount_minor,
-        night_amounts_minor=change.night_amounts_minor or None,
-        payments=payments,
-    )
-
-
-def _recounted(known: _Known, deductions: Sequence[Deduction], end: End | None) -> _Recounted:
+def _recounted(known: KnownStay, deductions: Sequence[Deduction], end: End | None) -> _Recounted:
     """Return the stay after the deductions, none of another payment, and after its end, if it has ended."""
-    after = {**known.deductions, **{each.id: each.amount_minor for each in deductions}}
-    after = {id_: amount_minor for id_, amount_minor in after.items() if amount_minor}
+    left = money_left(known, deductions)
     kept_minor, freed_from = known.kept_minor, known.freed_from
     if end is not None:
         freed_from = end.freed_from or known.check_in
-        kept_minor = _held_minor(known, end, freed_from)
+        kept_minor = held_minor(known, end, freed_from)
     is_removed = end is not None and end.cancelled and not kept_minor
-    by_night = _night_deductions_minor(known, sum(after.values()), kept_minor, freed_from)
+    by_night = night_deductions_minor(known, deducted_minor(known, left, kept_minor), kept_minor, freed_from)
     return _Recounted(
         booking_id=known.booking_id,
         check_in=known.check_in,
@@ -328,10 +289,12 @@ def _recounted(known: _Known, deductions: Sequence[Deduction], end: End | None) 
         night_amounts_minor=_array(known.night_amounts_minor),
         payment_intent=known.payment_intent,
         payments=_object(known.payments),
-        deductions=_object(after),
+        deductions=_object(left.deductions),
         night_deductions_minor=_array(by_night),
         kept_minor=kept_minor,
         freed_from=freed_from,
+        refunds=_object(left.refunds),
+        closings=_object(left.closings),
         is_removed=is_removed,
     )
 
@@ -343,40 +306,6 @@ def _array(values: Sequence[int] | None) -> str | None:
 
 def _object(values: Mapping[str, int]) -> str | None:
     return msgspec.json.encode(values).decode() if values else None
-
-
-def _held_minor(known: _Known, end: End, freed_from: date) -> int:
-    """Return what the hotel has of a stay that ended early, before deductions."""
-    if known.prepaid:
-        return end.kept_minor
-    return sum(known.amounts_minor[: _sold_count(known, freed_from)]) if end.departed else 0
-
-
-def _sold_count(known: _Known, freed_from: date) -> int:
-    """Return how many nights of the stay stay sold."""
-    return min(max(0, (freed_from - known.check_in).days), len(known.amounts_minor))
-
-
-def _night_deductions_minor(
-    known: _Known, deducted_minor: int, kept_minor: int | None, freed_from: date | None
-) -> list[int] | None:
-    """Return by how much the amount of each night is more than what counts of it; None: all of it counts.
-
-    The nights that were freed share the fee, if there is one.
-    """
-    amounts = known.amounts_minor
-    amount_minor = sum(amounts)
-    deducted_minor = max(0, deducted_minor - known.surplus_minor)
-    if freed_from is None:
-        return list(shares_minor(min(deducted_minor, amount_minor), amounts)) if deducted_minor else None
-    count = _sold_count(known, freed_from)
-    left_minor = max(0, min(kept_minor or 0, amount_minor - deducted_minor))
-    earned_minor = min(left_minor, sum(amounts[:count]))
-    counted = (
-        *shares_minor(earned_minor, amounts[:count]),
-        *shares_minor(left_minor - earned_minor, amounts[count:]),
-    )
-    return [amount - counts for amount, counts in zip(amounts, counted, strict=True)]
 
 
 # Statements.
@@ -394,21 +323,25 @@ def _of(table: str, columns: str) -> str:
 
 
 _FACTS: Final = "check_in, check_out, rooms_count, amount_minor, night_amounts_minor"
-_MONEY: Final = "payment_intent, payments, deductions, night_deductions_minor, kept_minor, freed_from"
+_MONEY: Final = (
+    "payment_intent, payments, deductions, night_deductions_minor, kept_minor, freed_from, refunds, closings"
+)
 _COUNT_STAYS: Final = f"""
 with named as (
     select * from unnest(%(confirmed)b::uuid[], %(payments_of_confirmed)b::text[]) as named (booking_id, payment_intent)
 ), recounted as (
     select booking_id, check_in, check_out, rooms_count, amount_minor,
            night_amounts_minor::bigint[] as night_amounts_minor, payment_intent, payments::jsonb, deductions::jsonb,
-           night_deductions_minor::bigint[] as night_deductions_minor, kept_minor, freed_from
+           night_deductions_minor::bigint[] as night_deductions_minor, kept_minor, freed_from, refunds::jsonb,
+           closings::jsonb
     from unnest(%(booking_id)b::uuid[], %(check_in)b::date[], %(check_out)b::date[], %(rooms_count)b::int[],
                 %(amount_minor)b::bigint[], %(night_amounts_minor)b::text[], %(payment_intent)b::text[],
                 %(payments)b::text[], %(deductions)b::text[], %(night_deductions_minor)b::text[],
-                %(kept_minor)b::bigint[], %(freed_from)b::date[])
+                %(kept_minor)b::bigint[], %(freed_from)b::date[], %(refunds)b::text[], %(closings)b::text[])
          as recounted (booking_id, {_FACTS}, {_MONEY})
 ), known as (
-    select id as booking_id, hotel_id, currency, named.payment_intent, booking.legs is not null as is_trip,
+    select id as booking_id, hotel_id, currency, named.payment_intent,
+           booking.legs is not null and booking.earlier_stays is null as is_trip,
            coalesce(first_stay.check_in, booking.check_in) as check_in,
            coalesce(first_stay.check_out, booking.check_out) as check_out,
            coalesce(first_stay.rooms_count, booking.rooms_count) as rooms_count,
@@ -418,7 +351,7 @@ with named as (
     from booking join named on named.booking_id = booking.id {FIRST_STAY} where id = any(%(confirmed)b::uuid[])
 ), added as (
     insert into reported_stay (booking_id, hotel_id, currency, {_FACTS}, {_MONEY})
-    select booking_id, hotel_id, currency, {_FACTS}, payment_intent, null, null, null, null, null
+    select booking_id, hotel_id, currency, {_FACTS}, payment_intent, null, null, null, null, null, null, null
     from known where not is_trip and booking_id not in (select booking_id from recounted)
     union all
     select booking_id, hotel_id, currency, {_of("recounted", _FACTS)}, {_of("recounted", _MONEY)}

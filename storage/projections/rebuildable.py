@@ -59,7 +59,7 @@ PROJECTIONS: Final[Mapping[str, Projection]] = {
         ),
         Projection(
             "daily_report",
-            _tables(models.ReportedStay, models.DailyReport),
+            _tables(models.ReportedStay, models.ReportedTrip, models.DailyReport),
             message_types(daily_report.EVENTS_APPLIED),
             daily_report.apply,
         ),

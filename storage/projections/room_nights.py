@@ -61,10 +61,10 @@ class _Stay(NamedTuple):
 
 
 class _Stays(NamedTuple):
-    """A booking's stay before any change of it, and its present one."""
+    """A booking's stay before any change of it, and its present one; None: a leg has it, in another room."""
 
     first: _Stay
-    present: _Stay
+    present: _Stay | None
 
 
 async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) -> None:
@@ -189,7 +189,9 @@ def _give_back_unused(changes: _Changes, event: Any, stays: _StaysById) -> Seque
     return () if event.freed_from is None else _free_from(changes, stays[event.booking_id].present, event.freed_from)
 
 
-def _free_from(changes: _Changes, stay: _Stay, freed_from: date | None) -> Sequence[date]:
+def _free_from(changes: _Changes, stay: _Stay | None, freed_from: date | None) -> Sequence[date]:
+    if stay is None:
+        return ()
     # The nights before `freed_from` are past: they stay taken, as the ledger has them booked.
     if freed_from is not None:
         stay = stay._replace(check_in=max(stay.check_in, freed_from))
@@ -231,11 +233,14 @@ def _take_held(changes: _Changes, event: ChangeHeld | ChangeEnded | StayChanged,
 
 def _change_stay(changes: _Changes, event: StayChanged, _: _StaysById) -> Sequence[date]:
     before = event.before
-    return (
+    given_back = (
         *_take_held(changes, event, -1),
         *_take(changes, _Stay(event.room_id, before.check_in, before.check_out, before.rooms_count), -1),
-        *_take(changes, _Stay(event.room_id, event.check_in, event.check_out, event.rooms_count), 1),
     )
+    if event.to_room_id is not None:
+        # The leg took the nights of the other room when it was reserved.
+        return given_back
+    return (*given_back, *_take(changes, _Stay(event.room_id, event.check_in, event.check_out, event.rooms_count), 1))
 
 
 def _take(changes: _Changes, stay: _Stay, sign: int) -> Sequence[date]:
@@ -274,7 +279,7 @@ EVENTS_APPLIED: Final = tuple(_APPLY)
 
 # A stay is committed before any event about it is published, and the ledger may be ahead of the events.
 _STAYS: Final = f"""
-select id, legs is not null, room_id,
+select id, legs is not null, earlier_stays is not null, room_id,
        coalesce(first_stay.check_in, booking.check_in), coalesce(first_stay.check_out, booking.check_out),
        coalesce(first_stay.rooms_count, booking.rooms_count), booking.check_in, booking.check_out, booking.rooms_count
 from booking {FIRST_STAY} where id = any(%b)
@@ -285,7 +290,8 @@ async def _stays(connection: AsyncConnection, events: Iterable[NightsEvent]) -> 
     """Return the stays of events that name only their booking, from the ledger; a trip has none.
 
     A hold ends, and a late payment arrives, before any change of the stay; the end of a stay comes after all of them.
-    So the first stay and the present one are enough, however far the ledger is ahead.
+    So the first stay and the present one are enough, however far the ledger is ahead. A booking that moved to another
+    room is a trip in the ledger, and had nights of its own before.
     """
     ids = {each.event.booking_id for each in events if isinstance(each.event, BookingEvent) and _needs_stay(each.event)}
     if not ids:
@@ -294,9 +300,9 @@ async def _stays(connection: AsyncConnection, events: Iterable[NightsEvent]) -> 
     if unknown := ids - {id for id, *_ in found}:
         raise StayNotInLedger(f"not in the ledger: {', '.join(map(str, sorted(unknown)))}")
     return {
-        id: _Stays(_Stay(room_id, *fields[:3]), _Stay(room_id, *fields[3:]))
-        for id, is_trip, room_id, *fields in found
-        if not is_trip
+        id: _Stays(_Stay(room_id, *fields[:3]), None if has_legs else _Stay(room_id, *fields[3:]))
+        for id, has_legs, was_changed, room_id, *fields in found
+        if not has_legs or was_changed
     }
 
 

@@ -157,6 +157,7 @@ class AgreedBooking(BookingFacts):
     policy: AppliedPolicy | None
     stay_times: StayTimes | None
     earlier_stays: tuple[ReplacedStay, ...]
+    payment_attempt: int
     night_amounts_minor: list[int] | None
     accepted_terms: str | None
 
@@ -403,6 +404,7 @@ _AGREED_COLUMNS: Final = (
     Booking.policy,
     Booking.stay_times,
     Booking.earlier_stays,
+    Booking.payment_attempt,
     Booking.night_amounts_minor,
     Booking.accepted_terms,
 )
@@ -430,6 +432,12 @@ async def booking_status(
             Booking.id == booking_id, Booking.user_id == user_id
         )
     )
+    return rows.first()
+
+
+async def request_hash_of(connection: AsyncConnection, booking_id: UUID) -> Row[str | None] | None:
+    """Return the hash of the request that made a booking, which may be None; no row without the booking."""
+    rows = await connection.execute(select(Booking.request_hash).where(Booking.id == booking_id))
     return rows.first()
 
 

@@ -56,7 +56,8 @@ class DocumentRow:
 _Corrected: Final = aliased(HotelDocument)
 _SELLER_COLUMNS: Final = (Hotel.legal_name, Hotel.tax_id, Hotel.contact_address, Hotel.city, Hotel.time_zone)
 _COLUMNS: Final = (
-    *(column for column in HotelDocument.__table__.c),
+    # Decisions alone need the version of the booking.
+    *(column for column in HotelDocument.__table__.c if column.name != "booking_version"),
     _Corrected.number.label("corrects_number"),
     Hotel.name.label("hotel_name"),
     *_SELLER_COLUMNS,

@@ -41,6 +41,7 @@ def ingress_settings(**changes: Any) -> IngressSettings:
         "stripe_webhook_secret": SecretStr(WEBHOOK_SECRETS),
         "bcrypt_rounds": 4,
         "ack_seconds": AMPLE_SECONDS,
+        "request_seconds": AMPLE_SECONDS,
         "body_seconds": AMPLE_SECONDS,
         "refresh_grace_seconds": GRACE_SECONDS,
         "room_facts_seconds": 0.05,
@@ -76,8 +77,15 @@ async def run_ingress(
 
 @pytest.fixture
 def database(database: DatabaseSettings) -> DatabaseSettings:
-    """No transaction is ended because the machine was frozen in its middle."""
-    return database.model_copy(update={"idle_in_transaction_timeout_ms": int(AMPLE_SECONDS * 1000)})
+    """No transaction or statement is ended because the machine was frozen in its middle."""
+    return database.model_copy(
+        update={
+            "idle_in_transaction_timeout_ms": int(AMPLE_SECONDS * 1000),
+            "lock_timeout_ms": int(AMPLE_SECONDS * 1000),
+            "database_connect_seconds": int(AMPLE_SECONDS),
+            "database_request_seconds": AMPLE_SECONDS,
+        }
+    )
 
 
 @pytest.fixture
@@ -104,8 +112,8 @@ async def stand_in(kafka_settings: KafkaSettings, database: DatabaseSettings) ->
 
 
 LIMITS = (
-    (databases, "_POOL_CONNECT_SECONDS"),
     (databases, "_POOL_SECONDS"),
+    (databases, "_PING_SECONDS"),
     (freshness, "LOAD_SECONDS"),
     (operators, "_PROBE_SECONDS"),
     (nights, "_WAIT_SECONDS"),

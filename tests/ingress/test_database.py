@@ -92,3 +92,16 @@ async def test_a_snapshot_is_of_one_moment_and_leaves_no_transaction_open(databa
 def sockets_to(database: DatabaseSettings) -> int:
     port = urlsplit(database.conninfo()).port
     return sum(bool(one.raddr) and one.raddr.port == port for one in psutil.Process().net_connections("tcp"))
+
+
+async def test_a_load_has_a_limit_of_its_own_which_is_a_setting(database: DatabaseSettings) -> None:
+    settings = database.model_copy(update={"database_request_seconds": 0.1, "database_load_seconds": 1.5})
+    pool = Database(settings, pool_size=1)
+    async with pool.loading() as connection:
+        assert (await connection.execute(text("show statement_timeout"))).scalar_one() == "1500ms"
+        await connection.execute(text("select pg_sleep(1)"))
+        with pytest.raises(DBAPIError, match="statement timeout"):
+            await connection.execute(text("select pg_sleep(60)"))
+    async with pool.reading() as connection:
+        assert (await connection.execute(text("show statement_timeout"))).scalar_one() == "100ms"
+    await pool.close()

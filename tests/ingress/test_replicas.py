@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.application import DATABASE
@@ -19,6 +20,7 @@ from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, run_ingress
 from tests.ingress.house import STAY, open_hotel, open_stand_in_worker
+from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import wait_until
 from topics.kafka.settings import KafkaSettings
 
@@ -146,6 +148,35 @@ async def test_a_replica_that_dies_fails_no_read(notebook: Notebook) -> None:
 
     await notebook.replica.start()
     await wait_until(notebook.replica_answers)
+
+
+async def test_a_replica_that_falls_silent_fails_no_read(notebook: Notebook) -> None:
+    async with TcpProxy("127.0.0.1", notebook.replica.port) as proxy:
+        through = notebook.replica.url.replace(f":{notebook.replica.port}/", f":{proxy.port}/")
+        database = Database(settings_for(notebook.primary, through, lag_ms=500), pool_size=5)
+        async with run_database(database):
+            await wait_until(lambda: database.replicas == "1 of 1 in use")
+            proxy.silence()
+            assert await database.read(_number) == (0, False)
+            assert proxy.is_silent
+            assert database.replicas == "0 of 1 in use"
+
+            proxy.speak()
+            await wait_until(lambda: database.replicas == "1 of 1 in use")
+
+
+async def test_a_read_that_takes_longer_than_it_may_costs_nobody_the_replica(notebook: Notebook) -> None:
+    servers = []
+
+    async def read(connection: AsyncConnection) -> None:
+        servers.append((await connection.execute(text("select pg_is_in_recovery()"))).scalar_one())
+        await connection.execute(text("set statement_timeout = 50"))
+        await connection.execute(text("select pg_sleep(60)"))
+
+    with pytest.raises(DBAPIError, match="statement timeout"):
+        await notebook.database.read(read)
+    assert servers == [True]
+    assert notebook.database.replicas == "1 of 1 in use"
 
 
 async def test_a_replica_that_became_a_primary_is_asked_nothing(notebook: Notebook) -> None:

@@ -132,6 +132,7 @@ def _stay(id: UUID, first: date, hold_seconds: int, *, user: int | None = 7, **v
         stay_times=TIMES,
         guest_list_id=None if user is not None else UUID(int=1_000 * id.int + 1),
         accepted_terms="2026-03",
+        request_hash="0f" * 16,
         **values,
     )
 

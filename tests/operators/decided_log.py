@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from tests.operators.changed_stays import changes
+from tests.operators.moves import moves
 from tests.operators.trips import trips_of
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Envelope, Outgoing, encode_headers, encode_value
@@ -140,8 +141,7 @@ class DecidedLog:
     def _decide_with_rows(self, command: CodeCommand | IssueDocument) -> None:
         """Decide a command about a promo code or a document."""
         if isinstance(command, IssueDocument):
-            series = (command.hotel_id, command.kind)
-            state = self.rows.document_state(series, command.document_id, command.corrects_id, command.booking_id)
+            state = self.rows.document_state(command.hotel_id, command.document_id, booking_id=command.booking_id)
         else:
             asked = command.asked if isinstance(command, ClaimCode) else None
             booking_id = UUID(int=0) if asked is None else asked.booking_id
@@ -242,7 +242,11 @@ def decided_log() -> DecidedLog:
     leave_early(history, LEFT_EARLY)
     for command in at_the_desk(FIRST):
         history.after(command, clock=desk_clock(command, FIRST))
-    for command, clock in (*trips_of(FIRST, PRICE, HOLD_SECONDS), *changes(FIRST, PRICE, HOLD_SECONDS)):
+    for command, clock in (
+        *trips_of(FIRST, PRICE, HOLD_SECONDS),
+        *moves(FIRST, PRICE, HOLD_SECONDS),
+        *changes(FIRST, PRICE, HOLD_SECONDS),
+    ):
         history.after(command, clock=clock, seconds=HOLD_SECONDS if isinstance(command, ExpireHold) else 1)
     history.issue_again()
     history.after(stay(HELD, room_id=2, rooms_count=2))

@@ -14,9 +14,11 @@ from pricing.changes import (
     PricedChange,
     WantedStay,
     costs_of_changes,
+    least_kept_minor,
     party_of,
     plan_of,
     price_change,
+    price_move,
 )
 from pricing.charges import step_minor
 from pricing.sale import PricedStay
@@ -29,6 +31,7 @@ from topics.messages.sale import (
     Discount,
     Kept,
     LineKind,
+    Moved,
     Party,
     PolicyStep,
     RatePlan,
@@ -143,6 +146,23 @@ def test_the_costs_of_a_change_are_a_line_and_part_of_every_end() -> None:
     assert [(step.kept_minor, step.percent) for step in sale.steps] == [(60_00, None), (60_00, 30), (130_00, None)]
     assert (sale.no_show_kept_minor, sale.change_costs_minor) == (130_00, 30_00)
     assert change.price.night_amounts_minor == (130_00,)
+
+
+def test_a_no_show_costs_no_less_than_a_cancellation_at_the_change() -> None:
+    free = replace(PLAN, policy=replace(PLAN.policy, no_show=Kept(percent=0)))
+    terms = SaleTerms(version=2, plans=(free,))
+    shorter, as_long = WantedStay(FIRST, day(1), 1), WantedStay(FIRST, day(2), 1)
+
+    # With costs of 30.00, without costs, and no more than the amount.
+    for wanted, kept_now_minor, kept_minor in ((shorter, 60_00, 60_00), (as_long, 60_00, 60_00), (as_long, 0, 0)):
+        prices = [0] * (wanted.check_out - wanted.check_in).days
+        sale = changed(bought(100_00, 100_00), wanted, *prices, kept_now_minor=kept_now_minor, terms=terms).price.sale
+        assert sale is not None
+        assert sale.no_show_kept_minor == kept_minor
+    moved = price_move(Stay(terms, None, (100_00,), 1, "EUR").price(), Moved(amount_minor=100_00, floor_minor=500_00))
+    assert moved is not None
+    assert moved.sale is not None
+    assert moved.sale.no_show_kept_minor == 100_00
 
 
 def test_neighbouring_steps_that_cost_the_same_are_one() -> None:
@@ -322,7 +342,8 @@ def test_the_sums_of_every_change_are_right(drawn: Changes) -> None:
         for kept_minor in (*(each.kept_minor for each in sale.steps), sale.no_show_kept_minor):
             assert costs_of_changes(sale) <= kept_minor <= new.amount_minor
         if by_guest:
-            assert min(each.kept_minor for each in sale.steps) >= min(kept_now_minor, new.amount_minor)
+            assert least_kept_minor(sale) >= min(kept_now_minor, new.amount_minor)
+        assert sale.no_show_kept_minor >= least_kept_minor(sale)
         assert sale.steps[-1].until is None
         known = before(new, wanted.rooms_count, wanted.check_in)
 

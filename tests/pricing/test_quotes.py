@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from pricing.quotes import fault_of_quote
 from tests.pricing.offers import wall_time
@@ -17,6 +17,7 @@ from topics.messages.sale import (
     Party,
     PriceLine,
     Quoted,
+    QuotedChange,
     Sale,
 )
 from topics.messages.values import Terms
@@ -101,6 +102,24 @@ def test_a_quote_of_ours_has_no_fault(quoted: Quoted) -> None:
 )
 def test_a_quote_that_no_price_can_be_has_a_fault_in_words(quoted: Quoted, words: str) -> None:
     assert words in (fault(quoted) or "")
+
+
+def of_change(quoted: Quoted, **changes: Any) -> QuotedChange:
+    """Return the quote of a changed stay at the price of a stay's quote."""
+    return QuotedChange(**asdict(quoted) | {"earlier_count": 0} | changes)
+
+
+@pytest.mark.parametrize("quoted", [QUOTED, AT_HOTEL])
+def test_the_quote_of_a_change_is_checked_like_that_of_a_stay(quoted: Quoted) -> None:
+    nights = [*quoted.night_amounts_minor]
+    for change in (of_change(quoted), of_change(quoted, sale=None)):
+        assert fault_of_quote(change, CHECK_IN, CHECK_OUT) is None
+        short = replace(change, night_amounts_minor=tuple(nights[1:]))
+        assert "an amount for each night" in (fault_of_quote(short, CHECK_IN, CHECK_OUT) or "")
+        dearer = replace(change, amount_minor=quoted.amount_minor + 1)
+        assert "sum to its amount" in (fault_of_quote(dearer, CHECK_IN, CHECK_OUT) or "")
+    without_lines = of_change(quoted, sale=replace(quoted.sale, lines=()))
+    assert "the lines of the quote" in (fault_of_quote(without_lines, CHECK_IN, CHECK_OUT) or "")
 
 
 def test_nights_that_are_no_stay_have_no_quote() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -15,7 +16,8 @@ from sandbox.spawning import StartFailed
 from tests.support.processes import is_gone
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 
-WAITS = "import signal\nprint('ready', flush=True)\nsignal.pause()"
+PAUSES = "import signal\nsignal.pause()"
+WAITS = f"print('ready', flush=True)\n{PAUSES}"
 IGNORES_SIGTERM = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{WAITS}"
 FAILS = "print('ready', flush=True)\nraise SystemExit(70)"
 STARTS_ANOTHER_AND_WAITS = f"""
@@ -36,6 +38,10 @@ def a_program(script: str, **environment: str) -> Program:
     return Program("worker", [sys.executable, "-c", script], environment, ready_line="ready")
 
 
+def runs_anew(program: Program, before: int | None) -> bool:
+    return program.running_pid not in {None, before}
+
+
 async def test_a_program_that_is_killed_from_outside_starts_again_at_once() -> None:
     lines: list[str] = []
     supervisor = Supervisor(lines.append)
@@ -46,10 +52,50 @@ async def test_a_program_that_is_killed_from_outside_starts_again_at_once() -> N
 
         os.kill(killed, signal.SIGKILL)
 
-        await wait_until(lambda: program.running_pid not in {None, killed})
+        await wait_until(partial(runs_anew, program, killed))
         assert lines == ["worker ended (SIGKILL); starts again now"]
     finally:
         await supervisor.stop("worker")
+
+
+async def test_a_program_that_is_killed_again_before_it_is_ready_starts_again_at_once_each_time() -> None:
+    lines: list[str] = []
+    supervisor = Supervisor(lines.append)
+    ready_once = f"import os\nif 'FIRST' in os.environ: print('ready', flush=True)\n{PAUSES}"
+    program = Program(
+        "worker", [sys.executable, "-c", ready_once], {}, first_start={"FIRST": "yes"}, ready_line="ready"
+    )
+    await supervisor.start(program)
+    killed: int | None = None
+    try:
+        for _ in range(4):
+            await wait_until(partial(runs_anew, program, killed))
+            killed = program.pid
+            os.kill(killed, signal.SIGKILL)
+        await wait_until(partial(runs_anew, program, killed))
+    finally:
+        await supervisor.stop("worker")
+
+    assert [line for line in lines if "starts again" in line] == ["worker ended (SIGKILL); starts again now"] * 4
+
+
+@pytest.mark.parametrize("status", [0, 128 + signal.SIGTERM], ids=["as ours do", "as Java does"])
+async def test_a_program_that_ended_after_sigterm_starts_again_at_once_each_time(status: int) -> None:
+    lines: list[str] = []
+    supervisor = Supervisor(lines.append)
+    await supervisor.start(a_program(f"print('ready', flush=True)\nraise SystemExit({status})"))
+    try:
+        await wait_until(lambda: len(lines) >= 4)
+    finally:
+        await supervisor.stop("worker")
+
+    assert lines[:4] == [f"worker ended (exit status {status}); starts again now"] * 4
+
+
+def test_however_often_it_failed_a_part_tries_again_soon_after_the_cause_is_gone() -> None:
+    pauses = [processes._pause_before_restart(failures) for failures in (0, 1, 2, 3, 4, 5, 6, 100)]
+
+    assert pauses == [0.0, 0.0, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
 
 
 async def test_a_program_that_keeps_failing_is_left_alone_for_longer_and_longer(

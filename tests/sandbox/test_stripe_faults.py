@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import stripe
 
@@ -29,6 +30,27 @@ async def test_a_lost_answer_is_asked_for_again_and_opens_one_session(shop: Shop
 
     assert session.last_response.headers["idempotent-replayed"] == "true"
     assert [s.id for s in (await shop.sessions.list_async()).data] == [session.id]
+
+
+async def test_an_answer_that_is_cut_is_asked_for_again_and_opens_one_session(shop: Shop) -> None:
+    await shop.plan({"match": OPENING, "fault": "answer_cut"})
+
+    session = await shop.open()
+
+    assert session.last_response.headers["idempotent-replayed"] == "true"
+    assert [s.id for s in (await shop.sessions.list_async()).data] == [session.id]
+
+
+async def test_a_cut_answer_has_a_head_and_half_of_its_body(shop: Shop) -> None:
+    await shop.plan({"match": "GET /v1/checkout/sessions", "fault": "answer_cut"})
+    headers = {"Authorization": "Bearer sk_test_shop"}
+
+    async with shop.http.get(f"{shop.stand_in.url}/v1/checkout/sessions", headers=headers) as answer:
+        read = await answer.content.read(10)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+
+    assert (answer.status, read[:1]) == (200, b"{")
 
 
 async def test_a_reset_connection_is_tried_again(shop: Shop) -> None:

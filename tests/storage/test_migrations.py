@@ -162,7 +162,7 @@ def test_the_release_before_writes_nights_and_bookings_beside_rate_plans(
     connection.execute("update inventory set reserved_count = 0")
 
     assert connection.execute("select distinct allowance_count, blocked_count from inventory").fetchall() == [(0, 0)]
-    assert connection.execute("select distinct sale, policy from booking").fetchall() == [(None, None)]
+    assert connection.execute("select distinct sale::text, policy from booking").fetchall() == [(None, None)]
     with pytest.raises(psycopg.errors.CheckViolation, match="never_oversold"):
         connection.execute("update inventory set booked_count = 4")
 
@@ -233,3 +233,35 @@ def test_the_schema_before_rate_plans_keeps_what_was_sold_and_blocked(
     assert connection.execute("select status, count(*) from booking group by 1").fetchall() == [("CONFIRMED", 4)]
     connection.commit()
     assert upgrade().was == "0008"
+
+
+_TYPES_OF_JSON = """
+    select column_name, data_type from information_schema.columns
+    where table_name = 'booking' and column_name in ('sale', 'stay_times')
+"""
+
+
+def test_sales_that_were_stored_as_jsonb_become_json(
+    connection: psycopg.Connection[tuple[object, ...]], database: DatabaseSettings
+) -> None:
+    upgrade("0021")
+    connection.execute("alter table booking alter column sale type jsonb, alter column stay_times type jsonb")
+    connection.execute(BOOKING_OF_0_1_0)
+    connection.execute("""update booking set sale = '{"plan_id": "standard"}'""")
+    connection.commit()
+
+    upgrade()
+
+    assert connection.execute("select sale, stay_times from booking").fetchall() == [({"plan_id": "standard"}, None)]
+    assert set(connection.execute(_TYPES_OF_JSON).fetchall()) == {("sale", "json"), ("stay_times", "json")}
+
+
+def test_bookings_of_0_1_0_are_not_written_anew(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    def file() -> object:
+        found = connection.execute("select pg_relation_filenode('booking')").fetchone()
+        connection.commit()
+        return found
+
+    before = file()
+    upgrade()
+    assert file() == before

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, text
 
+from storage import engines
 from storage.models import Table
 from storage.settings import DatabaseSettings
 
@@ -15,7 +16,7 @@ from storage.settings import DatabaseSettings
 @pytest.fixture
 def connection(database: DatabaseSettings) -> Iterator[Connection]:
     """Return a connection to a database that has all migrations."""
-    engine = create_engine(database.sqlalchemy_url())
+    engine = engines.engine(database, "innkeeper test")
     with engine.connect() as connection:
         yield connection
     engine.dispose()

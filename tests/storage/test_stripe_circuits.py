@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from storage import stripe_circuits
-from storage.database import connect
+from storage.database import TOOL_LIMITS, connect
+from storage.engines import async_engine
 from storage.settings import DatabaseSettings
 from storage.stripe_circuits import Circuit, CircuitState
 
@@ -23,7 +23,7 @@ async def report(connection: psycopg.AsyncConnection, worker: str, state: Circui
 
 
 async def worst(database: DatabaseSettings) -> CircuitState | None:
-    engine = create_async_engine(database.sqlalchemy_url())
+    engine = async_engine(database, "innkeeper test", TOOL_LIMITS)
     async with engine.connect() as connection:
         found = await stripe_circuits.worst(connection)
     await engine.dispose()

@@ -90,9 +90,11 @@ class Databases:
 
     def _describe(self, name: str) -> _Template:
         with psycopg.connect(url_of(self.server_url, name)) as connection:
-            filled = {table for table in _tables(connection) if _has_rows(connection, table)}
             return _Template(
-                name=name, definitions=_definitions(connection), size=_size(connection), filled=frozenset(filled)
+                name=name,
+                definitions=_definitions(connection),
+                size=_size(connection),
+                filled=frozenset(_tables_with_rows(connection)),
             )
 
     def _emptied(self) -> str | None:
@@ -121,20 +123,19 @@ class Databases:
                 return False
             # Without the foreign keys' triggers the order does not matter.
             connection.execute("set local session_replication_role = replica")
-            for table in _tables(connection):
-                if table not in template.filled and _has_rows(connection, table):
+            for table in _tables_with_rows(connection):
+                if table not in template.filled:
                     connection.execute(sql.SQL("delete from {}").format(sql.Identifier(table)))
             connection.execute(_RESTART_SEQUENCES)
         return True
 
 
-def _tables(connection: psycopg.Connection) -> list[str]:
-    return [name for (name,) in connection.execute(_TABLES)]
-
-
-def _has_rows(connection: psycopg.Connection, table: str) -> bool:
-    query = sql.SQL("select exists (select from {})").format(sql.Identifier(table))
-    return connection.execute(query).fetchone() == (True,)
+def _tables_with_rows(connection: psycopg.Connection) -> list[str]:
+    """Return them from one query: one for each table would take a third of the time to empty a database."""
+    tables = [name for (name,) in connection.execute(_TABLES)]
+    if_it_has_rows = sql.SQL("select {} where exists (select from {})")
+    parts = [if_it_has_rows.format(sql.Literal(table), sql.Identifier(table)) for table in tables]
+    return [name for (name,) in connection.execute(sql.SQL(" union all ").join(parts))] if parts else []
 
 
 def _definitions(connection: psycopg.Connection) -> str:

@@ -16,7 +16,7 @@ from topics.kafka.producer import Producer, open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import Command
 from topics.messages.events import Event
-from workers.runtime.batch_processor import BatchProcessor
+from workers.runtime.batch_processor import BatchProcessor, dependencies_of
 from workers.runtime.role import Role
 
 
@@ -82,7 +82,7 @@ async def open_log(settings: KafkaSettings) -> AsyncIterator[Log]:
 @asynccontextmanager
 async def open_processor(role: Role, log: Log, database: DatabaseSettings) -> AsyncIterator[BatchProcessor]:
     """Open a worker's `BatchProcessor` to which every partition of its topics is assigned."""
-    processor = BatchProcessor(role, log.settings, database, client_id=f"test-{role.name}")
+    processor = BatchProcessor(role, log.settings, dependencies_of(role, log.settings, database, f"test-{role.name}"))
     try:
         await processor.on_assigned(all_partitions(role, log.settings))
         yield processor

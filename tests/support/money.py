@@ -145,6 +145,9 @@ class Explanation:
         match kind:
             case "booking.leg_held.v1":
                 self.legs[booking_id][event["leg_id"]] = event["amount_minor"]
+            case "booking.changed.v1" if event.get("to_room_id") is not None:
+                # The stay is that of a leg in another room, whose id is that of the change.
+                self.legs[booking_id][event["change_id"]] = event["amount_minor"]
             case "booking.trip_reserved.v1":
                 self.amounts[booking_id] = event["amount_minor"]
                 self.prepaid.add(booking_id)

@@ -127,23 +127,17 @@ class Scenario:
         )
 
     def _documents_state(self, command: IssueDocument) -> State:
-        series = [
-            document.number
-            for document in self.documents.values()
-            if (document.hotel_id, document.kind) == (command.hotel_id, command.kind)
-        ]
-        invoices = (
-            document
-            for document in self.documents.values()
-            if document.booking_id == command.booking_id and document.kind is DocumentKind.INVOICE
-        )
+        numbers = dict.fromkeys(DocumentKind, 0)
+        for each in self.documents.values():
+            if each.hotel_id == command.hotel_id:
+                numbers[each.kind] = max(numbers[each.kind], each.number)
+        of_booking = (each for each in self.documents.values() if each.booking_id == command.booking_id)
         return State(
             None,
             {},
             document=self.documents.get(command.document_id),
-            corrected=None if command.corrects_id is None else self.documents.get(command.corrects_id),
-            last_number=max(series, default=0),
-            open_invoices=tuple(document for document in invoices if document.left_minor),
+            last_numbers=numbers,
+            documents=tuple(sorted(of_booking, key=lambda each: (each.kind, each.number))),
         )
 
     def _code_state(self, message: CodeCommand | CodeEvent) -> State:

@@ -175,11 +175,31 @@ def trip_refunded_by_hand() -> tuple[Events, Ledger]:
     return events, [entry(PAID, refund("re_1", 15_000), refund("re_2", 5_000))]
 
 
+def moved() -> tuple[Events, Ledger]:
+    """A stay that moved to another room type for 100.00 more; its leg there was cancelled, and 50.00 are kept."""
+    leg = {"booking_id": LEG.format(1), "amount_minor": 30_000, "trip_id": BOOKED}
+    dearer = {"amount_minor": 30_000, "extra_minor": 10_000, "currency": "EUR", "payment_intent": "pi_2"}
+    request = {**REQUESTED[1], "reason": "booking_cancelled", "total_minor": None}
+    events = [
+        *(RESERVED, CONFIRMED, ("booking.reserved.v1", leg)),
+        of("changed", change_id=LEG.format(1), to_room_id=8, **dearer),
+        ("booking.confirmed.v1", {**leg, "trip_id": None}),
+        of("leg_ended", leg_id=LEG.format(1), kept_minor=5_000),
+        ("booking.refund_requested.v2", {**request, "payment_intent": "pi_2", "amount_minor": 10_000}),
+        ("booking.refund_requested.v2", {**request, "amount_minor": 15_000}),
+        of("cancelled", reason="by_guest", policy={"kept_minor": 5_000}),
+        of("refunded", payment_intent="pi_2", refund_id="re_1", amount_minor=10_000),
+        refunded("re_2", 15_000),
+    ]
+    second = entry(10_000, refund("re_1", 10_000), payment_intent="pi_2")
+    return deepcopy(events), [entry(PAID, refund("re_2", 15_000)), second]
+
+
 @pytest.mark.parametrize(
     "money",
     [
         *(kept, returned, retained, kept_whole, left_early, not_arrived, changed, changed_and_cancelled),
-        *(trip, cancelled_trip, trip_refunded_by_hand),
+        *(trip, cancelled_trip, trip_refunded_by_hand, moved),
     ],
 )
 def test_money_that_events_explain_is_no_problem(money: Callable[[], tuple[Events, Ledger]]) -> None:
@@ -247,6 +267,12 @@ def event_of(events: Events, kind: str, which: int = 0) -> dict[str, Any]:
             lambda events, ledger: event_of(events, "cancelled")["policy"].update(kept_minor=12_999),
             f"booking {BOOKED}: CANCELLED, and 13000 of its payment is kept",
             id="more is kept of a trip than of its legs",
+        ),
+        pytest.param(
+            moved,
+            lambda events, ledger: event_of(events, "changed").update(to_room_id=None),
+            f"trip {BOOKED}: {LEG.format(1)} ended, and was not held",
+            id="a stay whose leg is in no other room",
         ),
         pytest.param(
             lambda: retained(kept_minor=11_999),

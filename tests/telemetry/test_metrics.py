@@ -99,7 +99,7 @@ async def test_a_broken_dependency_is_trouble_for_as_long_as_somebody_waits_for_
     monkeypatch.setattr(backoff, "_waiting", WeakSet())
 
     def waiting() -> float:
-        return scraped("expiry")["innkeeper_troubles"]
+        return scraped("expiry")['innkeeper_troubles{reason="other"}']
 
     one, other = Backoff("one"), Backoff("other")
     await one.wait(OSError("away"))

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from operators.cli.main import app
 from sandbox.kafka import Kafka
 from sandbox.ports import free_port
+from topics import __main__ as topics_tool
 from topics.catalogue import CATALOGUE, DEAD_LETTERS
 from topics.envelope import EVERY_VERSION
 from topics.kafka import admin
@@ -133,6 +134,28 @@ class TestCreateAndCheck:
         assert printed == f"No broker at {kafka.url} yet; waiting up to 120 s.\n"
         assert status == 0, rest
         assert rest.count("created ") == len(CATALOGUE)
+
+    async def test_an_operator_may_start_before_all_brokers_of_the_cluster(
+        self, kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        create = admin.create
+        missing = [2, 2]
+
+        async def create_with_too_few(settings: KafkaSettings) -> list[str]:
+            replication = settings.topic_replication + (missing.pop() if missing else 0)
+            return await create(settings.model_copy(update={"topic_prefix": "few.", "topic_replication": replication}))
+
+        monkeypatch.setattr(admin, "create", create_with_too_few)
+        monkeypatch.setattr(topics_tool, "_RETRY_SECONDS", 0.01)
+        try:
+            created = await topics_tool._create_when_there(kafka_settings, 60)
+        finally:
+            await admin.delete(kafka_settings.model_copy(update={"topic_prefix": "few."}))
+
+        assert len(created) == len(CATALOGUE)
+        [line] = capsys.readouterr().err.splitlines()
+        assert "replication factor of 3" in line
+        assert line.endswith("Waiting up to 60 s.")
 
 
 class TestSchema:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from shlex import join
 from typing import Final, Literal
 
-from topics.catalogue import CATALOGUE, Service, Topic
+from topics.catalogue import BOOKING_EVENTS, CATALOGUE, Service, Topic
 from topics.consumers import PROCESSED_BY
 from topics.kafka.settings import KafkaSettings
 
@@ -68,3 +68,6 @@ def _operations(role: Service, topic: Topic) -> Iterator[str]:
         yield "Write"
     if role in topic.read_by or role in topic.written_by:
         yield _COMPARE
+    elif topic is BOOKING_EVENTS:
+        # At its start every role looks at the log of events: it must be whole, and belong to the ledger.
+        yield from ("Describe", _COMPARE)

@@ -6,7 +6,7 @@ admin client cannot send `topics.kafka.metadata`'s request, so all requests go t
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -17,13 +17,17 @@ from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
+    InvalidReplicationFactorError,
     KafkaConnectionError,
     KafkaError,
+    NodeNotReadyError,
+    RequestTimedOutError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
 )
 from aiokafka.protocol.admin import (
+    AlterConfigsRequest,
     CreateTopicsRequest,
     DeleteTopicsRequest,
     DescribeConfigsRequest,
@@ -35,24 +39,38 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from topics.catalogue import CATALOGUE, Topic
 from topics.kafka.metadata import DescribeTopicsRequest
 from topics.kafka.settings import KafkaSettings
+from topics.kafka.silent_brokers import give_up_silent_brokers
 from topics.kafka.starting import start_client
 
 # A little above the largest request that our producer sends.
 MAX_MESSAGE_BYTES: Final = 9 * 1024 * 1024
 _TEN_YEARS_MS: Final = 10 * 365 * 24 * 3600 * 1000
 _ANY_DISTANCE_MS: Final = 2**63 - 1
+#: The settings of a topic that keeps its producer's times, however old they are.
+_OWN_TIMES: Final = {
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.before.max.ms": str(_ANY_DISTANCE_MS),
+    "message.timestamp.after.max.ms": str(_ANY_DISTANCE_MS),
+    "retention.ms": "-1",
+    "segment.ms": str(_TEN_YEARS_MS),
+}
 _TOPIC_RESOURCE: Final = 2
 _BROKER_POLL_SECONDS: Final = 0.02
 _LAG_SECONDS: Final = 30.0
 _REQUEST_MS: Final = 15_000
+_UNANSWERED: Final = (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError)
 
 
 class TopicsFailed(Exception):
     """The broker refused a request about our topics or groups; the message is the broker's."""
 
 
-class _Passing(TopicsFailed):
-    """A refusal that ends by itself, as while a new coordinator loads a group."""
+class Passing(TopicsFailed):
+    """A refusal that ends by itself: a new coordinator loads the group, or a cluster has not all its brokers yet."""
+
+
+class _NoCoordinator(TopicsFailed):
+    """No broker coordinates the group yet: the broker starts, or has never coordinated a group."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +198,30 @@ async def delete(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE)
         await admin.delete([settings.topic(topic) for topic in topics])
 
 
+async def keeps_times(settings: KafkaSettings, topic: Topic) -> bool:
+    """Return whether an existing topic keeps the times of its producers. Raises as `create`."""
+    name = settings.topic(topic)
+    async with open_admin(settings) as admin:
+        found = await admin.configurations([name])
+    return found[name].get("message.timestamp.type") == _OWN_TIMES["message.timestamp.type"]
+
+
+async def create_with_own_times(settings: KafkaSettings, topic: Topic) -> None:
+    """Create an empty topic anew, so that it keeps the times of its producers until `configure`.
+
+    Events that are put back on a log keep the times that they had. No other process of ours starts with such a topic.
+    A change of the setting would take effect on the broker at some later moment. Raises as `create`.
+    """
+    await delete(settings, [topic])
+    await create(settings.model_copy(update={"topic_create_time": True}), [topic])
+
+
+async def configure(settings: KafkaSettings, topic: Topic) -> None:
+    """Set an existing topic's settings to those of the catalogue. Raises as `create`."""
+    async with open_admin(settings) as admin:
+        await admin.configure(settings.topic(topic), topic_configuration(settings, topic))
+
+
 def topic_configuration(settings: KafkaSettings, topic: Topic) -> dict[str, str]:
     """Return the broker's settings for a topic, by the broker's names.
 
@@ -197,13 +239,7 @@ def topic_configuration(settings: KafkaSettings, topic: Topic) -> dict[str, str]
         "unclean.leader.election.enable": "false",
     }
     if settings.topic_create_time:
-        configuration |= {
-            "message.timestamp.type": "CreateTime",
-            "message.timestamp.before.max.ms": str(_ANY_DISTANCE_MS),
-            "message.timestamp.after.max.ms": str(_ANY_DISTANCE_MS),
-            "retention.ms": "-1",
-            "segment.ms": str(_TEN_YEARS_MS),
-        }
+        configuration |= _OWN_TIMES
     return configuration
 
 
@@ -215,6 +251,7 @@ async def open_admin(settings: KafkaSettings) -> AsyncIterator["Admin"]:
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
     client = AIOKafkaClient(**settings.client_options(), client_id="innkeeper-admin", request_timeout_ms=_REQUEST_MS)
+    give_up_silent_brokers(client)
     try:
         try:
             await start_client(client.bootstrap())
@@ -254,19 +291,19 @@ class Admin:
         return [name for _, name, _, internal, *_ in response.topics if not internal]
 
     async def until_led(self, names: Collection[str], within_seconds: float = _LAG_SECONDS) -> None:
-        """Wait until every partition of the topics has a leader, so that the first record can be sent at once.
+        """Wait until each broker knows a leader of every partition: then any can be asked, and records can be sent.
 
         Raises:
             TopicsFailed: some have none after `within_seconds`.
         """
+        left = set(names)
         try:
             async with asyncio.timeout(within_seconds):
-                while leaderless := await self._leaderless(names):
+                await self._client.force_metadata_update()
+                while left := await self._leaderless(names):
                     await asyncio.sleep(_BROKER_POLL_SECONDS)
         except TimeoutError:
-            raise TopicsFailed(
-                f"No leader after {within_seconds:.0f} s for: {', '.join(sorted(leaderless))}."
-            ) from None
+            raise TopicsFailed(f"No leader after {within_seconds:.0f} s for: {', '.join(sorted(left))}.") from None
 
     async def create(self, configurations: Mapping[str, Mapping[str, str]]) -> list[str]:
         """Create topics with these settings; return the names of those that did not exist.
@@ -296,6 +333,13 @@ class Admin:
             while await self.describe(names):
                 await asyncio.sleep(_BROKER_POLL_SECONDS)
 
+    async def configure(self, name: str, configuration: Mapping[str, str]) -> None:
+        """Replace all settings of an existing topic."""
+        resources: list[Any] = [(_TOPIC_RESOURCE, name, list(configuration.items()))]
+        response = await self._ask(AlterConfigsRequest(resources))
+        for error, message, _, named in response.resources:
+            _raise_for(error, named, message)
+
     async def configurations(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return the broker's settings of existing topics, by topic and by the broker's names."""
         resources = [(_TOPIC_RESOURCE, name, None) for name in names]
@@ -314,54 +358,83 @@ class Admin:
         _raise_for(response.error_code, group, None)
 
     async def members(self, group: str) -> dict[TopicPartition, Member]:
-        """Return the member of a consumer group that each partition is assigned to; empty during a rebalance.
+        """Return the member of a consumer group that each partition is assigned to.
 
-        Waits for a coordinator that is still loading the group.
+        Empty during a rebalance, and while no broker coordinates the group. Waits for a coordinator that is still
+        loading the group, and for a new one if it does not answer.
 
         Raises:
             TopicsFailed: we have no right to the group, or it is not loaded within some time.
+            aiokafka.errors.KafkaError: no coordinator answers within that time.
         """
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + _LAG_SECONDS
-        while True:
-            try:
-                return await self._members(group)
-            except _Passing:
-                if clock() >= deadline:
-                    raise
-                await asyncio.sleep(_BROKER_POLL_SECONDS)
-
-    async def _members(self, group: str) -> dict[TopicPartition, Member]:
-        found = await self._ask(FindCoordinatorRequest(group, 0))
-        if for_code(found.error_code) is GroupCoordinatorNotAvailableError:
-            return {}  # This broker has never coordinated a group.
-        _raise_for(found.error_code, group, None)
-        # One group a request: aiokafka cannot read more in one answer.
-        response = await self._client.send(found.coordinator_id, DescribeGroupsRequest([group]))
         assigned: dict[TopicPartition, Member] = {}
-        for error, _, _, _, _, members in response.groups:
-            _raise_for(error, group, None)
-            for _, client_id, client_host, _, assignment in members:
-                member = Member(name=client_id, host=client_host.removeprefix("/"))
+        with suppress(_NoCoordinator):
+            for member, assignment in await self._loaded_members(group):
                 if assignment:
                     partitions = ConsumerProtocolMemberAssignment.decode(assignment).partitions()
                     assigned |= dict.fromkeys(partitions, member)
         return assigned
 
+    async def member_names(self, group: str) -> set[str]:
+        """Return the names of a group's members, also in a rebalance. As `members`, but fails without a coordinator."""
+        return {member.name for member, _ in await self._loaded_members(group)}
+
+    async def _loaded_members(self, group: str) -> list[tuple[Member, bytes]]:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _LAG_SECONDS
+        while True:
+            try:
+                return await self._members(group)
+            except (Passing, *_UNANSWERED):
+                # A coordinator that hangs is replaced within seconds.
+                if clock() >= deadline:
+                    raise
+                await asyncio.sleep(_BROKER_POLL_SECONDS)
+
+    async def _members(self, group: str) -> list[tuple[Member, bytes]]:
+        """Return the members of a group and their assignments, which are empty during a rebalance."""
+        found = await self._ask(FindCoordinatorRequest(group, 0))
+        if for_code(found.error_code) is GroupCoordinatorNotAvailableError:
+            raise _NoCoordinator(f"No broker coordinates {group} yet.")
+        _raise_for(found.error_code, group, None)
+        # One group a request: aiokafka cannot read more in one answer.
+        response = await self._client.send(found.coordinator_id, DescribeGroupsRequest([group]))
+        members: list[tuple[Member, bytes]] = []
+        for error, _, _, _, _, described in response.groups:
+            _raise_for(error, group, None)
+            members += [
+                (Member(name=client_id, host=client_host.removeprefix("/")), assignment)
+                for _, client_id, client_host, _, assignment in described
+            ]
+        return members
+
     async def _leaderless(self, names: Collection[str]) -> set[str]:
-        response = await self._ask(DescribeTopicsRequest(names))
-        led = {
+        nodes = [broker.nodeId for broker in self._client.cluster.brokers()]
+        known = [led for led in await asyncio.gather(*(self._led(node, names) for node in nodes)) if led is not None]
+        return {name for name in names if not known or any(name not in led for led in known)}
+
+    async def _led(self, node: int, names: Collection[str]) -> set[str] | None:
+        """Return the topics whose leaders the broker knows; None: it does not answer."""
+        try:
+            response = await self._client.send(node, DescribeTopicsRequest(names))
+        except _UNANSWERED:
+            return None
+        return {
             name
             for error, name, _, _, partitions, *_ in response.topics
             if error == 0 and partitions and all(leader >= 0 for _, _, leader, *_ in partitions)
         }
-        return set(names) - led
 
     async def _ask(self, request: Request[Any]) -> Any:
-        node = self._client.get_random_node()
-        if node is None:
-            raise KafkaError("The broker has no cluster metadata yet.")
-        return await self._client.send(node, request)
+        """Ask any broker, and another one if it does not answer: each of our requests may be repeated."""
+        failed: KafkaError = KafkaError("The broker has no cluster metadata yet.")
+        for _ in self._client.cluster.brokers():
+            node = self._client.get_random_node()
+            try:
+                return await self._client.send(node, request)
+            except _UNANSWERED as error:
+                failed = error
+        raise failed
 
 
 async def _refusal(settings: KafkaSettings) -> str:
@@ -384,7 +457,7 @@ def _is_unknown(error: int) -> bool:
 def _raise_for(error: int, name: str, message: str | None) -> None:
     if error != 0:
         kind = for_code(error)
-        failed = _Passing if kind.retriable else TopicsFailed
+        failed = Passing if kind.retriable or kind is InvalidReplicationFactorError else TopicsFailed
         raise failed(f"The broker refuses {name}: {message or kind.description} ({kind.message}).")
 
 
@@ -422,18 +495,25 @@ def _shape_mismatches(settings: KafkaSettings, name: str, state: TopicState) -> 
 
 # A wrong value of one of these would lose or double records, or judge them by another clock.
 _FATAL: Final = frozenset({"cleanup.policy", "message.timestamp.type"})
+_CALL_AGAIN: Final = (
+    "It is not whole: an innkeeper restore that fills it was interrupted. Call that one again; until it ends, no worker"
+    " and no ingress starts. (The topic of a replay needs TOPIC_CREATE_TIME=true.)"
+)
 
 
 def _configuration_mismatches(
     settings: KafkaSettings, name: str, required: Mapping[str, str], actual: Mapping[str, str]
 ) -> Iterable[Mismatch]:
+    is_being_filled = all(actual.get(key) == value for key, value in _OWN_TIMES.items())
     for key, value in required.items():
         # A broker that does not report a setting (the memory broker) is not checked for it.
         if key in actual and actual[key] != value:
             yield Mismatch(
                 topic=name,
                 sentence=f"The topic {name} has {key}={actual[key]}, not {value}.",
-                mend=(
+                mend=_CALL_AGAIN
+                if is_being_filled
+                else (
                     f"Set it: {_tool(settings, 'kafka-configs')} --alter --entity-type topics --entity-name {name} "
                     f"--add-config {key}={value}"
                 ),

@@ -21,6 +21,7 @@ from topics.envelope import Envelope, Undecodable, decode_envelope, format_time,
 from topics.kafka import admin
 from topics.kafka.records import time_of
 from topics.kafka.settings import KafkaSettings
+from topics.kafka.silent_brokers import give_up_silent_brokers
 from topics.kafka.starting import start_client, stop_consumer
 from topics.messages.commands import COMMANDS, RoomCommand
 from topics.messages.events import EVENTS, RoomEvent
@@ -103,6 +104,7 @@ class LogReader:
             fetch_max_wait_ms=fetch_wait_ms,
             retry_backoff_ms=retry_ms,
         )
+        give_up_silent_brokers(self._consumer._client)  # noqa: SLF001 - aiokafka makes it itself
 
     async def __aenter__(self) -> Self:
         """Connect to the broker.

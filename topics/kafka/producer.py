@@ -13,17 +13,50 @@ from copy import copy
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaTimeoutError, ProducerClosed
-from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidTimestampError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    ProducerClosed,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    UnsupportedForMessageFormatError,
+)
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
+from aiokafka.record import MemoryRecords
 from aiokafka.structs import RecordMetadata
 
 from topics.envelope import Outgoing
 from topics.kafka.partitions import partition_of
 from topics.kafka.positions import LogPosition
 from topics.kafka.settings import KafkaSettings
+from topics.kafka.silent_brokers import give_up_silent_brokers
 from topics.kafka.starting import start_client
 
+#: One record may be the reason why a broker refuses a batch.
+_REFUSALS_OF_A_RECORD: Final = (InvalidTimestampError, MessageSizeTooLargeError, RecordListTooLargeError)
+#: Errors of records that the broker refused outright: they are not stored, and the next ones may be.
+REFUSALS: Final[tuple[type[KafkaError], ...]] = (
+    *_REFUSALS_OF_A_RECORD,
+    ClusterAuthorizationFailedError,
+    PolicyViolationError,
+    TopicAuthorizationFailedError,
+    UnsupportedForMessageFormatError,
+)
 _MAX_KEYS: Final = 100_000
+_NO_LEADER: Final = -1
+_OTHERS_WAIT_SECONDS: Final = 0.25
+
+
+class NotAcknowledged(KafkaError):  # type: ignore[misc] # aiokafka has no types
+    """The leader acknowledges other records, but none of this partition."""
+
+
+class MaybeStored(KafkaError):  # type: ignore[misc] # aiokafka has no types
+    """The broker refused a record that was sent again; it may have stored it the first time."""
 
 
 class Producer:
@@ -34,7 +67,8 @@ class Producer:
         self._client = client
         self._linger_seconds = linger_seconds
         self._request_timeout_seconds = request_timeout_seconds
-        self._partition_queues: dict[TopicPartition, _PartitionQueue] = {}
+        # By topic and number: a pair is made several times as fast as a `TopicPartition`.
+        self._partition_queues: dict[tuple[str, int], _PartitionQueue] = {}
         # By the id of the broker that leads the partition, None while that is unknown.
         self._broker_queues: dict[int | None, _BrokerQueue] = {}
         # The partition of a key never changes.
@@ -44,15 +78,19 @@ class Producer:
         """Produce one record and return its position.
 
         Raises:
-            aiokafka.errors.KafkaError: the broker did not acknowledge it; it may or may not be stored.
+            aiokafka.errors.KafkaError: the broker did not acknowledge it. If the error is one of `REFUSALS`, it is not
+                stored, and others are not concerned; after any other it may or may not be.
         """
         queue = self._known_queue(record) or await self._queue_of(record)
         batch, index = queue.put(record)
         topic, number = queue.partition
-        return LogPosition(topic, number, await batch.acknowledged() + index)
+        return LogPosition(topic, number, await batch.stored(index))
 
     async def send_all(self, records: Iterable[Outgoing]) -> Sequence[LogPosition]:
-        """Produce records, those of a partition in order, and return their positions. Raises as `send`."""
+        """Produce records, those of a partition in order, and return their positions. Raises as `send`.
+
+        When one is refused, those after it in its partition fail too.
+        """
         queues = [(self._known_queue(record) or await self._queue_of(record), record) for record in records]
         # Nothing may be awaited between these lines: a batch reports to those alone that wait when it is acknowledged.
         added = [(queue.partition, *queue.put(record)) for queue, record in queues]
@@ -92,11 +130,56 @@ class Producer:
             batch.failure(ProducerClosed())
             batch._drain_waiter.exception()
 
+    def leader_of(self, partition: TopicPartition) -> int | None:
+        """Return the id of the broker that leads a partition by the metadata at hand; None while none is known."""
+        leader: int | None = self._client.client.cluster.leader_for_partition(partition)
+        return None if leader == _NO_LEADER else leader
+
+    def refresh_leaders(self, topics: Iterable[str]) -> asyncio.Future[bool]:
+        """Begin to read the leaders of these topics' partitions anew; return a future of whether a broker answered."""
+        for topic in topics:
+            self._client.client.add_topic(topic)
+        reading: asyncio.Future[bool] = self._client.client.force_metadata_update()
+        return reading
+
+    async def answers(self, node_id: int) -> bool:
+        """Return whether a broker answers: there is a connection to it, or it takes a new one."""
+        return bool(await self._client.client.ready(node_id))
+
+    def last_answer(self, partition: TopicPartition) -> asyncio.Future[int] | None:
+        """Return a future of when this partition's records so far are acknowledged or fail; None if none is on its way.
+
+        Its exception has to be read.
+        """
+        queue = self._partition_queues.get(partition)
+        return None if queue is None else queue.last_answer()
+
+    def unacknowledged_since(self, time: float) -> list[TopicPartition]:
+        """Return the partitions with an unacknowledged record that could be sent before `time` (of the loop)."""
+        return [
+            queue.partition
+            for queue in self._partition_queues.values()
+            if queue.unacknowledged_since is not None and queue.unacknowledged_since < time
+        ]
+
+    def acknowledged_at(self, node_id: int) -> float:
+        """Return the time (by the loop's clock) at which this broker last acknowledged a record; 0.0 if it has not."""
+        times = [
+            queue.acknowledged_at
+            for queue in self._partition_queues.values()
+            if self.leader_of(queue.partition) == node_id
+        ]
+        return max(times, default=0.0)
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Fail all records of a partition with `NotAcknowledged`, and drop those that are not with the client yet."""
+        self._partition_queues[partition].fail(NotAcknowledged())
+
     def _known_queue(self, record: Outgoing) -> "_PartitionQueue | None":
         topic, key, _, _, number, _ = record
         if number is None:
             return self._of_key.get((topic, key))
-        return self._partition_queues.get(TopicPartition(topic, number))
+        return self._partition_queues.get((topic, number))
 
     async def _queue_of(self, record: Outgoing) -> "_PartitionQueue":
         """Return the queue of the record's partition, which the key chooses unless the record names one."""
@@ -133,7 +216,7 @@ class Producer:
 class _Batch:
     """Records that the broker takes or refuses together."""
 
-    __slots__ = ("_append", "_waiters", "builder", "count", "leaves_at")
+    __slots__ = ("_append", "_senders", "_waiters", "builder", "count", "leaves_at")
 
     def __init__(self, builder: BatchBuilder, leaves_at: float) -> None:
         self.builder = builder
@@ -141,6 +224,8 @@ class _Batch:
         self.count = 0
         self._append = builder.append
         self._waiters: list[asyncio.Future[int]] = []
+        # Each with the index of its record.
+        self._senders: list[tuple[int, asyncio.Future[int]]] = []
 
     def add(self, record: Outgoing) -> bool:
         """Add a record, unless the batch is full."""
@@ -156,22 +241,51 @@ class _Batch:
         self._waiters.append(waiter)
         return waiter
 
+    def stored(self, index: int) -> asyncio.Future[int]:
+        """Return a future of the offset of one record, set once the broker has it; it may be cancelled."""
+        sender: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._senders.append((index, sender))
+        return sender
+
+    @property
+    def is_waited_for_as_a_whole(self) -> bool:
+        """Whether anyone waits for all records, so that none may be stored after one that failed."""
+        return bool(self._waiters)
+
+    def split(self, first: "_Batch", second: "_Batch") -> None:
+        """Move the first half of the records into one batch and the second half into another, both new."""
+        records = MemoryRecords(bytes(self.builder._build())).next_batch()
+        assert records is not None
+        middle = self.count // 2
+        for index, record in enumerate(records):
+            half = first if index < middle else second
+            half.add(Outgoing("", record.key, record.value, record.headers, None, record.timestamp))
+        for index, sender in self._senders:
+            half, within = (first, index) if index < middle else (second, index - middle)
+            half._senders.append((within, sender))
+
     def done(self, first_offset: int) -> None:
-        """Give every waiter the offset of the first record."""
+        """Give every waiter the offset of the first record, and every sender that of its own."""
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(first_offset)
+        for index, sender in self._senders:
+            if not sender.done():
+                sender.set_result(first_offset + index)
 
     def fail(self, error: BaseException) -> None:
-        """Give every waiter the error: whether the batch was stored is unknown."""
-        for waiter in self._waiters:
+        """Give everyone who waits the error."""
+        for waiter in (*self._waiters, *[sender for _, sender in self._senders]):
             if not waiter.done():
                 # Each waiter raises a copy, or one traceback would grow with every waiter.
                 waiter.set_exception(copy(error))
 
 
 class _PartitionQueue:
-    """The batches of one partition in order, one in flight at a time; when one fails, those after it fail too."""
+    """The batches of one partition in order, one in flight at a time; when one fails, those after it fail too.
+
+    A batch that the broker refused outright fails alone if nobody waits for its records as a whole.
+    """
 
     def __init__(
         self,
@@ -183,6 +297,7 @@ class _PartitionQueue:
         """`queue` is called when there is something to send and nothing is in flight."""
         self.partition = partition
         self.in_flight: asyncio.Future[RecordMetadata] | None = None
+        self.acknowledged_at = 0.0
         self._client = client
         self._linger_seconds = linger_seconds
         self._queue = queue
@@ -190,12 +305,26 @@ class _PartitionQueue:
         self._busy = False
         self._loop = asyncio.get_running_loop()
         self._sent: _Batch | None = None
+        # The client's own object for it.
+        self._message_batch: MessageBatch | None = None
         self._open: deque[_Batch] = deque()
 
     @property
     def leaves_at(self) -> float:
         """The time (by the loop's clock) at which the oldest batch has waited long enough for more records."""
         return self._open[0].leaves_at if self._open else 0.0
+
+    @property
+    def unacknowledged_since(self) -> float | None:
+        """The time from which on the oldest batch without an answer could be sent; None when there is none."""
+        if self._sent is not None:
+            return self._sent.leaves_at
+        return self._open[0].leaves_at if self._open else None
+
+    def last_answer(self) -> asyncio.Future[int] | None:
+        """Return a future of when the last record is acknowledged or fails; None when there is none."""
+        last = self._open[-1] if self._open else self._sent
+        return None if last is None else last.stored(last.count - 1)
 
     def put(self, record: Outgoing) -> tuple[_Batch, int]:
         """Add a record after those before it; return its batch and its index there."""
@@ -220,6 +349,8 @@ class _PartitionQueue:
         try:
             topic, number = self.partition
             self.in_flight = await self._client.send_batch(self._sent.builder, topic, partition=number)
+            # The client has no public name for it.
+            self._message_batch = self._client._message_accumulator._batches[self.partition][-1]
         except Exception as error:  # noqa: BLE001 - the waiters raise every kind
             self.fail(error)
             self._sent, self._busy = None, False
@@ -228,7 +359,10 @@ class _PartitionQueue:
         return self.in_flight
 
     def fail(self, error: BaseException) -> None:
-        """Fail all batches: sent again, one of them would be stored after records that came later."""
+        """Fail all batches: sent again, one of them would be stored after records that came later.
+
+        Whether the one that was sent is stored is unknown.
+        """
         for batch in self._open if self._sent is None else (self._sent, *self._open):
             batch.fail(error)
         self._open.clear()
@@ -239,13 +373,34 @@ class _PartitionQueue:
         if in_flight.cancelled():
             self.fail(ProducerClosed())
         elif (error := in_flight.exception()) is None:
+            self.acknowledged_at = self._loop.time()
             self._sent.done(in_flight.result().offset)
+        elif isinstance(error, REFUSALS):
+            self._on_refusal(self._sent, error)
         else:
             self.fail(error)
         self._sent = None
         self._busy = bool(self._open)
         if self._busy:
             self._queue(self)
+
+    def _on_refusal(self, batch: _Batch, error: KafkaError) -> None:
+        """Fail a batch that the broker refused, or let its records go again in two batches."""
+        assert self._message_batch is not None
+        if self._message_batch.retry_count > 1:
+            self.fail(MaybeStored(str(error)))
+            return
+        if (manager := self._client._txn_manager) is not None:
+            # aiokafka 0.14 leaves a gap in the sequence numbers, for which the broker would refuse all later records.
+            manager.increment_sequence_number(self.partition, -batch.count)
+        if batch.is_waited_for_as_a_whole:
+            self.fail(error)
+        elif batch.count > 1 and isinstance(error, _REFUSALS_OF_A_RECORD):
+            first, second = (_Batch(self._client.create_batch(), batch.leaves_at) for _ in range(2))
+            batch.split(first, second)
+            self._open.extendleft((second, first))
+        else:
+            batch.fail(error)
 
 
 class _BrokerQueue:
@@ -269,8 +424,9 @@ class _BrokerQueue:
             queues, self._partition_queues = self._partition_queues, []
             sent = [future for queue in queues if (future := await queue.submit()) is not None]
             if sent:
-                # They are answered together, except those that the client retries; nothing waits for these here.
-                await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
+                # They are answered together, except those that the client retries. If it retries all of them, as for
+                # a partition without enough replicas, other partitions wait for that only so long.
+                await asyncio.wait(sent, timeout=_OTHERS_WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         self.sending = None
 
 
@@ -295,6 +451,7 @@ async def open_producer(
         request_timeout_ms=int(request_timeout_seconds * 1000),
         max_batch_size=256 * 1024,
     )
+    give_up_silent_brokers(client.client)
     producer = Producer(client, linger_ms / 1000, request_timeout_seconds)
     try:
         await start_client(client.start())

@@ -13,7 +13,17 @@ from uuid import UUID
 import msgspec
 
 from topics.messages.message import Amount, Int32, Int64, Message
-from topics.messages.sale import CodeTerms, Discount, LegRequest, Party, PriceLine, Quoted, SaleTerms
+from topics.messages.sale import (
+    CodeTerms,
+    Discount,
+    LegRequest,
+    Moved,
+    Party,
+    PriceLine,
+    Quoted,
+    QuotedChange,
+    SaleTerms,
+)
 from topics.messages.values import (
     BlockReason,
     CancelReason,
@@ -179,12 +189,23 @@ class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True)
         Annotated[str, msgspec.Meta(max_length=100)] | None,
         msgspec.Meta(description="The version of the general terms that the guest accepted."),
     ] = None
+    moved: Annotated[
+        Moved | None,
+        msgspec.Meta(description="The stay of another room type that moves here, and becomes this leg."),
+    ] = None
     trip_id: Annotated[
         UUID | None,
         msgspec.Meta(description="The trip that the stay is a leg of; the leg has no deadline of its own."),
     ] = None
     trip_room_id: Annotated[
         Int64 | None, msgspec.Meta(description="The room in whose partition the trip is decided.")
+    ] = None
+    request_hash: Annotated[
+        Annotated[str, msgspec.Meta(max_length=64)] | None,
+        msgspec.Meta(
+            description="A keyed hash of a request that had an Idempotency-Key: one with another hash never makes the "
+            "same booking."
+        ),
     ] = None
 
 
@@ -207,6 +228,7 @@ class ReserveTrip(BookingCommand, frozen=True, kw_only=True, omit_defaults=True)
     discount: Discount | None = None
     code_rejection: Rejection | None = None
     accepted_terms: Annotated[str, msgspec.Meta(max_length=100)] | None = None
+    request_hash: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
 class RecordLeg(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
@@ -272,6 +294,21 @@ class ChangeStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     account_share_percent: Annotated[
         Int32 | None,
         msgspec.Meta(description="The percentage of a night's rooms that the change may hold unpaid, two at least."),
+    ] = None
+    to_room_id: Annotated[
+        Int64 | None,
+        msgspec.Meta(
+            description="Another room type of the hotel, which holds its nights first, as a leg of the booking; left "
+            "out, the booking's own."
+        ),
+    ] = None
+    plan_id: Annotated[
+        Annotated[str, msgspec.Meta(max_length=40)] | None,
+        msgspec.Meta(description="The rate plan in the other room type; left out, the booking's own."),
+    ] = None
+    quoted: Annotated[
+        QuotedChange | None,
+        msgspec.Meta(description="The price of a quote of this change; from the ingress alone. Left out, today's."),
     ] = None
 
 
@@ -519,13 +556,14 @@ class HotelCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class IssueDocument(HotelCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Issue an invoice, or a credit note of the invoice `corrects_id`, under the hotel's next number.
+    """Bring the documents of a booking closer to the amount that its hotel keeps of it, under the hotel's next numbers.
 
-    A credit note has no more than is left of its invoice; one of a refund by hand has the rest of the booking's other
-    invoices, as further documents. An invoice of what is kept of a stay names the stay's invoice in `corrects_id`, and
-    has no more than is left of the booking's invoices; one that names none has what they lack of the amount. One after
-    a refund that failed names the credit note that it takes back. `lines` are those of a price; the ones that are not
-    included in another sum to `amount_minor`. `document_id` is chosen by the writer: the same one is the same document.
+    An invoice of a stay, or of its end, replaces the booking's invoices. A credit note has no more than the documents
+    have above `kept_minor`, and a further invoice no more than they lack of it; they have the lines of the documents
+    that they correct. `kept_minor` is the amount as of `booking_version`; None: a later command changes it. `lines` are
+    those of a price; the ones that are not included in another sum to `amount_minor`. `corrects_id` is the credit note
+    of a refund that failed: an invoice takes it back first. `document_id` is chosen by the writer: the same one is the
+    same document.
     """
 
     message_type: ClassVar[str] = "document.issue.v1"
@@ -537,6 +575,8 @@ class IssueDocument(HotelCommand, frozen=True, kw_only=True, omit_defaults=True)
     amount_minor: Amount
     currency: str
     corrects_id: UUID | None = None
+    kept_minor: int | None = None
+    booking_version: int = 0
 
 
 COMMANDS: tuple[type[Command], ...] = (

@@ -15,7 +15,17 @@ import msgspec
 
 from topics.messages.commands import ReserveStay, ReserveTrip, asked_of
 from topics.messages.message import Message
-from topics.messages.sale import AppliedPolicy, CodeTerms, Discount, LegRequest, PriceLine, Sale, SaleTerms
+from topics.messages.sale import (
+    AppliedPolicy,
+    CodeTerms,
+    Discount,
+    LegRequest,
+    Moved,
+    Party,
+    PriceLine,
+    Sale,
+    SaleTerms,
+)
 from topics.messages.values import (
     BlockReason,
     BookingStatus,
@@ -208,11 +218,17 @@ class BookingReserved(BookingEvent, frozen=True, kw_only=True):
     accepted_terms: Annotated[
         str | None, msgspec.Meta(description="The version of the general terms that the guest accepted.")
     ] = None
+    moved: Annotated[
+        Moved | None, msgspec.Meta(description="The stay of another room type whose place the leg is to take.")
+    ] = None
     trip_id: Annotated[
         UUID | None, msgspec.Meta(description="The trip that the stay is a leg of, which has the deadline.")
     ] = None
     trip_room_id: Annotated[
         int | None, msgspec.Meta(description="The room in whose partition the trip is decided.")
+    ] = None
+    request_hash: Annotated[
+        str | None, msgspec.Meta(description="A keyed hash of the request, if it had an Idempotency-Key.")
     ] = None
 
 
@@ -232,6 +248,7 @@ class BookingRejected(BookingEvent, frozen=True, kw_only=True):
     ] = None
     trip_id: UUID | None = None
     trip_room_id: int | None = None
+    request_hash: str | None = None
 
 
 class RoomsHeld(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,6 +270,30 @@ class StayBefore(msgspec.Struct, frozen=True, kw_only=True):
     sale: Sale | None = None
 
 
+class ChangeOpened(BookingEvent, frozen=True, kw_only=True):
+    """A change to another room type is possible here: the room `to_room_id` is asked to hold it, as leg `change_id`.
+
+    The booking stays what it was. The change is priced there (`moved`), and ends at `hold_expires_at` (UTC), if it has
+    not taken place until then.
+    """
+
+    message_type: ClassVar[str] = "booking.change_opened.v1"
+    change_id: UUID
+    to_room_id: int
+    user_id: int | None
+    hotel_id: int
+    check_in: date
+    check_out: date
+    rooms_count: int
+    hold_expires_at: datetime
+    moved: Moved
+    plan_id: str | None = None
+    party: Party | None = None
+    stay_times: StayTimes | None = None
+    account_share_percent: int | None = None
+    accepted_terms: str | None = None
+
+
 class ChangeHeld(BookingEvent, frozen=True, kw_only=True):
     """A dearer change of the stay is held until `hold_expires_at` (UTC), and takes place once `extra_minor` is paid.
 
@@ -271,6 +312,10 @@ class ChangeHeld(BookingEvent, frozen=True, kw_only=True):
     night_amounts_minor: tuple[int, ...]
     sale: Sale | None = None
     held: tuple[RoomsHeld, ...] = ()
+    to_room_id: Annotated[
+        int | None,
+        msgspec.Meta(description="The room that holds the stay of another type, as leg `change_id`."),
+    ] = None
 
 
 class StayChanged(BookingEvent, frozen=True, kw_only=True):
@@ -294,6 +339,10 @@ class StayChanged(BookingEvent, frozen=True, kw_only=True):
     extra_minor: int = 0
     session_id: str | None = None
     payment_intent: str | None = None
+    to_room_id: Annotated[
+        int | None,
+        msgspec.Meta(description="The room that has the stay from now on, as leg `change_id` of the booking."),
+    ] = None
 
 
 class ChangeEnded(BookingEvent, frozen=True, kw_only=True):
@@ -303,6 +352,10 @@ class ChangeEnded(BookingEvent, frozen=True, kw_only=True):
     change_id: UUID
     reason: ChangeEnd
     held: tuple[RoomsHeld, ...] = ()
+    to_room_id: Annotated[
+        int | None,
+        msgspec.Meta(description="The room of another type that was asked for; its leg `change_id` is released."),
+    ] = None
 
 
 class ChangeRejected(BookingEvent, frozen=True, kw_only=True):
@@ -511,6 +564,10 @@ class CommandRefused(BookingEvent, frozen=True, kw_only=True):
     command: str
     reason: Refusal
     booking_status: BookingStatus | None = None
+    code_id: Annotated[
+        int | None,
+        msgspec.Meta(description="The promo code whose use was granted to the refused request, and is given back."),
+    ] = None
 
 
 class CommandRepeated(BookingEvent, frozen=True, kw_only=True):
@@ -542,6 +599,7 @@ class TripOpened(BookingEvent, frozen=True, kw_only=True):
     account_share_percent: int | None = None
     discount: Discount | None = None
     accepted_terms: str | None = None
+    request_hash: str | None = None
 
 
 class LegHeld(BookingEvent, frozen=True, kw_only=True):
@@ -575,6 +633,7 @@ class TripRejected(BookingEvent, frozen=True, kw_only=True):
     reason: Rejection
     leg_id: UUID | None = None
     code_id: int | None = None
+    request_hash: str | None = None
 
 
 class TripCancelRequested(BookingEvent, frozen=True, kw_only=True):
@@ -691,7 +750,10 @@ class HotelEvent(Event, frozen=True, kw_only=True):
 
 
 class DocumentIssued(HotelEvent, frozen=True, kw_only=True):
-    """The hotel issued an invoice or a credit note, under the next number of its series."""
+    """The hotel issued an invoice or a credit note, under the next number of its series.
+
+    `booking_version` is the version of the booking whose money it follows.
+    """
 
     message_type: ClassVar[str] = "document.issued.v1"
     document_id: UUID
@@ -703,10 +765,11 @@ class DocumentIssued(HotelEvent, frozen=True, kw_only=True):
     amount_minor: int
     currency: str
     corrects_id: UUID | None = None
+    booking_version: int = 0
 
 
 class DocumentNotIssued(HotelEvent, frozen=True, kw_only=True):
-    """The document exists already, or nothing is left of the invoice that it would have corrected."""
+    """The document exists already, or the booking's documents are of the amount that is kept without it."""
 
     message_type: ClassVar[str] = "document.not_issued.v1"
     document_id: UUID
@@ -740,6 +803,7 @@ EVENTS: tuple[type[Event], ...] = (
     GuestsCheckedIn,
     GuestsCheckedOut,
     GuestsDidNotArrive,
+    ChangeOpened,
     ChangeHeld,
     StayChanged,
     ChangeEnded,

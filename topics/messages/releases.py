@@ -87,6 +87,7 @@ _NEW_FIELDS_OF_STAYS: Final = (
     "guest_list_id",
     "accepted_terms",
     "trip_id",
+    "moved",
 )
 #: Words that 0.1.0 does not know, and those that it reads in their place.
 _OLDER_REFUSALS: Final = {
@@ -99,6 +100,7 @@ _OLDER_REFUSALS: Final = {
     Refusal.PART_OF_TRIP: Refusal.WRONG_STATUS,
     Refusal.HAS_LEGS: Refusal.WRONG_STATUS,
     Refusal.NO_SUCH_LEG: Refusal.WRONG_STATUS,
+    Refusal.ANOTHER_REQUEST: Refusal.WRONG_STATUS,
 }
 _OLDER_STATUSES: Final = dict.fromkeys(
     (BookingStatus.CHECKED_IN, BookingStatus.CHECKED_OUT, BookingStatus.NO_SHOW), BookingStatus.CONFIRMED
@@ -135,6 +137,11 @@ def can_decide(release: Release, command: Command) -> bool:
     if isinstance(command, ChangeInventory):
         return command.allowance_count is None
     return not isinstance(command, _NEW_COMMANDS)
+
+
+def readable_events(release: Release, events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Return the events in words that every reader from `release` on knows; the ledger applies them as well."""
+    return tuple(readable_event(release, event) for event in events) if release is Release.V0_1_0 else events
 
 
 def readable_event(release: Release, event: Event) -> Event:

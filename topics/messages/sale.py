@@ -7,6 +7,7 @@ integers in minor units of the hotel's currency; percentages are in thousandths 
 
 from datetime import date, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -128,7 +129,7 @@ class ArrivalRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     stop_sell: bool = False
 
 
-class RatePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, weakref=True):
+class RatePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, weakref=True, dict=True):
     """One way to buy a room: its price by a rule on the night's price, its meals, payment and cancellation policy.
 
     The price of a room's night is `times_milli` thousandths of the night's price with its surge, plus `plus_minor`, and
@@ -149,6 +150,11 @@ class RatePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, we
     extra_adult_minor: Int64 = 0
     child_bands: tuple[AgeBand, ...] = ()
     rules: tuple[ArrivalRule, ...] = ()
+
+    @cached_property
+    def identity(self) -> object:
+        """An object that is equal to that of no other plan, for caches: to compare plans by their values is slow."""
+        return object()
 
 
 class Tax(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -175,7 +181,7 @@ class Tax(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end_night: date | None = None
 
 
-class SaleTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, weakref=True):
+class SaleTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, weakref=True, dict=True):
     """All that a room is sold by, beside the prices of its nights.
 
     `version` grows with every change of the hotel's. `capacity` is the number of people that one room has space for
@@ -188,11 +194,23 @@ class SaleTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, w
     capacity: Int32 | None = None
     infant_max_age: Int32 | None = None
 
+    @cached_property
+    def identity(self) -> object:
+        """As that of a `RatePlan`."""
+        return object()
+
+    @cached_property
+    def has_dated_taxes(self) -> bool:
+        """Whether a tax counts for some nights alone."""
+        return any(tax.first_night is not None or tax.end_night is not None for tax in self.taxes)
+
     def plan(self, plan_id: str | None) -> RatePlan | None:
         """Return the plan of this id, if there is one; None is the standard plan, or the first if there is none."""
         wanted = plan_id or STANDARD_PLAN
-        found = next((plan for plan in self.plans if plan.id == wanted), None)
-        return self.plans[0] if found is None and plan_id is None and self.plans else found
+        for plan in self.plans:
+            if plan.id == wanted:
+                return plan
+        return self.plans[0] if plan_id is None and self.plans else None
 
 
 #: The terms of a room for which its hotel has set none.
@@ -219,6 +237,20 @@ class CancellationStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     until: WallTime | None = None
     kept_minor: Int64
     percent: Int32 | None = None
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The stay that a change moves to another room type, as far as the costs of the change depend on it.
+
+    Amounts are in minor units. `amount_minor` is the stay's, costs of earlier changes included, which are
+    `costs_minor`. A cancellation at the moment of the change costs `kept_now_minor` (of a change by the hotel:
+    `costs_minor`), and no end of the moved stay costs less than `floor_minor`.
+    """
+
+    amount_minor: int
+    costs_minor: int = 0
+    kept_now_minor: int = 0
+    floor_minor: int = 0
 
 
 class Discount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -269,6 +301,8 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `night_prices_minor` are the prices of the nights in one room that the price was computed from: a night that stays
     in the booking keeps its price. `discount` is that of a promo code, and took `discount_minor` off the stay's line.
     `change_costs_minor` is kept of what earlier changes gave up: it is a line of the price, and is kept at every end.
+    `at_hotel_taxes_minor` is the part of the amount of a stay that is paid at the hotel which the hotel would collect
+    there of a prepaid stay too: taxes and fees that are no revenue in reports.
     """
 
     terms_version: Int64
@@ -286,6 +320,7 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     discount: Discount | None = None
     discount_minor: Int64 = 0
     change_costs_minor: Int64 = 0
+    at_hotel_taxes_minor: Int64 = 0
 
 
 class Quoted(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,6 +332,22 @@ class Quoted(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     amount_minor: Int64
     night_amounts_minor: tuple[Int64, ...]
+
+
+class QuotedChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The price of a changed stay that was quoted and holds until `good_until` (UTC), as that of a `Quoted`.
+
+    It counts for the stay that the booking has after `earlier_count` changes of it, and for no later one.
+    `amount_minor` is the booking's after the change. `sale` is left out of a booking without sale terms.
+    """
+
+    good_until: Annotated[datetime, msgspec.Meta(tz=True)]
+    earlier_count: Int32
+    terms: Terms
+    currency: str
+    amount_minor: Int64
+    night_amounts_minor: tuple[Int64, ...]
+    sale: Sale | None = None
 
 
 class LegRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -54,9 +54,11 @@ MAX_AMOUNT_MINOR = 10**12
 #: a family needs.
 ROOMS_ALWAYS_ALLOWED = 2
 
-#: So many changes of a booking may take place or end without effect: its row has all of them, and a guest cannot hold
-#: rooms without end by replacing one change with the next.
+#: So many changes of a booking may take place: its row has all of them.
 MAX_CHANGES = 20
+#: A booking whose payment was asked for so often is not changed any more: each change that is held asks for its
+#: payment, and nobody can hold rooms without end by replacing one unpaid change with the next.
+MAX_PAYMENTS_ASKED = 100
 
 
 class StayTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +117,7 @@ class Refusal(StrEnum):
     PART_OF_TRIP = "part_of_trip"
     HAS_LEGS = "has_legs"
     NO_SUCH_LEG = "no_such_leg"
+    ANOTHER_REQUEST = "another_request"
 
 
 class InventoryRefusal(StrEnum):
@@ -168,6 +171,7 @@ class ChangeEnd(StrEnum):
     REPLACED = "replaced"
     STAY_BEGAN = "stay_began"
     BOOKING_CANCELLED = "booking_cancelled"
+    NOT_POSSIBLE = "not_possible"
 
 
 class DocumentKind(StrEnum):

@@ -4,8 +4,10 @@
     CodeRejected                                 -> the same with the reason, to the room, which rejects the booking
     BookingRejected with a granted use           -> ReturnCode, to the code
     TripRejected, CommandRepeated with one       -> ReturnCode
+    CommandRefused with one                      -> ReturnCode
     BookingExpired with a discount               -> ReturnCode
     BookingCancelled with a discount, unpaid     -> ReturnCode
+    StayChanged to another room type             -> ReturnCode, if the stay before it had a discount
 
 So a booking always ends in its room's partition, and a use that no booking keeps always comes back.
 
@@ -28,7 +30,10 @@ from topics.messages.events import (
     BookingRejected,
     CodeClaimed,
     CodeRejected,
+    CommandRefused,
     CommandRepeated,
+    StayBefore,
+    StayChanged,
     TripRejected,
 )
 from topics.messages.values import CancelReason, Terms
@@ -51,13 +56,20 @@ def commands_for(event: object, envelope: Envelope, booking: Booking | None) -> 
             return ((f"{envelope.id}:reserve", replace(event.asked, discount=event.discount)),)
         case CodeRejected():
             return ((f"{envelope.id}:reserve", replace(event.asked, code_rejection=event.reason)),)
-        case BookingRejected() | TripRejected() | CommandRepeated() | BookingExpired() | BookingCancelled():
-            code_id = _code_given_back(event, booking)
-            if code_id is None:
-                return ()
-            return ((f"{envelope.id}:return", ReturnCode(code_id=code_id, booking_id=_user_of_code(event, booking))),)
+        case StayChanged(to_room_id=int()):
+            # No price uses the code any more: the leg there costs today's price.
+            return _given_back(envelope, _code_of(event.before), event.booking_id)
+        case BookingRejected() | TripRejected() | CommandRepeated() | CommandRefused():
+            return _given_back(envelope, event.code_id, _user_of_code(event, booking))
+        case BookingExpired() | BookingCancelled():
+            return _given_back(envelope, _code_given_back(event, booking), _user_of_code(event, booking))
         case _:
             return ()
+
+
+def _given_back(envelope: Envelope, code_id: int | None, booking_id: UUID) -> tuple[tuple[str, Command], ...]:
+    """Return the command that gives a booking's use of a promo code back, after its id; none without a code."""
+    return () if code_id is None else ((f"{envelope.id}:return", ReturnCode(code_id=code_id, booking_id=booking_id)),)
 
 
 def _user_of_code(event: BookingEvent, booking: Booking | None) -> UUID:
@@ -67,20 +79,16 @@ def _user_of_code(event: BookingEvent, booking: Booking | None) -> UUID:
     return event.booking_id if trip_id is None else trip_id
 
 
-def _code_given_back(
-    event: BookingRejected | TripRejected | CommandRepeated | BookingExpired | BookingCancelled, booking: Booking | None
-) -> int | None:
-    """Return the promo code whose use an event gives back; None: there is no such use."""
-    if isinstance(event, BookingRejected | TripRejected | CommandRepeated):
-        return event.code_id
+def _code_given_back(event: BookingExpired | BookingCancelled, booking: Booking | None) -> int | None:
+    """Return the promo code whose use the end of a booking gives back; None: there is no such use."""
     if booking is None or (isinstance(event, BookingCancelled) and not _ended_unpaid(event, booking)):
         return None
     return _code_of(booking)
 
 
-def _code_of(booking: Booking) -> int | None:
-    """Return the promo code that the booking uses; a change of the stay changes no code."""
-    return None if booking.sale is None or booking.sale.discount is None else booking.sale.discount.code_id
+def _code_of(stay: Booking | StayBefore) -> int | None:
+    """Return the promo code that a stay uses; a change in its room changes no code."""
+    return None if stay.sale is None or stay.sale.discount is None else stay.sale.discount.code_id
 
 
 def _ended_unpaid(event: BookingCancelled, booking: Booking) -> bool:

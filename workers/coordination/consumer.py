@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from storage import bookings
+from storage.ledger import LEDGER, LedgerStatements
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.envelope import Outgoing, command_record
 from topics.kafka.positions import position_text
@@ -41,7 +41,8 @@ class Coordination:
     name = "coordination"
     topics: tuple[Topic, ...] = (BOOKING_EVENTS,)
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, ledger: LedgerStatements = LEDGER) -> None:
+        self._ledger = ledger
         self._commands_topic = kafka.topic(BOOKING_COMMANDS)
         self._readable_by = kafka.log_readable_by
 
@@ -51,15 +52,26 @@ class Coordination:
         """Return the commands to publish, for each batch.
 
         Raises:
-            Stopped: a trip needs a command while a worker of 0.1.0 may run; nothing of the batch is skipped.
+            Stopped: a trip or a move to another room type needs a command while a worker of 0.1.0 may run; nothing of
+                the batch is skipped.
         """
-        found = await _bookings(connection, batches)
+        found = await self._bookings(connection, batches)
         return [
             [record for received in batch.received for record in self._records(received, found)] for batch in batches
         ]
 
     def forget(self) -> None:
         """Do nothing: this consumer keeps nothing in memory."""
+
+    async def _bookings(self, connection: AsyncConnection, batches: Sequence[PartitionBatch]) -> Mapping[UUID, Booking]:
+        """Return the bookings of the batches that the pure functions read, by one statement."""
+        ids = {
+            id for batch in batches for received in batch.received if (id := _booking_id(received.message)) is not None
+        }
+        if not ids:
+            return {}
+        rows = await self._ledger.load_bookings(connection, ids)
+        return {booking.id: booking for booking in map(booking_of, rows)}
 
     def _records(self, received: Received, found: Mapping[UUID, Booking]) -> list[Outgoing]:
         event, envelope = received.message, received.envelope
@@ -95,19 +107,11 @@ class Coordination:
         )
 
 
-async def _bookings(connection: AsyncConnection, batches: Sequence[PartitionBatch]) -> Mapping[UUID, Booking]:
-    """Return the bookings of the batches that the pure functions read, by one statement."""
-    ids = {id for batch in batches for received in batch.received if (id := _booking_id(received.message)) is not None}
-    if not ids:
-        return {}
-    rows = await bookings.load_bookings(connection, ids)
-    return {booking.id: booking for booking in map(booking_of, rows)}
-
-
 def _trip_needs_this_release(received: Received, command: Command) -> str:
     return (
-        f"{position_text(received.record)}: a trip needs {type(command).__name__}, which is not sent while workers of"
-        f" {Release.V0_1_0} may run; remove LOG_READABLE_BY={Release.V0_1_0} from all processes and restart them"
+        f"{position_text(received.record)}: a trip or a move to another room type needs {type(command).__name__},"
+        f" which is not sent while workers of {Release.V0_1_0} may run;"
+        f" remove LOG_READABLE_BY={Release.V0_1_0} from all processes and restart them"
     )
 
 

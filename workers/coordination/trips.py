@@ -1,8 +1,11 @@
 """Trips on one page: the commands that each event on `booking.events` leads to. Pure.
 
     TripOpened                                     -> ReserveStay for each leg, to its room
+    ChangeOpened                                   -> ReserveStay, to the other room
     BookingReserved, BookingRejected of a leg      -> RecordLeg, to the trip
     BookingConfirmed of a trip                     -> ConfirmLeg, to each leg
+    StayChanged to another room                    -> ConfirmLeg, to the leg there
+    ChangeEnded of a change to another room        -> ReleaseLeg, to the leg there
     TripRejected, BookingExpired of an open trip   -> ReleaseLeg, to each leg
     BookingCancelled of a trip                     -> ReleaseLeg; CancelBooking, if it was refunded by hand
     TripCancelRequested                            -> CancelBooking, to each leg
@@ -13,6 +16,7 @@ partition. So a leg that was reserved late is released or confirmed like the oth
 """
 
 from typing import Final
+from uuid import UUID
 
 from topics.envelope import Envelope
 from topics.messages.commands import (
@@ -30,8 +34,11 @@ from topics.messages.events import (
     BookingExpired,
     BookingRejected,
     BookingReserved,
+    ChangeEnded,
+    ChangeOpened,
     GuestsCheckedOut,
     GuestsDidNotArrive,
+    StayChanged,
     TripCancelRequested,
     TripOpened,
     TripRejected,
@@ -46,6 +53,7 @@ WITH_BOOKING: Final = (
     BookingCancelled,
     GuestsCheckedOut,
     GuestsDidNotArrive,
+    StayChanged,
     TripRejected,
     TripCancelRequested,
 )
@@ -63,12 +71,15 @@ def commands_for(event: object, envelope: Envelope, booking: Booking | None) -> 
     match event:
         case TripOpened():
             commands = _reserved_legs(event)
+        case ChangeOpened() | ChangeEnded() | StayChanged():
+            commands = _about_leg_of_change(event, booking)
         case BookingReserved() | BookingRejected() if event.trip_id is not None:
             commands = (_recorded_leg(event),)
         case TripRejected() if event.legs:
             # The trip was refused as a whole: its legs were asked for nowhere.
             return ()
-        case TripRejected() | BookingExpired() if booking is not None:
+        case TripRejected() | BookingExpired() if booking is not None and not booking.earlier_stays:
+            # A single booking that expired, was then paid late and has moved to another room keeps its leg.
             commands = _released(booking)
         case BookingConfirmed() if booking is not None:
             commands = _confirmed(booking)
@@ -110,6 +121,42 @@ def _reserved_legs(event: TripOpened) -> tuple[Command, ...]:
     )
 
 
+def _about_leg_of_change(
+    event: ChangeOpened | ChangeEnded | StayChanged, booking: Booking | None
+) -> tuple[Command, ...]:
+    """Return the command about the leg of a change to another room type; none of any other change."""
+    if event.to_room_id is None:
+        return ()
+    match event:
+        case ChangeOpened():
+            return (_leg_of_change(event),)
+        case ChangeEnded():
+            return (ReleaseLeg(room_id=event.to_room_id, booking_id=event.change_id),)
+        case StayChanged():
+            return () if booking is None else (_confirmed_leg(booking, event.to_room_id, event.change_id),)
+
+
+def _leg_of_change(event: ChangeOpened) -> ReserveStay:
+    """Return the request of the room that a stay moves to."""
+    return ReserveStay(
+        room_id=event.to_room_id,
+        booking_id=event.change_id,
+        user_id=event.user_id,
+        hotel_id=event.hotel_id,
+        check_in=event.check_in,
+        check_out=event.check_out,
+        rooms_count=event.rooms_count,
+        stay_times=event.stay_times,
+        account_share_percent=event.account_share_percent,
+        plan_id=event.plan_id,
+        party=event.party,
+        accepted_terms=event.accepted_terms,
+        moved=event.moved,
+        trip_id=event.booking_id,
+        trip_room_id=event.room_id,
+    )
+
+
 def _recorded_leg(event: BookingReserved | BookingRejected) -> RecordLeg:
     assert event.trip_id is not None
     assert event.trip_room_id is not None
@@ -133,15 +180,11 @@ def _released(trip: Booking) -> tuple[Command, ...]:
 
 def _confirmed(trip: Booking) -> tuple[Command, ...]:
     """Return the confirmations of the legs, with the trip's guests: a paid trip keeps them."""
-    return tuple(
-        ConfirmLeg(
-            room_id=leg.room_id,
-            booking_id=leg.booking_id,
-            guest_ids=trip.guest_ids,
-            guest_list_id=trip.guest_list_id,
-        )
-        for leg in trip.legs
-    )
+    return tuple(_confirmed_leg(trip, leg.room_id, leg.booking_id) for leg in trip.legs)
+
+
+def _confirmed_leg(trip: Booking, room_id: int, leg_id: UUID) -> ConfirmLeg:
+    return ConfirmLeg(room_id=room_id, booking_id=leg_id, guest_ids=trip.guest_ids, guest_list_id=trip.guest_list_id)
 
 
 def _cancelled(trip: Booking, event: TripCancelRequested | BookingCancelled) -> tuple[Command, ...]:

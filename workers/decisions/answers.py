@@ -1,6 +1,6 @@
 """The two answers that change nothing, because the effect exists already or the rules refuse, and checks for both."""
 
-from topics.messages.commands import BookingCommand
+from topics.messages.commands import BookingCommand, ReserveStay, ReserveTrip
 from topics.messages.events import CommandRefused, CommandRepeated, Event
 from topics.messages.values import BookingStatus, Refusal
 from workers.decisions.state import Booking, Payment
@@ -19,8 +19,10 @@ def repeated(booking: Booking, command: BookingCommand, *, code_id: int | None =
     )
 
 
-def refused(booking: Booking | None, command: BookingCommand, reason: Refusal) -> tuple[Event, ...]:
-    """Answer with the reason of a refusal."""
+def refused(
+    booking: Booking | None, command: BookingCommand, reason: Refusal, *, code_id: int | None = None
+) -> tuple[Event, ...]:
+    """Answer with the reason of a refusal; `code_id` is the promo code whose use was granted to the command."""
     return (
         CommandRefused(
             room_id=command.room_id,
@@ -28,8 +30,25 @@ def refused(booking: Booking | None, command: BookingCommand, reason: Refusal) -
             command=command.message_type,
             reason=reason,
             booking_status=None if booking is None else booking.status,
+            code_id=code_id,
         ),
     )
+
+
+def of_another_request(booking: Booking, command: ReserveStay | ReserveTrip) -> tuple[Event, ...] | None:
+    """Return the answer to a request that has an Idempotency-Key in common with the one that made the booking, if so.
+
+    It is refused, and gets its promo code's use back. A booking that a worker of 0.1.0 decided has no hash, and
+    counts as the same request's.
+    """
+    if command.request_hash is None or booking.request_hash in (None, command.request_hash):
+        return None
+    return refused(booking, command, Refusal.ANOTHER_REQUEST, code_id=code_of(command))
+
+
+def code_of(command: ReserveStay | ReserveTrip) -> int | None:
+    """Return the promo code whose use was granted to the request, if it was."""
+    return None if command.discount is None else command.discount.code_id
 
 
 def payment_of(booking: Booking | None, payment_intent: str) -> Payment | Refusal:

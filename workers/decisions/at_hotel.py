@@ -3,7 +3,7 @@
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from pricing.changes import costs_of_changes
+from pricing.changes import costs_of_changes, least_kept_minor
 from pricing.policy import early_departure_kept_minor
 from pricing.shares import shares_minor
 from topics.messages.commands import CheckIn, CheckOut, MarkNoShow
@@ -53,7 +53,8 @@ def check_out(state: State, command: CheckOut, now: datetime) -> tuple[Event, ..
 def _early_departure(booking: Booking, freed_from: date) -> AppliedPolicy:
     """Return what an early departure costs; without sale terms, all of the amount, as no policy was agreed.
 
-    The costs of changes are no part of the nights' price.
+    The costs of changes are no part of the nights' price. The stay keeps the least costs of its cancellation, which an
+    earlier change may have raised; then the policy has no percentage.
     """
     percent = 100 if booking.sale is None else booking.sale.early_departure_percent
     costs_minor = costs_of_changes(booking.sale)
@@ -65,7 +66,10 @@ def _early_departure(booking: Booking, freed_from: date) -> AppliedPolicy:
         amount_minor for day, amount_minor in zip(booking.nights(), nights_minor, strict=False) if day >= freed_from
     )
     kept = early_departure_kept_minor(price_minor, unused_minor, percent, booking.currency)
-    return AppliedPolicy(kept_minor=costs_minor + kept, percent=percent)
+    kept += costs_minor
+    if booking.sale is not None and kept < (least_minor := least_kept_minor(booking.sale)):
+        return AppliedPolicy(kept_minor=least_minor)
+    return AppliedPolicy(kept_minor=kept, percent=percent)
 
 
 def mark_no_show(state: State, command: MarkNoShow, now: datetime) -> tuple[Event, ...]:

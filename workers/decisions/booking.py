@@ -2,8 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Final
+from uuid import UUID
 
+from pricing import account_share
+from pricing.account_share import NightOfAccount
+from pricing.changes import price_move
 from pricing.policy import step_in_force
 from pricing.sale import PricedStay, can_be_paid
 from topics.messages.commands import AddGuests, CancelBooking, ChangeGuests, ChangeStay, ExpireHold, ReserveStay
@@ -14,16 +19,20 @@ from topics.messages.events import (
     BookingRejected,
     BookingReserved,
     ChangeEnded,
+    ChangeHeld,
     Event,
     GuestsAdded,
     GuestsChanged,
     RefundRequested,
+    RoomsHeld,
+    StayBefore,
+    StayChanged,
 )
 from topics.messages.sale import AppliedPolicy
 from topics.messages.values import (
     MAX_NIGHTS,
-    ROOMS_ALWAYS_ALLOWED,
     BookingStatus,
+    CancelReason,
     ChangeEnd,
     RefundReason,
     Refusal,
@@ -31,7 +40,7 @@ from topics.messages.values import (
     Terms,
     nights_of,
 )
-from workers.decisions.answers import not_theirs, refused, repeated
+from workers.decisions.answers import code_of, not_theirs, of_another_request, refused, repeated
 from workers.decisions.sale import Offer, code_rejection, offer_for, offer_rejection, priced, rules_forbid
 from workers.decisions.state import Booking, Night, Payment, PaymentState, State, live
 
@@ -43,13 +52,20 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
     """Hold the stay if every night of it is on sale and free; a booking that exists already stays as it is."""
     booking = state.booking
     if booking is not None:
-        return repeated(booking, command, code_id=_unused_code(booking, command))
+        return of_another_request(booking, command) or repeated(
+            booking, command, code_id=_unused_code(booking, command)
+        )
     offer = offer_for(state, command)
     reason = code_rejection(state, command) or _rejection(state, command, offer, now)
     if reason is not None:
         return (_rejected_event(command, reason),)
     price = priced(command, offer, [state.nights[day] for day in nights_of(command.check_in, command.check_out)])
-    if not can_be_paid(price):
+    if command.moved is not None:
+        with_costs = price_move(price, command.moved)
+        if with_costs is None:
+            return (_rejected_event(command, Rejection.NO_SUCH_PLAN),)
+        price = with_costs
+    if not can_be_paid(price, in_trip=command.trip_id is not None):
         return (_rejected_event(command, Rejection.NOT_CHARGEABLE),)
     if command.trip_id is not None and price.terms is not Terms.PREPAID:
         return (_rejected_event(command, Rejection.NOT_PREPAID),)
@@ -90,32 +106,42 @@ def _rejection_of_nights(
     state: State, command: ReserveStay, offer: Offer | None, nights: Sequence[Night], now: datetime
 ) -> Rejection | None:
     """Return the first reason why these nights, all open, cannot be reserved together."""
-    if any(night.hotel_id != command.hotel_id for night in nights):
-        return Rejection.ROOM_OF_ANOTHER_HOTEL
+    # Every reservation comes here: `any` would make a generator each time, for one to three nights.
+    for night in nights:
+        if night.hotel_id != command.hotel_id:
+            return Rejection.ROOM_OF_ANOTHER_HOTEL
     reason = offer_rejection(state, command, offer, now)
     if reason is not None:
         return reason
-    if any(night.closed for night in nights):
-        return Rejection.NIGHT_CLOSED
+    for night in nights:
+        if night.closed:
+            return Rejection.NIGHT_CLOSED
     reason = rules_forbid(state, command, offer)
     if reason is not None:
         return reason
-    if any(night.free_count < command.rooms_count for night in nights):
-        return Rejection.SOLD_OUT
+    for night in nights:
+        if night.free_count < command.rooms_count:
+            return Rejection.SOLD_OUT
+    if command.account_share_percent is None:
+        return None
     rooms = ((day, command.rooms_count) for day in nights_of(command.check_in, command.check_out))
     return Rejection.ACCOUNT_SHARE if exceeds_share(state, command, rooms) else None
 
 
 def exceeds_share(state: State, command: ReserveStay | ChangeStay, rooms: Iterable[tuple[date, int]]) -> bool:
     """Return whether the account would hold more than its share of a night unpaid, with so many rooms of each more."""
-    percent = command.account_share_percent
-    if percent is None or command.user_id is None:
+    if command.user_id is None:
         return False
-    return any(
-        state.account_rooms.get(day, 0) + count
-        > max(ROOMS_ALWAYS_ALLOWED, state.nights[day].total_count * percent // 100)
-        for day, count in rooms
+    nights = (
+        NightOfAccount(state.account_rooms.get(day, 0), more, state.nights[day].total_count) for day, more in rooms
     )
+    return account_share.exceeds_share(command.account_share_percent, nights)
+
+
+@lru_cache(maxsize=100)
+def _seconds(count: int) -> timedelta:
+    """Return a length of time; holds are all of a few lengths."""
+    return timedelta(seconds=count)
 
 
 def _reserved_event(command: ReserveStay, price: PricedStay, now: datetime) -> BookingReserved:
@@ -132,14 +158,16 @@ def _reserved_event(command: ReserveStay, price: PricedStay, now: datetime) -> B
         amount_minor=price.amount_minor,
         currency=price.currency,
         terms=price.terms,
-        hold_expires_at=now + timedelta(seconds=command.hold_seconds) if has_deadline else None,
+        hold_expires_at=now + _seconds(command.hold_seconds) if has_deadline else None,
         night_amounts_minor=price.night_amounts_minor,
         stay_times=command.stay_times,
         sale=price.sale,
         guest_list_id=command.guest_list_id,
         accepted_terms=command.accepted_terms,
+        moved=command.moved,
         trip_id=command.trip_id,
         trip_room_id=command.trip_room_id,
+        request_hash=command.request_hash,
     )
 
 
@@ -169,9 +197,10 @@ def _rejected_event(command: ReserveStay, reason: Rejection) -> BookingRejected:
         rooms_count=command.rooms_count,
         terms=command.terms,
         reason=reason,
-        code_id=None if command.discount is None else command.discount.code_id,
+        code_id=code_of(command),
         trip_id=command.trip_id,
         trip_room_id=command.trip_room_id,
+        request_hash=command.request_hash,
     )
 
 
@@ -259,8 +288,10 @@ def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, 
     if booking.status is BookingStatus.EXPIRED:
         return refused(booking, command, Refusal.HOLD_EXPIRED)
     by_guest = command.user_id is not None
+    # Money that went back by hand sends nobody away who has arrived.
+    before_arrival = by_guest or command.reason is CancelReason.REFUNDED_BY_HAND
     if not live(booking) and (
-        booking.status not in _UNDER_WAY or (by_guest and booking.status is not BookingStatus.CONFIRMED)
+        booking.status not in _UNDER_WAY or (before_arrival and booking.status is not BookingStatus.CONFIRMED)
     ):
         return refused(booking, command, Refusal.WRONG_STATUS)
     if not live(booking):
@@ -307,8 +338,59 @@ def end_of_change(booking: Booking, reason: ChangeEnd) -> tuple[Event, ...]:
         return ()
     return (
         ChangeEnded(
-            room_id=booking.room_id, booking_id=booking.id, change_id=change.id, reason=reason, held=change.held
+            room_id=booking.room_id,
+            booking_id=booking.id,
+            change_id=change.id,
+            reason=reason,
+            held=change.held,
+            to_room_id=change.to_room_id,
         ),
+    )
+
+
+def change_held(
+    booking: Booking,
+    change_id: UUID,
+    stay: StayBefore,
+    *,
+    hold_expires_at: datetime,
+    held: tuple[RoomsHeld, ...] = (),
+    to_room_id: int | None = None,
+) -> ChangeHeld:
+    """Return the event of a change to a dearer stay, which waits for the payment of the difference."""
+    return ChangeHeld(
+        room_id=booking.room_id,
+        booking_id=booking.id,
+        change_id=change_id,
+        check_in=stay.check_in,
+        check_out=stay.check_out,
+        rooms_count=stay.rooms_count,
+        amount_minor=stay.amount_minor,
+        extra_minor=stay.amount_minor - booking.amount_minor,
+        currency=booking.currency,
+        hold_expires_at=hold_expires_at,
+        night_amounts_minor=stay.night_amounts_minor,
+        sale=stay.sale,
+        held=held,
+        to_room_id=to_room_id,
+    )
+
+
+def stay_changed(booking: Booking, change_id: UUID, stay: StayBefore, *, to_room_id: int | None = None) -> StayChanged:
+    """Return the event by which the booking has another stay from now on, without the payment for it."""
+    return StayChanged(
+        room_id=booking.room_id,
+        booking_id=booking.id,
+        change_id=change_id,
+        check_in=stay.check_in,
+        check_out=stay.check_out,
+        rooms_count=stay.rooms_count,
+        amount_minor=stay.amount_minor,
+        currency=booking.currency,
+        night_amounts_minor=stay.night_amounts_minor,
+        before=booking.present_stay(),
+        sale=stay.sale,
+        to_room_id=to_room_id,
     )
 
 
@@ -336,12 +418,20 @@ def refund_but(booking: Booking, kept_minor: int, reason: RefundReason) -> tuple
 
 
 def part_refunded(
-    booking: Booking, amount_minor: int, reason: RefundReason = RefundReason.STAY_CHANGED
+    booking: Booking,
+    amount_minor: int,
+    reason: RefundReason = RefundReason.STAY_CHANGED,
+    *,
+    first: str | None = None,
 ) -> tuple[Event, ...]:
-    """Return the events that refund a part of the money of a stay that goes on: the newest payments first."""
+    """Return the events that refund a part of the money of a stay that goes on.
+
+    They are of the payment intent `first`, if it is given, and then of the newest payments.
+    """
     requested: list[Event] = []
     amount_minor = max(0, amount_minor)
-    for payment in reversed(booking.paying_payments()):
+    newest = reversed(booking.paying_payments())
+    for payment in sorted(newest, key=lambda paid: paid.payment_intent != first):
         part_minor = min(payment.kept_minor, amount_minor)
         amount_minor -= part_minor
         if part_minor:

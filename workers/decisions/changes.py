@@ -10,16 +10,24 @@ from datetime import date, datetime, timedelta
 
 import msgspec
 
-from pricing.changes import PricedChange, WantedStay, code_counts, party_of, plan_of, plan_of_rules, price_change
-from pricing.charges import can_be_charged, step_minor
+from pricing.changes import (
+    PricedChange,
+    WantedStay,
+    code_counts,
+    is_changed_too_often,
+    party_of,
+    plan_of,
+    plan_of_rules,
+    price_change,
+    quoted_change,
+)
+from pricing.charges import step_minor
 from pricing.sale import party_rejection, rules_rejection
 from pricing.stays import night_price_minor
 from topics.messages.commands import ChangeStay, WithdrawChange
-from topics.messages.events import ChangeHeld, ChangeRejected, Event, RoomsHeld, StayChanged
+from topics.messages.events import ChangeRejected, Event, RoomsHeld, StayBefore
 from topics.messages.sale import NO_SALE_TERMS
 from topics.messages.values import (
-    MAX_AMOUNT_MINOR,
-    MAX_CHANGES,
     MAX_NIGHTS,
     BookingStatus,
     ChangeEnd,
@@ -29,9 +37,19 @@ from topics.messages.values import (
     nights_of,
 )
 from workers.decisions.answers import not_theirs, refused, repeated
-from workers.decisions.booking import cost_of_cancelling, end_of_change, exceeds_share, part_refunded, too_late
+from workers.decisions.booking import (
+    change_held,
+    cost_of_cancelling,
+    end_of_change,
+    exceeds_share,
+    part_refunded,
+    stay_changed,
+    too_late,
+)
 from workers.decisions.evolve import after
+from workers.decisions.moves import is_move, open_move
 from workers.decisions.payment import payment_requested
+from workers.decisions.sale import quote_holds, stop_sell
 from workers.decisions.state import DEFAULT_STAY_TIMES, Booking, Night, State
 
 
@@ -51,9 +69,11 @@ def change_stay(state: State, command: ChangeStay, now: datetime) -> tuple[Event
     late = _too_late(state, booking, command, now)
     if late is not None:
         return refused(booking, command, late)
-    if len(booking.earlier_stays) + len(booking.ended_change_ids) >= MAX_CHANGES:
+    if is_changed_too_often(len(booking.earlier_stays), booking.payment_attempt):
         return refused(booking, command, Refusal.TOO_MANY_CHANGES)
     replaced = end_of_change(booking, ChangeEnd.REPLACED)
+    if is_move(booking, command):
+        return open_move(state, booking, command, replaced, now)
     change = _possible_change(_without_change(state, booking, replaced), booking, command, now)
     if isinstance(change, Rejection):
         return (_rejected_event(command, change),)
@@ -90,6 +110,8 @@ def _is_known(booking: Booking, command: ChangeStay) -> bool:
         return True
     if any(earlier.change_id == command.change_id for earlier in booking.earlier_stays):
         return True
+    if is_move(booking, command):
+        return False
     same_people = command.party is None or (booking.sale is not None and command.party == booking.sale.party)
     wanted = (command.check_in, command.check_out, command.rooms_count)
     return same_people and wanted == (booking.check_in, booking.check_out, booking.rooms_count)
@@ -124,11 +146,22 @@ def _possible_change(state: State, booking: Booking, command: ChangeStay, now: d
             return Rejection.NIGHT_NOT_OPEN
         nights[day] = night
     more = _more_rooms(booking, command)
-    reason = _offer_rejection(state, booking, command, nights, more)
+    if any(nights[day].hotel_id != booking.hotel_id for day in more):
+        return Rejection.ROOM_OF_ANOTHER_HOTEL
+    reason = _quote_rejection(booking, command, now) or _offer_rejection(state, booking, command, nights, more)
     if reason is not None:
         return reason
     change = _priced(state, booking, command, list(nights.values()), now)
     return _rejection_by_price(state, booking, command, change, more) or change
+
+
+def _quote_rejection(booking: Booking, command: ChangeStay, now: datetime) -> Rejection | None:
+    """Return why the price of the command's quote does not count, if it has one: it is over, or of another stay."""
+    quoted = command.quoted
+    if quoted is None:
+        return None
+    same_stay = quoted.earlier_count == len(booking.earlier_stays) and quoted.terms is booking.terms
+    return None if same_stay and quote_holds(quoted, booking.currency, now) else Rejection.QUOTE_EXPIRED
 
 
 def _more_rooms(booking: Booking, command: ChangeStay) -> dict[date, int]:
@@ -148,28 +181,38 @@ def _offer_rejection(
 
     Rooms that the booking has already need not be free or open once more.
     """
-    if any(nights[day].hotel_id != booking.hotel_id for day in more):
-        return Rejection.ROOM_OF_ANOTHER_HOTEL
-    stay, wanted = booking.present_stay(), _wanted(command)
+    stay = booking.present_stay()
     plan = plan_of(stay, state.sale_terms)
-    if booking.sale is not None and plan is None:
+    if command.quoted is None and booking.sale is not None and plan is None:
         return Rejection.NO_SUCH_PLAN
-    party = party_of(stay, wanted)
-    if party is not None:
-        reason = party_rejection(state.sale_terms or NO_SALE_TERMS, party, command.rooms_count)
-        if reason is None and booking.sale is not None and len(booking.guest_ids) > party.people_count:
-            reason = Rejection.PARTY_TOO_LARGE
-        if reason is not None:
-            return reason
+    reason = _party_rejection(state, booking, command)
+    if reason is not None:
+        return reason
     if any(nights[day].closed for day in more):
         return Rejection.NIGHT_CLOSED
     ruling = plan_of_rules(stay, state.sale_terms, is_more=bool(more))
-    if ruling is not None:
+    has_rules = booking.sale is not None or bool(more)
+    if command.quoted is not None and has_rules:
+        reason = stop_sell(ruling, command.check_in)
+    elif ruling is not None:
         today = None if state.clock is None else state.clock.today
         reason = rules_rejection(ruling, command.check_in, command.check_out, today)
-        if reason is not None:
-            return reason
+    if reason is not None:
+        return reason
     return Rejection.SOLD_OUT if any(nights[day].free_count < rooms for day, rooms in more.items()) else None
+
+
+def _party_rejection(state: State, booking: Booking, command: ChangeStay) -> Rejection | None:
+    """Return why the people of the wanted stay do not fit, if they do not; those of a quote fitted into the rooms."""
+    party = party_of(booking.present_stay(), _wanted(command))
+    if party is None:
+        return None
+    reason = None
+    if command.quoted is None:
+        reason = party_rejection(state.sale_terms or NO_SALE_TERMS, party, command.rooms_count)
+    if reason is None and booking.sale is not None and len(booking.guest_ids) > party.people_count:
+        reason = Rejection.PARTY_TOO_LARGE
+    return reason
 
 
 def _wanted(command: ChangeStay) -> WantedStay:
@@ -179,6 +222,8 @@ def _wanted(command: ChangeStay) -> WantedStay:
 def _priced(
     state: State, booking: Booking, command: ChangeStay, nights: Sequence[Night], now: datetime
 ) -> PricedChange:
+    if command.quoted is not None:
+        return quoted_change(booking.present_stay(), command.quoted)
     policy = cost_of_cancelling(state, booking, now)
     return price_change(
         booking.present_stay(),
@@ -197,53 +242,33 @@ def _rejection_by_price(
     state: State, booking: Booking, command: ChangeStay, change: PricedChange, more: dict[date, int]
 ) -> Rejection | None:
     """Return why the change cannot be held or paid, if there is a reason."""
-    prepaid = booking.terms is Terms.PREPAID
-    stays_unpaid = not prepaid or change.extra_minor > 0 or change.price.amount_minor == 0
-    if stays_unpaid and exceeds_share(state, command, more.items()):
+    if change.stays_unpaid and exceeds_share(state, command, more.items()):
         return Rejection.ACCOUNT_SHARE
-    if any(state.nights[day].currency != booking.currency for day in more):
-        return Rejection.NOT_CHARGEABLE
-    at_hotel_minor = 0 if change.price.sale is None else change.price.sale.at_hotel_minor
-    if max(change.price.amount_minor, at_hotel_minor) > MAX_AMOUNT_MINOR:
-        return Rejection.NOT_CHARGEABLE
-    if prepaid and not can_be_charged(change.extra_minor, booking.currency):
-        return Rejection.NOT_CHARGEABLE
-    return None
+    is_in_its_currency = all(state.nights[day].currency == booking.currency for day in more)
+    return None if is_in_its_currency and change.can_be_paid else Rejection.NOT_CHARGEABLE
 
 
 def _changed(booking: Booking, command: ChangeStay, change: PricedChange, now: datetime) -> tuple[Event, ...]:
     """Return the events of a change that is possible: the stay changes now, or once the difference is paid."""
     price, prepaid = change.price, booking.terms is Terms.PREPAID
-    if prepaid and change.extra_minor:
-        held = ChangeHeld(
-            room_id=booking.room_id,
-            booking_id=booking.id,
-            change_id=command.change_id,
-            check_in=command.check_in,
-            check_out=command.check_out,
-            rooms_count=command.rooms_count,
-            amount_minor=price.amount_minor,
-            extra_minor=change.extra_minor,
-            currency=booking.currency,
-            hold_expires_at=now + timedelta(seconds=command.hold_seconds),
-            night_amounts_minor=price.night_amounts_minor,
-            sale=price.sale,
-            held=_held(_more_rooms(booking, command)),
-        )
-        return (held, payment_requested(booking, change.extra_minor))
-    changed = StayChanged(
-        room_id=booking.room_id,
-        booking_id=booking.id,
-        change_id=command.change_id,
+    stay = StayBefore(
         check_in=command.check_in,
         check_out=command.check_out,
         rooms_count=command.rooms_count,
         amount_minor=price.amount_minor,
-        currency=booking.currency,
         night_amounts_minor=price.night_amounts_minor,
-        before=booking.present_stay(),
         sale=price.sale,
     )
+    if prepaid and change.extra_minor:
+        held = change_held(
+            booking,
+            command.change_id,
+            stay,
+            hold_expires_at=now + timedelta(seconds=command.hold_seconds),
+            held=_held(_more_rooms(booking, command)),
+        )
+        return (held, payment_requested(booking, change.extra_minor))
+    changed = stay_changed(booking, command.change_id, stay)
     return (changed, *(part_refunded(booking, change.back_minor) if prepaid else ()))
 
 

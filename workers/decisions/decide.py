@@ -50,7 +50,7 @@ from topics.messages.commands import (
 )
 from topics.messages.events import Event
 from topics.messages.values import Refusal
-from workers.decisions.answers import refused
+from workers.decisions.answers import code_of, refused
 from workers.decisions.at_hotel import check_in, check_out, mark_no_show
 from workers.decisions.blocks import block_nights, release_block
 from workers.decisions.booking import add_guests, change_guests, due_expiry, expire, reserve
@@ -90,9 +90,18 @@ def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
     booking; a change whose hold is over ends first. A booking of another room counts as unknown here: that room's
     commands decide it.
     """
+    if state.booking is None:
+        return _RULES[type(command)](state, command, now)
     if _is_of_another_room(state, command):
         if isinstance(command, ReserveStay | ReserveTrip):
-            return refused(None, command, Refusal.BOOKING_NOT_FOUND)
+            # Requests for different rooms get the same id only by one Idempotency-Key.
+            is_keyed = command.request_hash is not None
+            return refused(
+                None,
+                command,
+                Refusal.ANOTHER_REQUEST if is_keyed else Refusal.BOOKING_NOT_FOUND,
+                code_id=code_of(command),
+            )
         state = msgspec.structs.replace(state, booking=None)
     reason = barred(state.booking, command)
     if reason is not None:

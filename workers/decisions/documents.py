@@ -1,5 +1,11 @@
-"""Decisions about the documents of a hotel: their numbers, without gaps, and how much of an invoice can be credited."""
+"""Decisions about the documents of a hotel: their numbers, without gaps, and their amounts.
 
+The invoices of a booking less its credit notes are to be of the money that its hotel keeps of it. A command has that
+amount as its writer saw it, which may be after later events. So a decision goes no further than to that amount from
+the one that the booking's documents have, and no older amount comes after a newer one.
+"""
+
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid5
@@ -7,97 +13,129 @@ from uuid import UUID, uuid5
 from pricing.documents import cut_lines, total_minor
 from topics.messages.commands import IssueDocument
 from topics.messages.events import DocumentIssued, DocumentNotIssued, Event
+from topics.messages.sale import PriceLine
 from topics.messages.values import DocumentKind, DocumentReason
 from workers.decisions.state import Document, State
 
-#: The reasons of an invoice of a stay, which is never cut.
+#: The reasons of an invoice of a stay.
 _OF_THE_STAY: Final = (DocumentReason.STAY, DocumentReason.STAY_CHANGED)
 
 
 def issue_document(state: State, command: IssueDocument, now: datetime) -> tuple[Event, ...]:
-    """Issue an invoice or a credit note under the next number of its series, cut to what can be issued."""
-    if state.document is None and _adds_up(command) and _names_its_own(state.corrected, command):
+    """Issue the documents that bring those of a booking closer to the amount that its hotel keeps."""
+    issuing = _Issuing(state, command)
+    if state.document is None and issuing.is_possible():
+        issuing.issue()
+    return tuple(issuing.events) or (DocumentNotIssued(hotel_id=command.hotel_id, document_id=command.document_id),)
+
+
+class _Issuing:
+    """One command about the documents of a booking, and the events so far that answer it."""
+
+    def __init__(self, state: State, command: IssueDocument) -> None:
+        self.events: list[DocumentIssued] = []
+        self._command = command
+        self._numbers = dict(state.last_numbers)
+        self._documents = state.documents
+        self._open = [each for each in state.documents if each.kind is DocumentKind.INVOICE and each.left_minor]
+        net_minor = sum(invoice.left_minor for invoice in self._open)
+        kept_minor = command.kept_minor
+        if kept_minor is None:
+            kept_minor = command.amount_minor if command.kind is DocumentKind.INVOICE else 0
+        self._kept_minor = kept_minor
+        self._above_minor = min(command.amount_minor, max(0, net_minor - kept_minor))
+        self._lacking_minor = min(command.amount_minor, max(0, kept_minor - net_minor))
+
+    def is_possible(self) -> bool:
+        """Return whether the command is of the booking's hotel and currency, and not older than the documents.
+
+        Version 0 is unknown: code from before there were versions wrote the command.
+        """
+        command = self._command
+        return all(
+            (each.hotel_id, each.currency) == (command.hotel_id, command.currency)
+            and (command.booking_version == 0 or each.booking_version <= command.booking_version)
+            for each in self._documents
+        )
+
+    def issue(self) -> None:
+        """Issue what the command asks for, as far as it is needed."""
+        command = self._command
         if command.kind is DocumentKind.CREDIT_NOTE:
-            return _credit_note(state, command)
-        is_taken_back = command.reason is DocumentReason.REFUND_FAILED
-        return _issued(state, command, _invoice_minor(state, command), state.corrected if is_taken_back else None)
-    return _issued(state, command, 0)
+            self._credit(self._above_minor)
+        elif command.reason is DocumentReason.REFUND_FAILED:
+            self._take_back()
+        elif total_minor(command.lines) != command.amount_minor or any(each.amount_minor < 0 for each in command.lines):
+            return
+        elif command.reason in _OF_THE_STAY:
+            self._credit_all()
+            self._add(DocumentKind.INVOICE, command.lines, command.amount_minor)
+            # Refunds by hand from before a change stay credited.
+            back_minor = max(0, command.amount_minor - self._kept_minor)
+            self._add(DocumentKind.CREDIT_NOTE, command.lines, back_minor, self.events[-1].document_id)
+        elif all(invoice.reason is command.reason for invoice in self._open):
+            self._add(DocumentKind.INVOICE, command.lines, self._lacking_minor)
+        elif command.corrects_id is None:
+            self._credit_all()
+            self._add(DocumentKind.INVOICE, command.lines, min(command.amount_minor, self._kept_minor))
+
+    def _credit_all(self) -> None:
+        self._credit(sum(invoice.left_minor for invoice in self._open))
+
+    def _credit(self, amount_minor: int) -> None:
+        """Credit the booking's invoices, the oldest first."""
+        for invoice, part_minor in _parts(self._open, amount_minor):
+            self._add(DocumentKind.CREDIT_NOTE, invoice.lines, part_minor, invoice.id)
+
+    def _take_back(self) -> None:
+        """Take credit notes of the present stay back: first the one of the refund, and then the newest."""
+        named = self._command.corrects_id
+        notes = sorted(self._notes_of_stay(), key=lambda note: (note.id != named, -note.number))
+        for note, part_minor in _parts(notes, self._lacking_minor):
+            self._add(DocumentKind.INVOICE, note.lines, part_minor, note.id)
+
+    def _notes_of_stay(self) -> list[Document]:
+        """Return the credit notes of the present stay: those of earlier ones were replaced with their invoices."""
+        invoices = {each.id: each for each in self._documents if each.kind is DocumentKind.INVOICE}
+        first = max((each.number for each in invoices.values() if each.reason in _OF_THE_STAY), default=None)
+        if first is None:
+            return []
+        present = {id for id, invoice in invoices.items() if invoice.number >= first}
+        return [each for each in self._documents if each.corrects_id in present]
+
+    def _add(
+        self, kind: DocumentKind, lines: Iterable[PriceLine], amount_minor: int, corrects_id: UUID | None = None
+    ) -> None:
+        """Issue a document with lines that are cut to an amount; of 0, none is issued."""
+        if amount_minor == 0:
+            return
+        command = self._command
+        self._numbers[kind] = self._numbers.get(kind, 0) + 1
+        self.events.append(
+            DocumentIssued(
+                hotel_id=command.hotel_id,
+                document_id=_part_id(command.document_id, len(self.events)),
+                kind=kind,
+                number=self._numbers[kind],
+                reason=command.reason,
+                booking_id=command.booking_id,
+                lines=cut_lines(tuple(lines), amount_minor),
+                amount_minor=amount_minor,
+                currency=command.currency,
+                corrects_id=corrects_id,
+                booking_version=command.booking_version,
+            )
+        )
 
 
-def _adds_up(command: IssueDocument) -> bool:
-    """Return whether the lines sum to the amount, and none is below zero."""
-    return total_minor(command.lines) == command.amount_minor and all(line.amount_minor >= 0 for line in command.lines)
+def _parts(documents: Iterable[Document], amount_minor: int) -> Iterable[tuple[Document, int]]:
+    """Yield documents with their parts of an amount, as far as something is left of them."""
+    for document in documents:
+        part_minor = min(document.left_minor, amount_minor)
+        amount_minor -= part_minor
+        yield document, part_minor
 
 
-def _names_its_own(named: Document | None, command: IssueDocument) -> bool:
-    """Return whether the document that the command names, if it exists, is one of the same booking."""
-    return named is None or (named.hotel_id, named.booking_id, named.currency) == (
-        command.hotel_id,
-        command.booking_id,
-        command.currency,
-    )
-
-
-def _credit_note(state: State, command: IssueDocument) -> tuple[Event, ...]:
-    """Return the credit note of the invoice that the command names.
-
-    A refund by hand is of the booking and not of one invoice: if the one named has too little left, the rest is
-    credited of the booking's other open invoices, by a credit note each.
-    """
-    named = state.corrected
-    if named is None or named.kind is not DocumentKind.INVOICE:
-        return _issued(state, command, 0)
-    if command.reason is not DocumentReason.REFUNDED_BY_HAND or named.left_minor >= command.amount_minor:
-        return _issued(state, command, min(command.amount_minor, named.left_minor), corrects=named)
-    events: list[Event] = []
-    rest_minor = command.amount_minor
-    for invoice in state.open_invoices:
-        amount_minor = min(rest_minor, invoice.left_minor)
-        if amount_minor:
-            events += _issued(state, command, amount_minor, corrects=invoice, part=len(events))
-            rest_minor -= amount_minor
-    return tuple(events) or _issued(state, command, 0)
-
-
-def part_id(id: UUID, part: int) -> UUID:
-    """Return the id of a part of a document that more than one invoice is credited for; part 0 has the id itself."""
+def _part_id(id: UUID, part: int) -> UUID:
+    """Return the id of one of the documents that a command leads to; the first has the command's own."""
     return uuid5(id, str(part)) if part else id
-
-
-def _invoice_minor(state: State, command: IssueDocument) -> int:
-    """Return the amount of the invoice; 0: it is not issued."""
-    named = state.corrected
-    left_minor = sum(invoice.left_minor for invoice in state.open_invoices)
-    if command.corrects_id is None and command.reason in _OF_THE_STAY:
-        return command.amount_minor
-    if command.reason is DocumentReason.REFUND_FAILED:
-        # The credit note of a refund that failed is taken back, as far as there was one.
-        if named is None or named.kind is not DocumentKind.CREDIT_NOTE:
-            return 0
-        return min(command.amount_minor, named.left_minor)
-    if named is None:
-        # It replaces no invoice: the booking's invoices are to have the amount together. There is none yet of a stay
-        # that was paid before its hotel issued documents, or that is paid at the hotel.
-        return max(0, command.amount_minor - left_minor)
-    return min(command.amount_minor, left_minor)
-
-
-def _issued(
-    state: State, command: IssueDocument, amount_minor: int, corrects: Document | None = None, part: int = 0
-) -> tuple[Event, ...]:
-    if amount_minor == 0:
-        return (DocumentNotIssued(hotel_id=command.hotel_id, document_id=command.document_id),)
-    return (
-        DocumentIssued(
-            hotel_id=command.hotel_id,
-            document_id=part_id(command.document_id, part),
-            kind=command.kind,
-            number=state.last_number + 1 + part,
-            reason=command.reason,
-            booking_id=command.booking_id,
-            lines=cut_lines(command.lines, amount_minor),
-            amount_minor=amount_minor,
-            currency=command.currency,
-            corrects_id=None if corrects is None else corrects.id,
-        ),
-    )

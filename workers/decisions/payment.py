@@ -3,6 +3,8 @@
 from datetime import date, datetime
 from itertools import pairwise
 
+from msgspec.structs import replace
+
 from topics.messages.commands import (
     ClosePayment,
     CloseRefund,
@@ -27,11 +29,17 @@ from topics.messages.events import (
     RefundClosed,
     RefundFailed,
     RefundRequested,
-    StayChanged,
 )
 from topics.messages.values import SOLD, BookingStatus, CancelReason, ChangeEnd, LegState, RefundReason, Refusal
 from workers.decisions.answers import not_theirs, payment_of, refused, repeated
-from workers.decisions.booking import end_of_change, first_night_freed, part_refunded, refund_but, rest_requested
+from workers.decisions.booking import (
+    end_of_change,
+    first_night_freed,
+    part_refunded,
+    refund_but,
+    rest_requested,
+    stay_changed,
+)
 from workers.decisions.evolve import evolve
 from workers.decisions.state import UNKNOWN_REFUND, Booking, Payment, PaymentState, PendingChange, State, live
 
@@ -65,7 +73,7 @@ def _has_price(booking: Booking) -> bool:
 
 
 def _payment_of_change(booking: Booking, change: PendingChange, command: RequestPayment) -> tuple[Event, ...]:
-    if not _has_attempt_ended(booking):
+    if change.is_open or not _has_attempt_ended(booking):
         return repeated(booking, command)
     return (payment_requested(booking, change.extra_minor),)
 
@@ -83,7 +91,8 @@ def payment_requested(booking: Booking, amount_minor: int) -> PaymentRequested:
 
 def _is_being_paid(booking: Booking) -> bool:
     """Return whether a payment is asked for: of the stay, or of a change that makes it dearer."""
-    return booking.status is BookingStatus.PAYMENTS_PENDING or booking.pending_change is not None
+    change = booking.pending_change
+    return booking.status is BookingStatus.PAYMENTS_PENDING or (change is not None and not change.is_open)
 
 
 def _has_attempt_ended(booking: Booking) -> bool:
@@ -122,8 +131,9 @@ def confirm(state: State, command: ConfirmPayment, now: datetime) -> tuple[Event
     if booking.trip_id is not None:
         # Nobody is asked to pay a leg: its trip is paid.
         return (_refund_event(command, RefundReason.UNKNOWN_BOOKING),)
-    if booking.pending_change is not None and _is_of_present_attempt(booking, command):
-        return _change_paid(state, booking, booking.pending_change, command)
+    change = booking.pending_change
+    if change is not None and not change.is_open and _is_of_present_attempt(booking, command):
+        return _change_paid(state, booking, change, command)
     if (command.amount_minor, command.currency) == (booking.amount_minor, booking.currency):
         if _has_price(booking):
             return (_confirmed_event(booking, command),)
@@ -145,32 +155,20 @@ def _change_paid(state: State, booking: Booking, change: PendingChange, command:
     """Return the change of the stay that its payment buys, or the refund of a payment that does not."""
     if (command.amount_minor, command.currency) != (change.extra_minor, booking.currency):
         return (_refund_event(command, RefundReason.WRONG_AMOUNT),)
-    if _has_begun(state, min(booking.check_in, change.stay.check_in)):
+    if has_begun(state, min(booking.check_in, change.stay.check_in)):
         # Its nights cannot be given back or sold any more.
         return (
             *end_of_change(booking, ChangeEnd.STAY_BEGAN),
             _refund_event(command, RefundReason.CHANGE_ENDED),
         )
-    stay = change.stay
-    return (
-        StayChanged(
-            room_id=booking.room_id,
-            booking_id=booking.id,
-            change_id=change.id,
-            check_in=stay.check_in,
-            check_out=stay.check_out,
-            rooms_count=stay.rooms_count,
-            amount_minor=stay.amount_minor,
-            currency=booking.currency,
-            night_amounts_minor=stay.night_amounts_minor,
-            before=booking.present_stay(),
-            sale=stay.sale,
-            held=change.held,
-            extra_minor=change.extra_minor,
-            session_id=command.session_id,
-            payment_intent=command.payment_intent,
-        ),
+    changed = replace(
+        stay_changed(booking, change.id, change.stay, to_room_id=change.to_room_id),
+        held=change.held,
+        extra_minor=change.extra_minor,
+        session_id=command.session_id,
+        payment_intent=command.payment_intent,
     )
+    return (changed,)
 
 
 def _is_of_ended_change(booking: Booking, command: ConfirmPayment) -> bool:
@@ -201,7 +199,7 @@ def _is_open_to_late_payment(state: State, booking: Booking) -> bool:
         booking.status is BookingStatus.EXPIRED
         # The legs of a trip that expired are released, one by one.
         and not booking.legs
-        and not _has_begun(state, booking.check_in)
+        and not has_begun(state, booking.check_in)
         and _nights_are_free(state, booking)
     )
 
@@ -223,7 +221,7 @@ def _charged_minor(booking: Booking) -> frozenset[int]:
     return frozenset((amounts[0], *(after - before for before, after in pairwise(amounts) if after > before)))
 
 
-def _has_begun(state: State, check_in: date) -> bool:
+def has_begun(state: State, check_in: date) -> bool:
     """Return whether the first night of a stay is past at the hotel, so that it cannot be sold any more."""
     return state.clock is not None and state.clock.today > check_in
 
@@ -318,10 +316,12 @@ def record_refund(state: State, command: RecordRefund, now: datetime) -> tuple[E
 
 
 def _was_asked_for(payment: Payment) -> bool:
-    """Return whether this product asked for a refund of the payment, or of a part of it."""
-    return payment.state is not PaymentState.KEPT or bool(
-        payment.due_minor or payment.closed_minor or payment.sent_minor
-    )
+    """Return whether this product may have asked for a refund of the payment, or of a part of it.
+
+    Refunds by hand and lost disputes may have taken the place of the one that it asked for.
+    """
+    left = payment.refunds or payment.failed_refund_ids or payment.disputes
+    return payment.state is not PaymentState.KEPT or bool(payment.due_minor or payment.closed_minor or left)
 
 
 def _is_rest(booking: Booking, payment: Payment, amount_minor: int) -> bool:
@@ -376,15 +376,17 @@ def fail_refund(state: State, command: FailRefund, now: datetime) -> tuple[Event
             return (failed, *refund_but(after, policy.kept_minor, _end_reason(booking)))
         # A stay that was not ended is still paid by it, but for what became cheaper: the guest is due that again.
         kept_minor = sum(paid.kept_minor for paid in after.paying_payments())
-        reason = RefundReason.BOOKING_CANCELLED if booking.legs else RefundReason.STAY_CHANGED
-        return (failed, *part_refunded(after, kept_minor - _price_minor(booking), reason))
+        is_whole = all(leg.state is LegState.HELD for leg in booking.legs)
+        reason = RefundReason.STAY_CHANGED if is_whole else RefundReason.BOOKING_CANCELLED
+        more_minor = kept_minor - price_minor(booking)
+        return (failed, *part_refunded(after, more_minor, reason, first=left.payment_intent))
     if left.policy_minor:
         return (failed, rest_requested(after, left, _end_reason(booking)))
     reason = _refund_reason(booking, left.amount_minor, left.currency or booking.currency)
     return (failed, rest_requested(after, left, reason))
 
 
-def _price_minor(booking: Booking) -> int:
+def price_minor(booking: Booking) -> int:
     """Return what the booking costs: of a trip, the legs that go on, and what is kept of those that ended early."""
     if not booking.legs:
         return booking.amount_minor

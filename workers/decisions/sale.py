@@ -1,7 +1,7 @@
 """Decisions about what a room is sold for: its sale terms, and the price of a stay by them."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 from pricing.charges import step_minor
@@ -16,7 +16,7 @@ from pricing.stays import night_price_minor
 from pricing.terms import fault_of
 from topics.messages.commands import ReserveStay, SetSaleTerms
 from topics.messages.events import Event, InventoryUnchanged, SaleTermsChanged
-from topics.messages.sale import NO_SALE_TERMS, Quoted, RatePlan, SaleTerms
+from topics.messages.sale import NO_SALE_TERMS, Quoted, QuotedChange, RatePlan, SaleTerms
 from topics.messages.values import InventoryRefusal, Rejection, Terms
 from workers.decisions.state import DEFAULT_STAY_TIMES, Night, State
 
@@ -74,7 +74,8 @@ def offer_for(state: State, command: ReserveStay) -> Offer | None:
 def offer_rejection(state: State, command: ReserveStay, offer: Offer | None, now: datetime) -> Rejection | None:
     """Return why nothing can be offered for the quote, the plan or the people of the command, if there is a reason."""
     if command.quoted is not None:
-        return None if _holds(command.quoted, state.nights[command.check_in], now) else Rejection.QUOTE_EXPIRED
+        holds = quote_holds(command.quoted, state.nights[command.check_in].currency, now)
+        return None if holds else Rejection.QUOTE_EXPIRED
     if offer is None:
         return None
     if offer.plan is None:
@@ -82,9 +83,14 @@ def offer_rejection(state: State, command: ReserveStay, offer: Offer | None, now
     return None if command.party is None else party_rejection(offer.terms, command.party, command.rooms_count)
 
 
-def _holds(quoted: Quoted, night: Night, now: datetime) -> bool:
-    """Return whether the price of a quote still counts; not, once the hotel sells in another currency."""
-    return now <= quoted.good_until and quoted.currency == night.currency
+def quote_holds(quoted: Quoted | QuotedChange, currency: str, now: datetime) -> bool:
+    """Return whether the price of a quote still counts; not, once the stay is sold in another currency."""
+    return now <= quoted.good_until and quoted.currency == currency
+
+
+def stop_sell(plan: RatePlan | None, check_in: date) -> Rejection | None:
+    """Return why a quoted stay is no longer sold by its plan (None: it is gone), if it is not; other rules are old."""
+    return Rejection.STOP_SELL if plan is None or is_stopped(plan, check_in) else None
 
 
 def rules_forbid(state: State, command: ReserveStay, offer: Offer | None) -> Rejection | None:
@@ -92,8 +98,7 @@ def rules_forbid(state: State, command: ReserveStay, offer: Offer | None) -> Rej
     if offer is None:
         return None
     if command.quoted is not None:
-        stopped = offer.plan is None or is_stopped(offer.plan, command.check_in)
-        return Rejection.STOP_SELL if stopped else None
+        return stop_sell(offer.plan, command.check_in)
     assert offer.plan is not None
     today = None if state.clock is None else state.clock.today
     return rules_rejection(offer.plan, command.check_in, command.check_out, today)

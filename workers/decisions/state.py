@@ -8,12 +8,13 @@ from uuid import UUID
 import msgspec
 
 from topics.messages.events import RoomsHeld, StayBefore
-from topics.messages.sale import AppliedPolicy, CodeTerms, Sale, SaleTerms
+from topics.messages.sale import AppliedPolicy, CodeTerms, PriceLine, Sale, SaleTerms
 from topics.messages.values import (
     BlockReason,
     BookingStatus,
     CancelReason,
     DocumentKind,
+    DocumentReason,
     LegState,
     Rejection,
     StayTimes,
@@ -92,17 +93,21 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """An invoice or a credit note of a hotel.
 
     `credited_minor` is the sum of an invoice's credit notes, or of a credit note what was taken back.
+    `booking_version` is the version of the booking that the document was issued for.
     """
 
     id: UUID
     hotel_id: int
     kind: DocumentKind
     number: int
+    reason: DocumentReason
     booking_id: UUID
+    lines: tuple[PriceLine, ...]
     amount_minor: int
     currency: str
     corrects_id: UUID | None = None
     credited_minor: int = 0
+    booking_version: int = 0
 
     @property
     def left_minor(self) -> int:
@@ -146,7 +151,8 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `due_minor` is still to be sent back, `closed_minor` is not, because an operator ended the refund, and
     `retained_minor` is not, because the hotel keeps it by its policy: `policy_minor`, or what is left of that after
-    refunds by hand and lost disputes. `currency` is set if it is not the booking's.
+    refunds by hand and lost disputes. `ahead_minor` was sent in place of refunds whose failure is not reported yet: as
+    much of these is not due again. `currency` is set if it is not the booking's.
     After every event `refunded_minor`, `lost_minor`, `due_minor`, `closed_minor`, `retained_minor` and `kept_minor` add
     up to `amount_minor`, and none is negative. One exception: from a refund that replaces a failed one to the report of
     that failure, `refunded_minor` may be more than `amount_minor`; the others are then zero.
@@ -160,6 +166,7 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     closed_minor: int = 0
     retained_minor: int = 0
     policy_minor: int = 0
+    ahead_minor: int = 0
     currency: str = ""
     refunds: tuple[RefundMade, ...] = ()
     failed_refund_ids: tuple[str, ...] = ()
@@ -216,6 +223,10 @@ def with_sums(payment: Payment) -> Payment:
 MAX_EARLIER_GUEST_LISTS = 500
 
 
+#: A booking remembers this many of its changes that were rejected or ended, to know a repeated command again.
+MAX_ENDED_CHANGES = 100
+
+
 class EarlierStay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A stay as it was until the change `change_id` replaced it."""
 
@@ -224,13 +235,19 @@ class EarlierStay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class PendingChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A dearer change that waits for `extra_minor`, in payment attempt `attempt`; `held` are its rooms."""
+    """A dearer change that waits for `extra_minor`, in payment attempt `attempt`; `held` are its rooms.
+
+    One to another room type is held by `to_room_id`, as leg `id`; `is_open`: that room has not answered yet, and the
+    change has no price.
+    """
 
     id: UUID
     stay: StayBefore
     extra_minor: int
     held: tuple[RoomsHeld, ...] = ()
     attempt: int = 0
+    to_room_id: int | None = None
+    is_open: bool = False
 
 
 class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -257,10 +274,11 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     `earlier_guest_list_ids`: the lists of guests that later ones replaced, oldest first, the newest
     `MAX_EARLIER_GUEST_LISTS` of them.
     `pending_change`: a dearer change that is not paid; its deadline is `hold_expires_at`. `earlier_stays` are the stays
-    that changes replaced, oldest first, and `ended_change_ids` are the changes that were rejected or ended: a command
-    that asks for one of them once more changes nothing.
+    that changes replaced, oldest first, and `ended_change_ids` are the newest `MAX_ENDED_CHANGES` changes that were
+    rejected or ended: a command that asks for one of them once more changes nothing.
     `legs`: the booking is a trip, which has no nights and no rooms of its own; its amount is that of its legs together.
     `trip_id`: the booking is a leg of that trip, which is decided in the partition of `trip_room_id`.
+    `request_hash`: a keyed hash of the request that made it, if that had an Idempotency-Key.
     """
 
     id: UUID
@@ -296,6 +314,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     legs: tuple[Leg, ...] = ()
     trip_id: UUID | None = None
     trip_room_id: int | None = None
+    request_hash: str | None = None
     version: int = 1
 
     def nights(self) -> tuple[date, ...]:
@@ -353,9 +372,9 @@ class State(msgspec.Struct, frozen=True):
     `sale_terms` are those of the room (None: its hotel has set none), and `block` is the room's block that a command
     names.
     `code` is the promo code of a command, `code_use` the use of it by the command's booking, and `account_uses` the
-    number of uses by the command's account. `document` is the document of a command, `corrected` the invoice that it
-    corrects, and `last_number` the hotel's newest number in its series. `open_invoices` are the invoices of the
-    command's booking of which something is not credited yet.
+    number of uses by the command's account. `document` is the document of a command or an event, and `corrected` the
+    one that the event's document corrects. `last_numbers` are the hotel's newest numbers by kind, and `documents` those
+    of the command's booking, each kind in the order of its numbers.
     """
 
     booking: Booking | None
@@ -369,8 +388,8 @@ class State(msgspec.Struct, frozen=True):
     account_uses: int = 0
     document: Document | None = None
     corrected: Document | None = None
-    last_number: int = 0
-    open_invoices: tuple[Document, ...] = ()
+    last_numbers: Mapping[DocumentKind, int] = {}
+    documents: tuple[Document, ...] = ()
 
 
 LIVE = frozenset(

@@ -49,9 +49,11 @@ from topics.messages.values import (
     Refusal,
     Rejection,
 )
-from workers.decisions.answers import not_theirs, refused, repeated
+from workers.decisions.answers import code_of, not_theirs, of_another_request, refused, repeated
 from workers.decisions.booking import cancel, part_refunded, too_late
 from workers.decisions.evolve import after
+from workers.decisions.moves import record_leg_of_change
+from workers.decisions.payment import price_minor
 from workers.decisions.state import Booking, State, live
 
 #: Commands that a leg gets from its trip alone, while the trip is not paid.
@@ -68,13 +70,20 @@ def barred(booking: Booking | None, command: Command) -> Refusal | None:
         isinstance(command, ChangeStay) or (live(booking) and isinstance(command, _BY_TRIP_UNTIL_PAID))
     ):
         return Refusal.PART_OF_TRIP
-    return Refusal.HAS_LEGS if booking.legs and isinstance(command, _BY_LEG) else None
+    if not booking.legs or not isinstance(command, _BY_LEG):
+        return None
+    # A booking that moved to another room knows its changes: the same command again changes nothing.
+    is_known = isinstance(command, ChangeStay) and command.change_id in {it.change_id for it in booking.earlier_stays}
+    return None if is_known else Refusal.HAS_LEGS
 
 
 def reserve_trip(state: State, command: ReserveTrip, now: datetime) -> tuple[Event, ...]:
     """Open the trip, whose legs are then reserved in their own rooms; a trip that exists already stays as it is."""
     booking = state.booking
     if booking is not None:
+        another = of_another_request(booking, command)
+        if another is not None:
+            return another
         # A claim that was refused rejected the trip; if the claim is then sent again, it may be granted.
         unused = command.discount if booking.status is BookingStatus.REJECTED else None
         return repeated(booking, command, code_id=None if unused is None else unused.code_id)
@@ -95,6 +104,7 @@ def reserve_trip(state: State, command: ReserveTrip, now: datetime) -> tuple[Eve
             account_share_percent=command.account_share_percent,
             discount=command.discount,
             accepted_terms=command.accepted_terms,
+            request_hash=command.request_hash,
         ),
     )
 
@@ -120,13 +130,23 @@ def _rejected_event(command: ReserveTrip, reason: Rejection) -> TripRejected:
         check_out=command.check_out,
         legs=command.legs,
         reason=reason,
-        code_id=None if command.discount is None else command.discount.code_id,
+        code_id=code_of(command),
+        request_hash=command.request_hash,
     )
 
 
 def record_leg(state: State, command: RecordLeg, now: datetime) -> tuple[Event, ...]:
-    """Note that a leg is held; the last one reserves the trip, and a refused one rejects it."""
+    """Note that a leg is held; the last one reserves the trip, and a refused one rejects it.
+
+    The leg of a change to another room type prices the change.
+    """
     trip = state.booking
+    change = None if trip is None else trip.pending_change
+    if trip is not None and change is not None and change.id == command.leg_id:
+        return record_leg_of_change(state, trip, change, command)
+    if trip is not None and command.leg_id in trip.ended_change_ids:
+        # The leg of a change that ended is released already.
+        return repeated(trip, command)
     leg = None if trip is None else trip.leg(command.leg_id)
     if trip is None or leg is None:
         return refused(trip, command, Refusal.BOOKING_NOT_FOUND if trip is None else Refusal.NO_SUCH_LEG)
@@ -254,8 +274,11 @@ def record_leg_end(state: State, command: RecordLegEnd, now: datetime) -> tuple[
         reason=command.reason,
         cancel_reason=command.cancel_reason,
     )
-    back_minor = max(0, leg.amount_minor - command.kept_minor)
-    refunds = part_refunded(trip, back_minor, command.reason)
+    without_leg = after(state, ended).booking
+    assert without_leg is not None
+    # Refunds by hand and lost disputes have taken of the leg's money already, as of a single stay's.
+    more_minor = sum(paid.kept_minor for paid in trip.paying_payments()) - price_minor(without_leg)
+    refunds = part_refunded(trip, min(leg.amount_minor - command.kept_minor, more_minor), command.reason)
     changed = after(state, ended, *refunds).booking
     assert changed is not None
     return (ended, *refunds, *_end_of(changed, command.cancel_reason))

@@ -8,6 +8,7 @@ nights (`horizon`). When the database or the broker fails, it gives up the lead,
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, NoReturn, Self
 from uuid import UUID, uuid5
@@ -18,18 +19,21 @@ from psycopg import AsyncConnection
 
 from storage import pauses
 from storage.database import connect_worker
-from storage.holds import FIRST, DueHold, count_holds, due_holds
+from storage.failures import reason_of
+from storage.holds import FIRST, DueHold, count_holds
+from storage.ledger import HOLDS, HoldStatements
 from storage.settings import DatabaseSettings
 from telemetry import metrics
 from topics.backoff import Backoff
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing, command_record
-from topics.kafka.producer import Producer, open_producer
+from topics.kafka.producer import open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ExpireHold
 from workers.expiry.horizon import Horizon
 from workers.expiry.retry_schedule import RetrySchedule
 from workers.runtime.leading import wait_for_lead
+from workers.runtime.log import Sender
 
 ROLE: Final = "expiry"
 POLL_SECONDS: Final = 1.0
@@ -56,7 +60,7 @@ async def run(kafka: KafkaSettings, database: DatabaseSettings, *, name: str) ->
         try:
             await _serve(kafka, database, name, backoff)
         except (psycopg.Error, KafkaError, OSError) as error:
-            await backoff.wait(error)
+            await backoff.wait(error, reason_of(error))
 
 
 async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, backoff: Backoff) -> None:
@@ -128,10 +132,21 @@ class HoldMetrics:
 class Timer:
     """Sends the command that ends each due hold, and again, ever more rarely, until the hold is ended."""
 
-    def __init__(self, connection: AsyncConnection, producer: Producer, commands_topic: str) -> None:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        producer: Sender,
+        commands_topic: str,
+        holds: HoldStatements = HOLDS,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`clock` returns the time (UTC) at which a command is sent, for its envelope."""
         self._connection = connection
         self._producer = producer
         self._commands_topic = commands_topic
+        self._holds = holds
+        self._clock = clock
         self._schedule: RetrySchedule[UUID] = RetrySchedule(
             first_pause_seconds=FIRST_HOLD_PAUSE_SECONDS,
             max_pause_seconds=MAX_HOLD_PAUSE_SECONDS,
@@ -144,8 +159,8 @@ class Timer:
         began = clock()
         last, sent = FIRST, 0
         with self._schedule.sweep():
-            while page := await due_holds(self._connection, last, margin_seconds=MARGIN_SECONDS):
-                if await pauses.of(self._connection, ROLE):
+            while page := await self._holds.due_holds(self._connection, last, MARGIN_SECONDS):
+                if await self._holds.pause_of(self._connection, ROLE):
                     # After an outage there may be very many, and a pause must not wait for them.
                     self._schedule.cut_short()
                     break
@@ -160,4 +175,4 @@ class Timer:
     def _command(self, hold: DueHold) -> Outgoing:
         name = uuid5(EXPIRE_COMMAND_IDS, f"{hold.booking_id}:{hold.deadline.astimezone(UTC).isoformat()}")
         expire = ExpireHold(room_id=hold.room_id, booking_id=hold.booking_id)
-        return command_record(self._commands_topic, expire, id=str(name), source=EXPIRY_SOURCE, time=datetime.now(UTC))
+        return command_record(self._commands_topic, expire, id=str(name), source=EXPIRY_SOURCE, time=self._clock())

@@ -22,10 +22,9 @@ from typing import Final
 
 import psycopg
 from aiokafka.errors import KafkaError
-from psycopg_pool import AsyncConnectionPool
 
 from storage import installation, payments, stripe_circuits
-from storage.database import worker_parameters
+from storage.failures import reason_of
 from storage.payments import (
     ANSWERED,
     ENDING,
@@ -37,10 +36,11 @@ from storage.payments import (
     DueSession,
     RefundFigures,
 )
+from storage.pool import WorkerPool
 from storage.settings import DatabaseSettings
 from storage.stripe_circuits import REPORT_SECONDS, CircuitState
 from telemetry import metrics
-from topics.backoff import Backoff
+from topics.backoff import OTHER, Backoff
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
 from topics.messages.releases import Release
@@ -50,6 +50,7 @@ from workers.payments.gateway import Gateway, new_breaker, open_gateway
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import Due, Steps
 from workers.payments.unattributed import LateObjects
+from workers.runtime.log import KafkaLog
 from workers.runtime.publisher import Publisher
 from workers.stripe.marks import Marks
 
@@ -63,8 +64,6 @@ ENDING_SLOTS: Final = 24
 CONNECTIONS: Final = 4
 CIRCUIT_POLL_SECONDS: Final = 1.0
 """The time after which a change of the circuit is written, at most."""
-
-Database = AsyncConnectionPool[psycopg.AsyncConnection]
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +102,8 @@ class Caller:
         metrics.STRIPE_CIRCUIT.set_function(
             lambda: [((state.value,), float(state is breaker.state)) for state in CircuitState]
         )
-        publisher = Publisher(self._kafka, "innkeeper-payments-caller")
-        async with _pool(self._database) as database:
+        publisher = Publisher(KafkaLog(self._kafka, "innkeeper-payments-caller"))
+        async with WorkerPool(self._database, "innkeeper payments caller", max_size=CONNECTIONS) as database:
             metrics.POOL.set_function(lambda: _pool_use(database))
             try:
                 marks = await self._prepared(database)
@@ -113,7 +112,7 @@ class Caller:
             finally:
                 await publisher.close()
 
-    def _steps(self, gateway: Gateway, database: Database, publisher: Publisher, marks: Marks) -> Steps:
+    def _steps(self, gateway: Gateway, database: WorkerPool, publisher: Publisher, marks: Marks) -> Steps:
         return Steps(
             gateway,
             database,
@@ -124,7 +123,7 @@ class Caller:
             live=self._settings.live,
         )
 
-    async def _prepared(self, database: Database) -> Marks:
+    async def _prepared(self, database: WorkerPool) -> Marks:
         """Read the installation's id, and note what a process of 0.1.0 left out."""
         backoff = Backoff("the installation's id cannot be read from the database")
         while True:
@@ -133,12 +132,12 @@ class Caller:
                     id = await installation.read(connection)
                     await payments.note_payments_of_sessions(connection)
             except psycopg.Error as error:
-                await backoff.wait(error)
+                await backoff.wait(error, reason_of(error))
                 continue
             backoff.reset()
             return Marks(self._settings.payment_mark_key.get_secret_value(), id)
 
-    async def _work_and_measure(self, database: Database, steps: Steps) -> None:
+    async def _work_and_measure(self, database: WorkerPool, steps: Steps) -> None:
         attributions = Attributions(self._settings.payment_mark_key.get_secret_value())
         late = LateObjects(database, attributions, steps.send)
         beside = (
@@ -153,7 +152,7 @@ class Caller:
             await _finish(self._ending | self._opening)
             await asyncio.gather(*beside, return_exceptions=True)
 
-    async def _work(self, database: Database, steps: Steps) -> None:
+    async def _work(self, database: WorkerPool, steps: Steps) -> None:
         backoff = Backoff("the pending calls to Stripe cannot be read from the database")
         while True:
             _raise_if_cancelled()
@@ -161,13 +160,13 @@ class Caller:
             try:
                 started = await self._start_due(database, steps)
             except psycopg.Error as error:
-                await backoff.wait(error)
+                await backoff.wait(error, reason_of(error))
                 continue
             backoff.reset()
             if not started:
                 await _wait_for(self._woken, POLL_SECONDS)
 
-    async def _start_due(self, database: Database, steps: Steps) -> int:
+    async def _start_due(self, database: WorkerPool, steps: Steps) -> int:
         """Claim due rows while slots are free, as far as the circuit allows; return how many were claimed."""
         state = self._breaker.state
         async with database.connection() as connection:
@@ -254,7 +253,7 @@ class Caller:
         slots.discard(ended)
 
 
-async def _measure(database: Database, readable_by: Release, late: LateObjects) -> None:
+async def _measure(database: WorkerPool, readable_by: Release, late: LateObjects) -> None:
     """Export the figures of refunds and disputes, and care for those that nothing else looks at, until cancelled."""
     for by_hand in ("false", "true"):
         metrics.REFUND_FAILURES.add(0, by_hand)
@@ -266,7 +265,7 @@ async def _measure(database: Database, readable_by: Release, late: LateObjects) 
                 _export(await payments.refund_figures(connection))
             await late.apply()
         except (psycopg.Error, KafkaError) as error:
-            log.warning("refunds cannot be counted and cared for: %r", error)
+            log.warning("refunds cannot be counted and cared for (%s): %r", reason_of(error) or OTHER, error)
         _raise_if_cancelled()
         await asyncio.sleep(MEASURE_SECONDS)
 
@@ -283,7 +282,7 @@ async def _care(connection: psycopg.AsyncConnection) -> None:
     await payments.look_at_pending_refunds(connection)
 
 
-async def _report(database: Database, breaker: CircuitBreaker) -> None:
+async def _report(database: WorkerPool, breaker: CircuitBreaker) -> None:
     """Write the state of the circuit when it changes and from time to time, until cancelled; then delete it."""
     worker = f"{socket.gethostname()}:{os.getpid()}"
     backoff = Backoff("the state of the circuit to Stripe cannot be written")
@@ -298,7 +297,7 @@ async def _report(database: Database, breaker: CircuitBreaker) -> None:
                             connection, worker, status.state, since=status.since, reason=status.reason
                         )
                 except psycopg.Error as error:
-                    await backoff.wait(error)
+                    await backoff.wait(error, reason_of(error))
                     continue
                 backoff.reset()
                 written, written_at = status, time.monotonic()
@@ -319,20 +318,7 @@ def _export(figures: RefundFigures) -> None:
     metrics.DISPUTES_OPEN.set(figures.disputes_open)
 
 
-def _pool(database: DatabaseSettings) -> Database:
-    """Return a pool of a few of a worker's connections, which are replaced after the database was away."""
-    return AsyncConnectionPool(
-        database.conninfo(),
-        kwargs=worker_parameters(database, "innkeeper payments caller"),
-        min_size=1,
-        max_size=CONNECTIONS,
-        timeout=5,
-        check=AsyncConnectionPool.check_connection,
-        open=False,
-    )
-
-
-def _pool_use(database: Database) -> list[tuple[metrics.Labels, float]]:
+def _pool_use(database: WorkerPool) -> list[tuple[metrics.Labels, float]]:
     """Return how many connections are in use, and how many may be."""
     stats = database.get_stats()
     return [(("used",), stats.get("pool_size", 0) - stats.get("pool_available", 0)), (("most",), database.max_size)]

@@ -14,7 +14,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from storage import payments
-from storage.payments import PaymentOfSession, RefundToClose, RefundToMake, SessionsToClose, SessionToOpen, Stay
+from storage.payments import PaymentOfSession, RefundToMake, RefundToSettle, SessionsToClose, SessionToOpen, Stay
 from telemetry import metrics, traces
 from telemetry.ids import ids_of
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
@@ -179,8 +179,8 @@ async def _add(connection: AsyncConnection, call: PendingCall) -> None:
             await payments.close_sessions(connection, call)
         case RefundToMake():
             await payments.add_refund(connection, call)
-        case RefundToClose():
-            # The ledger has the closed sum already. An event that is read again closes no more than that.
+        case RefundToSettle():
+            # The ledger has the new sums already, also if the event is read again.
             await settle(connection, call.payment_intent, is_done=True)
         case PaymentOfSession():
             await payments.note_payment(connection, call)

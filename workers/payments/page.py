@@ -46,6 +46,8 @@ def item_description(stay: Stay) -> str:
 
 def _description(stay: Stay | StayChange) -> str:
     words = [_dates(stay)]
+    if isinstance(stay, StayChange) and stay.room_type is not None:
+        words.insert(0, _cut(stay.room_type))
     if stay.sale is not None:
         words.append(_cut(stay.sale.plan_name))
         if stay.sale.meals is not Meals.NONE:

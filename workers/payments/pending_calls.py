@@ -4,7 +4,7 @@
     BookingExpired, BookingCancelled, BookingConfirmed   -> close the booking's sessions
     ChangeEnded, StayChanged                             -> close the booking's sessions, but that of a later change
     RefundRequested                                      -> refund the payment up to the target
-    RefundClosed                                         -> refund no more
+    RefundFailed, RefundClosed, DisputeClosed            -> refund the amount that is due now
     BookingConfirmed, StayChanged, RefundRequested       -> note the session's payment
 
 Pure. The exact parameters of a session and its idempotency key are fixed here, before the call is made. So a repeated
@@ -20,8 +20,8 @@ from pricing.charges import step_minor, to_stripe
 from storage.payments import (
     DueSession,
     PaymentOfSession,
-    RefundToClose,
     RefundToMake,
+    RefundToSettle,
     SessionsToClose,
     SessionToOpen,
     Stay,
@@ -33,8 +33,10 @@ from topics.messages.events import (
     BookingConfirmed,
     BookingExpired,
     ChangeEnded,
+    DisputeClosed,
     PaymentRequested,
     RefundClosed,
+    RefundFailed,
     RefundRequested,
     StayChanged,
 )
@@ -49,7 +51,7 @@ call; the rest allows for a late call. We close the session ourselves when the h
 DEFAULT_LOCALE: Final = "auto"
 """Stripe's page follows the language of the guest's browser."""
 
-PendingCall = SessionToOpen | SessionsToClose | RefundToMake | RefundToClose | PaymentOfSession
+PendingCall = SessionToOpen | SessionsToClose | RefundToMake | RefundToSettle | PaymentOfSession
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +90,8 @@ def calls_for(
         case RefundRequested():
             noted = _payment_of(event, event.payment_intent)
             return (*noted, _refund(event, envelope, context)) if event.amount_minor > 0 else noted
-        case RefundClosed():
-            return (RefundToClose(payment_intent=event.payment_intent),)
+        case RefundFailed() | RefundClosed() | DisputeClosed():
+            return (RefundToSettle(payment_intent=event.payment_intent),)
         case _:
             return ()
 

@@ -10,20 +10,22 @@ from dataclasses import dataclass
 from typing import Final
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool
 
 from storage import payments
-from storage.payments import DueRefund, LedgerPayment, RefundSums
+from storage.payments import DueRefund, RefundRow
+from storage.pool import WorkerPool
 from telemetry import metrics
 from topics.messages.commands import FailRefund, RecordRefund
+from workers.booking_rows import payment_of
+from workers.decisions import Payment
 from workers.payments.gateway import Gateway, IdempotencyKeyExhausted, Refused
 from workers.payments.refunding import (
     RefundCall,
     call_for_rest,
+    failed_count,
     refused_delay_seconds,
     renewed_key,
-    rest_minor,
-    status_after,
+    sums_of,
 )
 from workers.payments.settling import record, settle
 from workers.payments.webhooks import WebhookEffect, effect_of_refund
@@ -38,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class LeaseLost(Exception):
-    """The row is another worker's by now, or its target changed: this worker must not make the call."""
+    """The row is another worker's by now: this worker must not make the call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ class RefundAnswer:
 class RefundSteps:
     """The steps of claimed rows of `refund`."""
 
-    def __init__(self, gateway: Gateway, database: AsyncConnectionPool[psycopg.AsyncConnection], marks: Marks) -> None:
+    def __init__(self, gateway: Gateway, database: WorkerPool, marks: Marks) -> None:
         self._gateway = gateway
         self._database = database
         self._marks = marks
@@ -90,9 +92,10 @@ class RefundSteps:
         async with connection.transaction():
             effects = await self._record_refunds(connection, due, answer.refunds)
             ledger = await payments.ledger_payment(connection, due.booking_id, due.payment_intent)
+        paid = None if ledger is None else payment_of(ledger)
         commands: Commands = ()
         for effect in effects:
-            unknown = [named for named in effect.commands if not _is_known(named[1], ledger)]
+            unknown = [named for named in effect.commands if not _is_known(named[1], paid)]
             if unknown or not effect.commands:
                 log.log(effect.level, "%s", effect.summary)
             commands = (*commands, *unknown)
@@ -101,11 +104,11 @@ class RefundSteps:
     async def finish(self, due: DueRefund, answer: RefundAnswer) -> None:
         """Mark the row's call as done, or set the time of the next one while a rest is due."""
         async with self._database.connection() as connection:
-            sums = await payments.refund_sums(connection, due.payment_intent)
-            if sums is None or status_after(sums) != "creating":
+            row = await payments.lock_refund(connection, due.payment_intent)
+            if row is None or not (rest_minor := sums_of(row).rest_minor):
                 await payments.mark_done(connection, due)
                 return
-            await self._postpone(connection, due, sums, answer.refused)
+            await self._postpone(connection, due, row, rest_minor, answer.refused)
 
     async def _fixed_call(self, due: DueRefund, found: tuple[Refund, ...]) -> RefundCall | None:
         """Record the refunds that were found, and fix the call for the rest; None if there is no rest.
@@ -115,8 +118,8 @@ class RefundSteps:
         """
         async with self._database.connection() as connection, connection.transaction():
             await self._record_refunds(connection, due, found)
-            sums = await payments.refund_sums(connection, due.payment_intent)
-            if sums is None or not rest_minor(sums):
+            row = await payments.lock_refund(connection, due.payment_intent)
+            if row is None or not (sums := sums_of(row)).rest_minor:
                 return None
             try:
                 call = call_for_rest(due, sums, len(found), self._marks)
@@ -136,7 +139,7 @@ class RefundSteps:
             connection, due, params=call.params, idempotency_key=call.idempotency_key
         )
         if not is_fixed:
-            raise LeaseLost(f"the refund of {due.payment_intent} is another worker's, or its target changed")
+            raise LeaseLost(f"the refund of {due.payment_intent} is another worker's")
 
     async def _record_refunds(
         self, connection: psycopg.AsyncConnection, due: DueRefund, refunds: tuple[Refund, ...]
@@ -159,21 +162,26 @@ class RefundSteps:
         return Attribution(ref, by_hand=by_hand, cancel_if_full=cancel_if_full)
 
     async def _postpone(
-        self, connection: psycopg.AsyncConnection, due: DueRefund, sums: RefundSums, refused: Refused | None
+        self,
+        connection: psycopg.AsyncConnection,
+        due: DueRefund,
+        row: RefundRow,
+        rest_minor: int,
+        refused: Refused | None,
     ) -> None:
-        if refused is None and not sums.refusals:
+        if refused is None and not row.refusals:
             await payments.try_again(
                 connection, due, error="the payment changed meanwhile", delay_seconds=_SOON_SECONDS
             )
             return
         code = "refund_failed" if refused is None else refused.code or "refused"
-        reason = f"a refund failed {sums.failed_count} times" if refused is None else str(refused)
+        reason = f"a refund failed {failed_count(row)} times" if refused is None else str(refused)
         # A refund that failed is counted by now, a refused call is not.
-        refusals = sums.refusals - 1 if refused is None else sums.refusals
+        refusals = row.refusals - 1 if refused is None else row.refusals
         metrics.REFUND_REFUSALS.add(1, code)
         log.error(
             "%d of payment %s are NOT refunded, tried again later, after %d refusals: %s (%s)",
-            rest_minor(sums),
+            rest_minor,
             due.payment_intent,
             refusals,
             reason,
@@ -188,12 +196,12 @@ class RefundSteps:
         )
 
 
-def _is_known(command: object, ledger: LedgerPayment) -> bool:
+def _is_known(command: object, paid: Payment | None) -> bool:
     """Return whether the ledger knows what the command would record."""
-    match command:
-        case RecordRefund(refund_id=refund_id):
-            return refund_id in ledger.refund_ids | ledger.failed_refund_ids
-        case FailRefund(refund_id=refund_id):
-            return refund_id in ledger.failed_refund_ids
+    match command, paid:
+        case RecordRefund(refund_id=refund_id), Payment():
+            return paid.refund(refund_id) is not None or refund_id in paid.failed_refund_ids
+        case FailRefund(refund_id=refund_id), Payment():
+            return refund_id in paid.failed_refund_ids
         case _:
             return False

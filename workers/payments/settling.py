@@ -6,9 +6,9 @@ The consumer does so in its fenced transaction for webhooks, the caller for the 
 import psycopg
 
 from storage import payments
-from storage.payments import DisputeReported, RefundReported, RefundSums, SessionEnded
+from storage.payments import DisputeReported, RefundReported, SessionEnded
 from telemetry import metrics
-from workers.payments.refunding import refused_delay_seconds, renewed_key, status_after
+from workers.payments.refunding import failed_count, refused_delay_seconds, renewed_key, sums_of
 
 Update = SessionEnded | RefundReported | DisputeReported
 
@@ -30,36 +30,36 @@ async def record(connection: psycopg.AsyncConnection, update: Update, *, is_done
 
 async def settle(
     connection: psycopg.AsyncConnection, payment_intent: str, *, is_done: bool, is_retried_at_once: bool = False
-) -> RefundSums | None:
-    """Bring a refund's row up to its payment's sums; return them, None if nothing of the payment must go back.
+) -> None:
+    """Bring a refund's row, if the payment has one, up to the ledger and to what Stripe reported of the payment.
 
     Without `is_done` the time of the next call stays: the caller has claimed the row. `is_retried_at_once`: a call
     that Stripe refused before may succeed now. A row that 0.1.0 gave up does not become due here.
     """
-    sums = await payments.refund_sums(connection, payment_intent)
-    if sums is None:
-        return None
-    status = status_after(sums)
-    was_due, is_due = sums.status == "creating", status == "creating"
-    if is_due and sums.status == "failed":
-        return sums
-    if sums.status == "closed" and sums.closed_minor >= sums.target_minor > sums.succeeded_minor:
-        # A refund by hand that pends must not open it again: the row alone may record that an operator closed it.
-        return sums
+    row = await payments.lock_refund(connection, payment_intent)
+    if row is None:
+        return
+    sums = sums_of(row)
+    was_due, is_due = row.status == "creating", sums.status == "creating"
+    if is_due and row.status == "failed":
+        return
+    if row.ledger is None and row.status == "closed" and sums.ended:
+        # A refund by hand that pends must not open it again: the row alone records that an operator closed it.
+        return
     if not is_due:
         delay = None
-    elif sums.refusals and not is_retried_at_once:
-        delay = refused_delay_seconds(sums.refusals - 1)
+    elif row.refusals and not is_retried_at_once:
+        delay = refused_delay_seconds(row.refusals - 1)
     else:
         delay = 0.0
     # A worker of 0.1.0 that claims the row would get Stripe's saved answer to the old key: a refund that failed since.
-    is_failed_again = is_due and not was_due and sums.failed_count > 0
+    is_failed_again = is_due and not was_due and failed_count(row) > 0
     await payments.settle_refund(
         connection,
         payment_intent,
-        status,
+        sums.status,
+        target_minor=sums.target_minor,
         due_in_seconds=delay,
         keeps_due_time=not is_done or (was_due and is_due and not is_retried_at_once),
-        idempotency_key=renewed_key(sums.idempotency_key) if is_failed_again else None,
+        idempotency_key=renewed_key(row.idempotency_key) if is_failed_again else None,
     )
-    return sums

@@ -22,10 +22,11 @@ import msgspec
 import psycopg
 import stripe
 from aiokafka.errors import KafkaError
-from psycopg_pool import AsyncConnectionPool
 
 from storage import payments
+from storage.failures import reason_of
 from storage.payments import LEASE_SECONDS, DueRefund, DueSession
+from storage.pool import WorkerPool
 from telemetry import traces
 from telemetry.ids import about
 from topics.envelope import command_record
@@ -71,7 +72,7 @@ class Steps:
     def __init__(
         self,
         gateway: Gateway,
-        database: AsyncConnectionPool[psycopg.AsyncConnection],
+        database: WorkerPool,
         publisher: Publisher,
         *,
         marks: Marks,
@@ -271,7 +272,8 @@ def _log_failure(due: Due, error: Exception) -> None:
     elif isinstance(error, IdempotencyKeyExhausted):
         log.warning("%s: its call gets another key: %s", _name(due), error)
     elif isinstance(error, _FORESEEN):
-        log.warning("%s: tried again later, after %d failures: %r", _name(due), due.failures, error)
+        reason = f"the database {found.in_words}: " if (found := reason_of(error)) else ""
+        log.warning("%s: tried again later, after %d failures: %s%r", _name(due), due.failures, reason, error)
     else:
         log.critical("%s: unforeseen, a bug", _name(due), exc_info=error)
 

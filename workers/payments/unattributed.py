@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import msgspec
-import psycopg
-from psycopg_pool import AsyncConnectionPool
 
 from storage import payments
 from storage.payments import UnattributedObject
+from storage.pool import WorkerPool
 from workers.payments.attributions import Attributions
 from workers.payments.settling import record
 from workers.payments.webhooks import effect_of_payments_object
@@ -50,7 +49,7 @@ class LateObjects:
 
     def __init__(
         self,
-        database: AsyncConnectionPool[psycopg.AsyncConnection],
+        database: WorkerPool,
         attributions: Attributions,
         send: Callable[[Commands, datetime], Awaitable[None]],
     ) -> None:

@@ -110,7 +110,8 @@ order by b.created_at, b.id
 _BOOKINGS: Final = """
 select b.id, b.room_id, b.status, b.terms, b.amount_minor, b.currency, b.payment_attempt as attempt, b.session_id,
        b.created_at, b.payments, (b.policy->>'kept_minor')::int8 as policy_minor,
-       b.pending_change is not null as awaits_change, b.trip_id is not null as is_leg,
+       b.pending_change is not null and b.pending_change -> 'is_open' is null as awaits_change,
+       b.trip_id is not null as is_leg,
        coalesce(h.on_full_refund, 'cancel') = 'cancel' as cancels_if_full
 from booking b left join hotel h on h.id = b.hotel_id
 where b.id = any(%(ids)s)

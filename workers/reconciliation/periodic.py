@@ -14,7 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from storage.database import connect
+from psycopg import AsyncConnection
+
+from storage.database import Limits, connect
 from storage.settings import DatabaseSettings
 from telemetry import metrics
 from topics.kafka.producer import Producer
@@ -30,6 +32,8 @@ from workers.reconciliation.stripe_client import StripeClient
 _SENDER: Final = Sender(source=RECONCILIATION_SOURCE)
 _READINGS_BEFORE: Final = 5
 """So many readings of Stripe's list come before the first comparison: first the lost webhooks are made good."""
+_STATEMENT_SECONDS: Final = 300.0
+"""The longest statement of a comparison, which may read all payments there are."""
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +105,7 @@ class PeriodicComparison:
 
     async def _compare(self, found: Found) -> None:
         since = datetime.now(UTC) - timedelta(days=self._settings.reconciliation_compare_days)
-        async with await connect(self._database, self._application) as connection:
+        async with await self._connect() as connection:
             await compare_money(
                 connection,
                 self._client,
@@ -111,12 +115,16 @@ class PeriodicComparison:
                 found=found,
             )
 
+    async def _connect(self) -> AsyncConnection:
+        limits = Limits(connect_seconds=self._database.database_connect_seconds, statement_seconds=_STATEMENT_SECONDS)
+        return await connect(self._database, self._application, limits=limits)
+
     async def _mend(self, differences: Sequence[Difference]) -> Sequence[Difference]:
         """Mend what is certain; return the rest."""
         if not differences:
             return ()
         left: list[Difference] = []
-        async with await connect(self._database, self._application) as connection:
+        async with await self._connect() as connection:
             for each in differences:
                 if self._may_mend(each) and await correct(self._kafka, connection, self._producer, each, _SENDER):
                     self._mended.add(_key(each))

@@ -4,7 +4,8 @@ The list is read and the money compared in two tasks: however long a comparison 
 
 The leader keeps an advisory lock of its session. Its work can end at any point: events on the topic are read
 back, a command that was sent twice has the same id, and a row is changed only if it is as it was when it was compared.
-So a pause and the end of the process cancel the work at once.
+So the end of the process cancels the work at once, and a pause between two statements of the leader's session: a
+connection whose statement is cancelled is closed, and the lead with it.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from psycopg import AsyncConnection
 
 from storage import pauses
 from storage.database import connect_worker
+from storage.failures import reason_of
 from storage.installation import NoInstallation
 from storage.settings import DatabaseSettings
 from telemetry import metrics
@@ -55,7 +57,7 @@ async def run(
         try:
             await _serve(kafka, database, settings, name, backoff)
         except (psycopg.Error, KafkaError, RecordsMissing, OSError) as error:
-            await backoff.wait(error)
+            await backoff.wait(error, reason_of(error))
 
 
 async def _serve(
@@ -100,6 +102,10 @@ async def _lead(connection: AsyncConnection, leader: "Leader") -> NoReturn:
         work = asyncio.create_task(leader.work())
         try:
             while not work.done() and await pauses.of(connection, ROLE) is None:
+                await asyncio.wait([work], timeout=POLL_SECONDS)
+            # No statement runs while this has the connection's lock: a cancelled one would cost the lead.
+            async with connection.lock:
+                work.cancel()
                 await asyncio.wait([work], timeout=POLL_SECONDS)
         finally:
             work.cancel()

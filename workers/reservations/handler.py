@@ -5,9 +5,10 @@ command: at least one, except for an `ExpireHold` that came too early, which has
 and the batch processor retries or splits it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -15,6 +16,7 @@ from psycopg import AsyncConnection
 
 from pricing.quotes import fault_of_quote
 from pricing.sale import needs_today
+from storage.ledger import LEDGER, LedgerStatements
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.envelope import Envelope, Outgoing, encode_headers, encode_value, format_id
@@ -40,17 +42,19 @@ from topics.messages.commands import (
     SetSaleTerms,
 )
 from topics.messages.events import BookingEvent, Event
-from topics.messages.releases import Release, can_decide, readable_event
+from topics.messages.releases import Release, can_decide, readable_events
 from topics.messages.sale import SaleTerms
 from topics.messages.upcasting import written_as_older
-from topics.messages.values import MAX_NIGHTS, nights_of
-from workers.decisions import Night, State, decide
+from topics.messages.values import MAX_NIGHTS, DocumentKind, nights_of
+from workers.decisions import Booking, Night, State, decide
 from workers.reservations.stay_clock import arrival_clock, stay_clock
 from workers.reservations.unpaid_stays import UnpaidStays
 from workers.reservations.write_batch import NightKey, UseKey, WriteBatch
 from workers.runtime.role import PartitionBatch, Received, Role, Unreadable
 
 _NO_BOOKING = UUID(int=0)
+
+C = TypeVar("C", bound=Command)
 RESERVATIONS_SOURCE = "innkeeper/reservations"
 #: The number of nights that a process remembers between batches.
 MAX_CACHED_NIGHTS = 100_000
@@ -72,7 +76,8 @@ class Reservations:
     name = "reservations"
     topics: tuple[Topic, ...] = (BOOKING_COMMANDS,)
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, ledger: LedgerStatements = LEDGER) -> None:
+        self._ledger = ledger
         self._events_topic = kafka.topic(BOOKING_EVENTS)
         self._partitions = kafka.topic_partitions
         self._written_as = written_as_older(kafka.inventory_changed_version)
@@ -87,15 +92,18 @@ class Reservations:
 
     async def handle(self, connection: AsyncConnection, batches: Sequence[PartitionBatch]) -> list[list[Outgoing]]:
         """Decide every command of the batches and write the changed rows; return the events of each batch."""
-        commands = CommandBatch(self._nights, self._terms, self._readable_by)
-        await commands.load(
-            connection, [self._command(batch, received) for batch in batches for received in batch.received]
-        )
+        commands = [[self._command(batch, received) for received in batch.received] for batch in batches]
+        decided = CommandBatch(self._nights, self._terms, self._readable_by, self._ledger)
+        await decided.load(connection, [command for of_partition in commands for command in of_partition])
         outgoing = [
-            [record for received in batch.received for record in self._decide(commands, batch, received)]
-            for batch in batches
+            [
+                record
+                for received, command in zip(batch.received, of_partition, strict=True)
+                for record in self._decide(decided, batch, received, command)
+            ]
+            for batch, of_partition in zip(batches, commands, strict=True)
         ]
-        await commands.write(connection)
+        await decided.write(connection)
         if len(self._nights) > MAX_CACHED_NIGHTS:
             self._nights.clear()
         if self._has_too_many_terms():
@@ -117,13 +125,15 @@ class Reservations:
         if not can_decide(self._readable_by, command):
             reason = f"release {self._readable_by}, which may read the log, does not know {command.message_type}"
             raise Unreadable(received.record, reason)
-        for fault in _faults_of_quotes(command.asked if isinstance(command, ClaimCode) else command):
+        fault = _fault_of_quotes(command)
+        if fault is not None:
             raise Unreadable(received.record, fault)
         return command
 
-    def _decide(self, commands: "CommandBatch", batch: PartitionBatch, received: Received) -> Iterable[Outgoing]:
-        command, envelope = received.message, received.envelope
-        assert isinstance(command, Command)
+    def _decide(
+        self, commands: "CommandBatch", batch: PartitionBatch, received: Received, command: Command
+    ) -> Iterable[Outgoing]:
+        envelope = received.envelope
         assert envelope is not None
         for event in commands.decide(command, received.time):
             batch.cursor.sequence += 1
@@ -164,41 +174,34 @@ class CommandBatch:
         nights: dict[NightKey, Night | None],
         terms: dict[int, SaleTerms | None],
         readable_by: Release = Release.V0_2_0,
+        ledger: LedgerStatements = LEDGER,
     ) -> None:
-        """`nights` and `terms` are as in `WriteBatch`; `readable_by` is the oldest release that reads the events."""
-        self._rows = WriteBatch(nights, terms)
-        self._unpaid = UnpaidStays()
+        """`readable_by` is the oldest release that reads the events; the others are as in `WriteBatch`."""
+        self._rows = WriteBatch(nights, terms, ledger)
+        self._unpaid = UnpaidStays(ledger)
         self._readable_by = readable_by
 
     async def load(self, connection: AsyncConnection, commands: Sequence[Command]) -> None:
         """Read the bookings that the commands name, and all nights and unpaid stays that their decisions may read."""
-        ids = {command.booking_id for command in commands if isinstance(command, BookingCommand)}
-        await self._rows.load_bookings(connection, ids)
-        await self._rows.load_blocks(
-            connection,
-            {
-                (command.room_id, command.block_id)
-                for command in commands
-                if isinstance(command, BlockNights | ReleaseBlock)
-            },
-        )
+        kinds = _Kinds(commands)
+        await self._rows.load_bookings(connection, [command.booking_id for command in kinds.of(BookingCommand)])
+        blocks: list[BlockNights | ReleaseBlock] = kinds.of(BlockNights, ReleaseBlock)
+        await self._rows.load_blocks(connection, {(command.room_id, command.block_id) for command in blocks})
+        booked = ((command, self._booking(command)) for command in kinds.of(RoomCommand))
         await self._rows.load_nights(
-            connection,
-            {key for command in commands if isinstance(command, RoomCommand) for key in self._night_keys(command)},
+            connection, {key for command, booking in booked for key in self._night_keys(command, booking)}
         )
-        await self._rows.load_sale_terms(
-            connection,
-            {command.room_id for command in commands if isinstance(command, ReserveStay | ChangeStay | SetSaleTerms)},
-        )
-        await self._load_codes(connection, [command for command in commands if isinstance(command, CodeCommand)])
-        issued = [command for command in commands if isinstance(command, IssueDocument)]
+        sold: list[ReserveStay | ChangeStay | SetSaleTerms] = kinds.of(ReserveStay, ChangeStay, SetSaleTerms)
+        await self._rows.load_sale_terms(connection, {command.room_id for command in sold})
+        await self._load_codes(connection, kinds.of(CodeCommand))
+        issued = kinds.of(IssueDocument)
         await self._rows.load_documents(
             connection,
-            {id for command in issued for id in (command.document_id, command.corrects_id) if id is not None},
-            {(command.hotel_id, command.kind) for command in issued},
+            {command.document_id for command in issued},
+            {(command.hotel_id, kind) for command in issued for kind in DocumentKind},
             {command.booking_id for command in issued},
         )
-        await self._unpaid.load(connection, commands)
+        await self._unpaid.load(connection, kinds.of(ReserveStay, ChangeStay))
 
     async def _load_codes(self, connection: AsyncConnection, commands: Sequence[CodeCommand]) -> None:
         claims = [command for command in commands if isinstance(command, ClaimCode)]
@@ -209,7 +212,7 @@ class CommandBatch:
     def decide(self, command: Command, now: datetime) -> tuple[Event, ...]:
         """Decide one command and apply its events, so that the next command sees their effects."""
         state = self._state(command, now)
-        events = tuple(readable_event(self._readable_by, event) for event in decide(state, command, now))
+        events = readable_events(self._readable_by, decide(state, command, now))
         for event in events:
             state = self._rows.apply(state, event, now)
         self._unpaid.apply(state.booking)
@@ -217,20 +220,20 @@ class CommandBatch:
 
     def _state(self, command: Command, now: datetime) -> State:
         """Return all that the decision depends on."""
+        if isinstance(command, ReserveStay):
+            return self._state_for_offer(command, now)
         if isinstance(command, CodeCommand):
             user_id = command.asked.user_id if isinstance(command, ClaimCode) else None
             return self._rows.code_state(_use_key(command), user_id)
         if isinstance(command, IssueDocument):
-            series = (command.hotel_id, command.kind)
-            return self._rows.document_state(series, command.document_id, command.corrects_id, command.booking_id)
+            return self._rows.document_state(command.hotel_id, command.document_id, booking_id=command.booking_id)
         assert isinstance(command, RoomCommand)
-        booking_id = command.booking_id if isinstance(command, BookingCommand) else None
-        return self._with_context(self._rows.state(booking_id, self._night_keys(command)), command, now)
+        booking = self._booking(command)
+        state = State(booking, self._rows.nights(self._night_keys(command, booking)))
+        return self._with_context(state, command, now)
 
     def _with_context(self, state: State, command: RoomCommand, now: datetime) -> State:
         """Return the state with all else that the decision depends on: sale terms, a block, the hotel's clock."""
-        if isinstance(command, ReserveStay):
-            return self._with_offer(state, command, now)
         if isinstance(command, SetSaleTerms):
             return msgspec.structs.replace(state, sale_terms=self._rows.terms_of(command.room_id))
         if isinstance(command, BlockNights | ReleaseBlock):
@@ -241,45 +244,75 @@ class CommandBatch:
         clock = stay_clock(state.booking, command, now)
         return state if clock is None else msgspec.structs.replace(state, clock=clock)
 
-    def _with_offer(self, state: State, command: ReserveStay, now: datetime) -> State:
+    def _state_for_offer(self, command: ReserveStay, now: datetime) -> State:
         """Return the state with what the offer of a stay depends on: sale terms and the account's unpaid rooms."""
-        terms, account_rooms = self._rows.terms_of(command.room_id), self._unpaid.rooms(command)
-        if terms is None and not account_rooms:
-            return state
-        clock = arrival_clock(command, now) if terms is not None and needs_today(terms, command.plan_id) else None
-        return msgspec.structs.replace(state, clock=clock, account_rooms=account_rooms, sale_terms=terms)
+        booking = self._rows.booking(command.booking_id)
+        terms = self._rows.terms_of(command.room_id)
+        return State(
+            booking,
+            self._rows.nights(self._night_keys(command, booking)),
+            clock=arrival_clock(command, now) if terms is not None and needs_today(terms, command.plan_id) else None,
+            account_rooms=self._unpaid.rooms(command),
+            sale_terms=terms,
+        )
 
     async def write(self, connection: AsyncConnection) -> None:
         """Write everything that changed, in a few statements."""
         await self._rows.write(connection)
 
-    def _night_keys(self, command: RoomCommand) -> Sequence[NightKey]:
-        """Return the (room, night)s that the decision of the command may read."""
+    def _booking(self, command: RoomCommand) -> Booking | None:
+        return self._rows.booking(command.booking_id) if isinstance(command, BookingCommand) else None
+
+    def _night_keys(self, command: RoomCommand, booking: Booking | None) -> Sequence[NightKey]:
+        """Return the (room, night)s that the decision of the command may read; `booking` is the one that it names."""
         room_id = command.room_id
-        booking = self._rows.booking(command.booking_id) if isinstance(command, BookingCommand) else None
+        if booking is not None:
+            return _keys_of_booking(booking, command) if booking.room_id == room_id else ()
+        if isinstance(command, ReserveStay):
+            return _keys(room_id, command.check_in, command.check_out)
         if isinstance(command, ReleaseBlock):
             block = self._rows.block((room_id, command.block_id))
             return () if block is None else _keys(room_id, block.first_night, block.end_night)
         if isinstance(command, OpenInventory | ChangeInventory | BlockNights):
             return _keys(room_id, command.first_night, command.end_night)
-        if booking is not None and booking.room_id == room_id:
-            # A repeated ReserveStay may have other dates, and the hold that it names may be over.
-            keys = _keys(room_id, booking.check_in, booking.check_out)
-            stays = [(command.check_in, command.check_out)] if isinstance(command, ChangeStay) else []
-            if (change := booking.pending_change) is not None:
-                stays.append((change.stay.check_in, change.stay.check_out))
-            return tuple({*keys, *(key for stay in stays for key in _keys(room_id, *stay))}) if stays else keys
-        if booking is None and isinstance(command, ReserveStay):
-            return _keys(room_id, command.check_in, command.check_out)
         return ()
 
 
-def _faults_of_quotes(command: Command) -> Iterator[str]:
-    """Yield what is wrong with the quotes of a stay, or of the legs of a trip."""
-    if isinstance(command, ReserveStay | ReserveTrip):
-        quotes = [leg.quoted for leg in command.legs] if isinstance(command, ReserveTrip) else [command.quoted]
-        faults = (fault_of_quote(quote, command.check_in, command.check_out) for quote in quotes if quote is not None)
-        yield from (fault for fault in faults if fault is not None)
+class _Kinds:
+    """Commands by their kind. A batch has few kinds, and `isinstance` is slow for a command of another kind."""
+
+    def __init__(self, commands: Iterable[Command]) -> None:
+        self._commands: dict[type[Command], list[Any]] = {}
+        for command in commands:
+            self._commands.setdefault(type(command), []).append(command)
+
+    def of(self, *kinds: type[C]) -> list[C]:
+        """Return the commands of some kinds; those of one kind are in their order."""
+        return [command for kind, found in self._commands.items() if issubclass(kind, kinds) for command in found]
+
+
+def _keys_of_booking(booking: Booking, command: RoomCommand) -> Sequence[NightKey]:
+    """Return the nights of the booking and of its changes; a repeated ReserveStay may have other dates."""
+    # The hold that a repeated ReserveStay names may be over.
+    room_id = booking.room_id
+    keys = _keys(room_id, booking.check_in, booking.check_out)
+    stays = [(command.check_in, command.check_out)] if isinstance(command, ChangeStay) else []
+    if (change := booking.pending_change) is not None:
+        stays.append((change.stay.check_in, change.stay.check_out))
+    return tuple({*keys, *(key for stay in stays for key in _keys(room_id, *stay))}) if stays else keys
+
+
+def _fault_of_quotes(command: Command) -> str | None:
+    """Return what is wrong with the quotes of a stay, of a change of it, or of the legs of a trip, if something is."""
+    if isinstance(command, ReserveStay | ChangeStay):
+        return None if command.quoted is None else fault_of_quote(command.quoted, command.check_in, command.check_out)
+    if isinstance(command, ClaimCode):
+        return _fault_of_quotes(command.asked)
+    if isinstance(command, ReserveTrip):
+        quotes = (leg.quoted for leg in command.legs if leg.quoted is not None)
+        faults = (fault_of_quote(quote, command.check_in, command.check_out) for quote in quotes)
+        return next((fault for fault in faults if fault is not None), None)
+    return None
 
 
 def _use_key(command: CodeCommand) -> UseKey:

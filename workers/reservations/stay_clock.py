@@ -14,6 +14,7 @@ from topics.messages.commands import (
     Command,
     ConfirmPayment,
     MarkNoShow,
+    RecordLeg,
     RecordRefund,
     ReserveStay,
 )
@@ -31,6 +32,7 @@ _BY_THE_CLOCK: Final = (
     ChangeStay,
     ConfirmPayment,
     RecordRefund,
+    RecordLeg,
     CheckIn,
     CheckOut,
     MarkNoShow,

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from storage.bookings import UnpaidSearch, load_unpaid
-from topics.messages.commands import ChangeStay, Command, ReserveStay
+from storage.bookings import UnpaidSearch
+from storage.ledger import LEDGER, LedgerStatements
+from topics.messages.commands import ChangeStay, ReserveStay
 from topics.messages.events import RoomsHeld
 from topics.messages.values import nights_of
 from workers.decisions import Booking, unpaid_rooms
@@ -24,17 +25,16 @@ class UnpaidStays:
     that ended earlier in it does not. The rooms that a change holds until it is paid count like those of a stay.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: LedgerStatements = LEDGER) -> None:
+        self._ledger = ledger
         self._stays: dict[AccountRoom, dict[UUID, tuple[RoomsHeld, ...]]] = {}
 
-    async def load(self, connection: AsyncConnection, commands: Iterable[Command]) -> None:
+    async def load(self, connection: AsyncConnection, commands: Iterable[ReserveStay | ChangeStay]) -> None:
         """Read the stays in one query; without a command that names a share, nothing is read."""
         searches: dict[AccountRoom, UnpaidSearch] = {}
         for command in commands:
-            if not _names_share(command):
+            if command.account_share_percent is None or command.user_id is None:
                 continue
-            assert isinstance(command, ReserveStay | ChangeStay)
-            assert command.user_id is not None
             key = command.user_id, command.room_id
             known = searches.get(key)
             first, end = command.check_in, command.check_out
@@ -44,7 +44,7 @@ class UnpaidStays:
         if not searches:
             return
         self._stays = {key: {} for key in searches}
-        for user_id, room_id, id, first_night, end_night, rooms_count in await load_unpaid(
+        for user_id, room_id, id, first_night, end_night, rooms_count in await self._ledger.load_unpaid(
             connection, searches.values()
         ):
             rooms = RoomsHeld(first_night=first_night, end_night=end_night, rooms_count=rooms_count)
@@ -64,11 +64,13 @@ class UnpaidStays:
         else:
             stays.pop(booking.id, None)
 
-    def rooms(self, command: Command) -> dict[date, int]:
-        """Return how many rooms the account holds already, for nights of the stay that a command asks for."""
-        if not self._stays or not _names_share(command):
+    def rooms(self, command: ReserveStay | ChangeStay) -> dict[date, int]:
+        """Return how many rooms the account holds already, for nights of the stay that a command asks for.
+
+        Without a share of the account in the command nothing depends on them, and there are none.
+        """
+        if not self._stays or command.account_share_percent is None or command.user_id is None:
             return {}
-        assert isinstance(command, ReserveStay | ChangeStay)
         rooms: dict[date, int] = {}
         for held in self._stays.get((command.user_id, command.room_id), {}).values():
             for each in held:
@@ -77,10 +79,3 @@ class UnpaidStays:
                     for day in nights_of(first, end):
                         rooms[day] = rooms.get(day, 0) + each.rooms_count
         return rooms
-
-
-def _names_share(command: Command) -> bool:
-    """Return whether a share of an account limits the rooms that the command asks for."""
-    if not isinstance(command, ReserveStay | ChangeStay):
-        return False
-    return command.account_share_percent is not None and command.user_id is not None

@@ -18,12 +18,14 @@ from typing import Any, Final, cast
 
 import faust
 from aiokafka import TopicPartition
+from faust.tables import TableManager
 from faust.types import TP
 from faust.types.auth import CredentialsT
 
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
-from workers.runtime.batch_processor import BatchProcessor
+from workers.runtime.batch_processor import BatchProcessor, dependencies_of
+from workers.runtime.membership import SESSION_SECONDS
 from workers.runtime.pause_gate import PauseGate, keep_updated
 from workers.runtime.role import Role
 from workers.runtime.stopping import stop_hard
@@ -37,9 +39,18 @@ MAX_WAITING: Final = 32
 _MARK_SECONDS: Final = 1.0
 
 
+class NoTables(TableManager):
+    """Faust's manager of tables, which none of our roles has. Faust's own waits a second for them at each start."""
+
+    async def on_start(self) -> None:
+        """Let the agent begin."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
 def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name: str | None = None) -> faust.App:
     """Return the Faust app of a worker. `name`, unique and stable, makes its membership static."""
-    processor = BatchProcessor(role, kafka, database, client_id=name or f"innkeeper-{role.name}")
+    processor = BatchProcessor(role, kafka, dependencies_of(role, kafka, database, name or f"innkeeper-{role.name}"))
     gate = PauseGate()
     app = faust.App(
         kafka.group(role.name),
@@ -54,7 +65,7 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
         stream_buffer_maxsize=MAX_WAITING,
         # Only a hint for tools: workers begin at the cursors in the database. Revoked partitions are committed at once.
         broker_commit_interval=5.0,
-        broker_session_timeout=10,
+        broker_session_timeout=SESSION_SECONDS,
         # A worker learns from a heartbeat's answer that another one joined or left; until then it keeps its partitions.
         broker_heartbeat_interval=0.5,
         broker_rebalance_timeout=30,
@@ -65,6 +76,7 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
         broker_client_id=name or f"{role.name}-{socket.gethostname()}-{os.getpid()}",
         producer_acks=-1,
         web_enabled=False,
+        TableManager=NoTables,
         autodiscover=False,
         # Faust makes this folder for tables; there are none.
         datadir=Path(tempfile.gettempdir()) / "innkeeper-faust",
@@ -73,7 +85,7 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
     processor.metrics.read_ends_from(lambda partition: cast("WorkerConsumer", app.consumer).end_of(TP(*partition)))
     names = [kafka.topic(topic) for topic in role.topics]
     _agent(app, app.topic(*names, value_type=bytes, key_type=bytes), processor, gate)
-    _tasks(app, role, processor, gate, database)
+    _tasks(app, role, processor, gate, partial(keep_updated, database, role.name, gate, name))
     return app
 
 
@@ -111,7 +123,9 @@ async def _seek(app: faust.App, seeks: dict[TopicPartition, int]) -> None:
         await consumer.start_at({TP(*partition): offset for partition, offset in seeks.items()})
 
 
-def _tasks(app: faust.App, role: Role, processor: BatchProcessor, gate: PauseGate, database: DatabaseSettings) -> None:
+def _tasks(
+    app: faust.App, role: Role, processor: BatchProcessor, gate: PauseGate, update_gate: Callable[[], Awaitable[None]]
+) -> None:
     async def log_ready(_: faust.App, assigned: Iterable[TP], **__: Any) -> None:
         log.info("worker ready: %s has %d partitions", role.name, len(set(assigned)))
 
@@ -125,7 +139,7 @@ def _tasks(app: faust.App, role: Role, processor: BatchProcessor, gate: PauseGat
             await _run_or_stop(partial(gate.run_while_resumed, role.background))
 
     async def follow_pauses() -> None:
-        await _run_or_stop(partial(keep_updated, database, role.name, gate))
+        await _run_or_stop(update_gate)
 
     async def close(*_: Any, **__: Any) -> None:
         await processor.close()

@@ -13,22 +13,17 @@ from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 from psycopg import AsyncConnection
 
-from storage import cursors
 from storage.cursors import Cursor, CursorKey
+from storage.ledger import CursorStatements
 from topics.catalogue import Topic
 from topics.envelope import Outgoing
-from topics.kafka import admin
-from topics.kafka.log_reader import LogReader, OffsetRange, RecordsMissing
-from topics.kafka.settings import KafkaSettings
+from topics.kafka.log_reader import OffsetRange, RecordsMissing
+from workers.runtime.log import Log, Reader
 from workers.runtime.publisher import Publisher
 from workers.runtime.records import fingerprint
 from workers.runtime.role import Record, Role, Stopped
 
 _MAX_ANSWER_SECONDS: Final = 10
-#: A reader compares one record of each partition, so it fetches little and waits for nothing new.
-_FETCH_BYTES: Final = 64 * 1024
-_FETCH_WAIT_MS: Final = 20
-_RETRY_MS: Final = 20
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +32,13 @@ class Assignment:
     """Opens the cursors of a role's consumers."""
 
     def __init__(
-        self, role: Role, topics: Mapping[str, Topic], kafka: KafkaSettings, client_id: str, publisher: Publisher
+        self, role: Role, topics: Mapping[str, Topic], log: Log, cursors: CursorStatements, publisher: Publisher
     ) -> None:
         """`topics` are those that the role reads, by name on the broker."""
         self._role = role
         self._topics = topics
-        self._kafka = kafka
-        self._client_id = f"{client_id}-source"
+        self._log = log
+        self._cursors = cursors
         self._publisher = publisher
         self._generations: dict[str, int] = {}
 
@@ -67,13 +62,7 @@ class Assignment:
             Stopped: the log was cut or replaced under a cursor.
         """
         await self._learn_generations(connection)
-        async with LogReader(
-            self._kafka,
-            client_id=self._client_id,
-            fetch_bytes=_FETCH_BYTES,
-            fetch_wait_ms=_FETCH_WAIT_MS,
-            retry_ms=_RETRY_MS,
-        ) as reader:
+        async with self._log.open_reader() as reader:
             locked, unpublished = await self._lock(connection, reader, partitions)
             # The ranges are read again: while we waited for the rows, the worker before may have applied records that
             # were written after the first time.
@@ -83,11 +72,11 @@ class Assignment:
             log.info("published %d records that the worker before had committed", len(unpublished))
         async with connection.transaction(), connection.pipeline():
             for key, cursor in locked.items():
-                await cursors.mark_published(connection, key, cursor.applied)
+                await self._cursors.mark_published(connection, key, cursor.applied)
         return locked
 
     async def _lock(
-        self, connection: AsyncConnection, reader: LogReader, partitions: Sequence[TopicPartition]
+        self, connection: AsyncConnection, reader: Reader, partitions: Sequence[TopicPartition]
     ) -> tuple[dict[CursorKey, Cursor], list[Outgoing]]:
         """Make missing cursors and lock all; return them, and their outgoing records that are not published yet."""
         starts = await _ranges(reader, partitions)
@@ -96,20 +85,20 @@ class Assignment:
         async with connection.transaction():
             async with connection.pipeline():
                 for key in keys:
-                    await cursors.create(connection, key, starts[TopicPartition(key.topic, key.partition)].first)
-            locked = await cursors.lock(connection, keys)
+                    await self._cursors.create(connection, key, starts[TopicPartition(key.topic, key.partition)].first)
+            locked = await self._cursors.lock(connection, keys)
             for key in locked:
-                unpublished += await cursors.unpublished(connection, key)
+                unpublished += await self._cursors.unpublished(connection, key)
         return locked, unpublished
 
     async def _learn_generations(self, connection: AsyncConnection) -> None:
         missing = [topic for topic in self._topics if topic not in self._generations]
         if missing:
-            for topic, broker_id in (await admin.topic_ids(self._kafka, missing)).items():
-                self._generations[topic] = await cursors.generation(connection, topic, broker_id)
+            for topic, broker_id in (await self._log.topic_ids(missing)).items():
+                self._generations[topic] = await self._cursors.generation(connection, topic, broker_id)
 
 
-async def _check_log(reader: LogReader, ranges: Mapping[TopicPartition, OffsetRange], locked: Iterable[Cursor]) -> None:
+async def _check_log(reader: Reader, ranges: Mapping[TopicPartition, OffsetRange], locked: Iterable[Cursor]) -> None:
     """Refuse a log that was cut or replaced under a cursor."""
     compare: dict[TopicPartition, Cursor] = {}
     for cursor in locked:
@@ -125,12 +114,12 @@ async def _check_log(reader: LogReader, ranges: Mapping[TopicPartition, OffsetRa
             raise Stopped(_not_this_log(compare[partition], "another record is there now"))
 
 
-async def _ranges(reader: LogReader, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetRange]:
+async def _ranges(reader: Reader, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetRange]:
     async with asyncio.timeout(_MAX_ANSWER_SECONDS):
         return await reader.ranges(partitions)
 
 
-async def _records(reader: LogReader, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, Record]:
+async def _records(reader: Reader, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, Record]:
     """Return the record at each offset, as far as it still exists.
 
     Raises:

@@ -10,8 +10,8 @@ either kind, a failed check of the database (an oversold night) and any other er
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import psycopg
@@ -20,6 +20,8 @@ from aiokafka.errors import KafkaError
 from psycopg import AsyncConnection
 
 from storage.database import connect_worker
+from storage.failures import reason_of
+from storage.ledger import CURSORS, CursorStatements
 from storage.settings import DatabaseSettings
 from telemetry.ids import ids_of
 from topics.backoff import Backoff
@@ -32,6 +34,7 @@ from workers.runtime.assignment import Assignment
 from workers.runtime.batch_metrics import BatchMetrics
 from workers.runtime.batch_transaction import Batch, BatchTransaction, Fenced, OffsetGap
 from workers.runtime.cursor_state import CursorState
+from workers.runtime.log import KafkaLog, Log
 from workers.runtime.publisher import Publisher
 from workers.runtime.records import cannot_be_applied
 from workers.runtime.role import Record, Role, Stopped, Unreadable
@@ -43,36 +46,42 @@ MAX_REASON: Final = 500
 #: The time for which a gap in the events' sequence may stay open.
 MAX_GAP_SECONDS: Final = 60.0
 
-_RETRIABLE_ERRORS = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    # The session of a process that was frozen in the middle of a transaction is gone when it wakes.
-    psycopg.errors.IdleInTransactionSessionTimeout,
-    KafkaError,
-    OSError,
-)
 _DATA_ERRORS = (psycopg.DataError, psycopg.IntegrityError, OverflowError)
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dependencies:
+    """All that a batch processor has of the world beside the records: the log, the cursors and the database."""
+
+    log: Log
+    connect: Callable[[], Awaitable[AsyncConnection]]
+    cursors: CursorStatements = CURSORS
+
+
 class TooSlow(Exception):
-    """The database ended an idle transaction: this process was frozen, or the batch is too large for this machine."""
+    """The database ended an idle transaction or a long statement: the batch is too large for this machine."""
 
 
 class BatchProcessor:
     """The role's work on the partitions that are assigned to this process at the moment."""
 
-    def __init__(self, role: Role, kafka: KafkaSettings, database: DatabaseSettings, client_id: str) -> None:
+    def __init__(self, role: Role, kafka: KafkaSettings, dependencies: Dependencies) -> None:
         self._role = role
-        self._database = database
+        self._connect = dependencies.connect
         self._topics: Mapping[str, Topic] = {kafka.topic(topic): topic for topic in role.topics}
         self.metrics = BatchMetrics(role, self._topics, lambda: self._transaction.states)
-        self._publisher = Publisher(kafka, client_id)
-        self._assignment = Assignment(role, self._topics, kafka, client_id, self._publisher)
+        self._publisher = Publisher(dependencies.log)
+        self._assignment = Assignment(role, self._topics, dependencies.log, dependencies.cursors, self._publisher)
         self._transaction = BatchTransaction(
-            role, self._topics, self._assignment, kafka.topic(DEAD_LETTERS), self.metrics
+            role,
+            self._topics,
+            self._assignment,
+            kafka.topic(DEAD_LETTERS),
+            metrics=self.metrics,
+            cursors=dependencies.cursors,
         )
         self._connection: AsyncConnection | None = None
         self._lock = asyncio.Lock()
@@ -129,7 +138,7 @@ class BatchProcessor:
         """
         states = self._transaction.states
         for key, state in states.items():
-            if state.gap is not None and time.monotonic() - state.gap.since > MAX_GAP_SECONDS:
+            if state.gap is not None and asyncio.get_running_loop().time() - state.gap.since > MAX_GAP_SECONDS:
                 raise Stopped(
                     f"{key.consumer}: events are missing in {key.topic}[{key.partition}] before offset"
                     f" {state.gap.offset}, for more than {MAX_GAP_SECONDS:.0f} s"
@@ -145,7 +154,8 @@ class BatchProcessor:
             if self._connection is not None:
                 try:
                     await self._transaction.mark_published(self._connection)
-                except _RETRIABLE_ERRORS as error:
+                except (psycopg.Error, KafkaError, OSError) as error:
+                    _raise_unless_retriable(error)
                     log.info("the next worker publishes the last batch again (%s)", error)
             # The next worker waits for the events that a gap lacks; this process too would begin at the cursor again.
             self._transaction.states.clear()
@@ -180,10 +190,10 @@ class BatchProcessor:
     async def _commit(self, connection: AsyncConnection, batch: Batch) -> list[Outgoing]:
         try:
             return await self._transaction.commit(connection, batch)
-        except psycopg.errors.IdleInTransactionSessionTimeout as error:
+        except (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.QueryCanceled) as error:
             self._forget()
             await self._drop_connection()
-            log.warning("the database ended an idle transaction; trying smaller batches")
+            log.warning("the database ended the transaction (%s); trying smaller batches", str(error).strip())
             raise TooSlow from error
         except BaseException:
             self._forget()
@@ -248,11 +258,12 @@ class BatchProcessor:
         while True:
             try:
                 if self._connection is None:
-                    self._connection = await connect_worker(self._database, f"innkeeper {self._role.name}")
+                    self._connection = await self._connect()
                 result = await work(self._connection)
-            except _RETRIABLE_ERRORS as error:
+            except (psycopg.Error, KafkaError, OSError) as error:
+                _raise_unless_retriable(error)
                 await self._drop_connection()
-                await backoff.wait(error)
+                await backoff.wait(error, reason_of(error))
             else:
                 backoff.reset()
                 return result
@@ -261,6 +272,19 @@ class BatchProcessor:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def dependencies_of(role: Role, kafka: KafkaSettings, database: DatabaseSettings, client_id: str) -> Dependencies:
+    """Return the dependencies of a process: the broker, under this client's name, and PostgreSQL."""
+    return Dependencies(
+        log=KafkaLog(kafka, client_id), connect=lambda: connect_worker(database, f"innkeeper {role.name}")
+    )
+
+
+def _raise_unless_retriable(error: Exception) -> None:
+    """Raise an error of the database that trying again does not mend; those of the broker and of sockets pass."""
+    if isinstance(error, psycopg.Error) and reason_of(error) is None:
+        raise error
 
 
 def _merge(fetched: Iterable[Sequence[Record]]) -> Batch:

@@ -12,8 +12,8 @@ from typing import Final, TypeAlias
 from aiokafka import TopicPartition
 from psycopg import AsyncConnection
 
-from storage import cursors
 from storage.cursors import Cursor, CursorKey
+from storage.ledger import CursorStatements
 from topics.catalogue import BOOKING_EVENTS, Topic
 from topics.envelope import Outgoing
 from topics.failpoints import failpoint
@@ -52,7 +52,14 @@ class BatchTransaction:
     """Applies batches; `states` has every cursor of the partitions assigned to this process, as it left them."""
 
     def __init__(
-        self, role: Role, topics: Mapping[str, Topic], assignment: Assignment, dead_letters: str, metrics: BatchMetrics
+        self,
+        role: Role,
+        topics: Mapping[str, Topic],
+        assignment: Assignment,
+        dead_letters: str,
+        *,
+        metrics: BatchMetrics,
+        cursors: CursorStatements,
     ) -> None:
         """`topics` are by name on the broker; `dead_letters` is such a name."""
         self.states: dict[CursorKey, CursorState] = {}
@@ -61,6 +68,7 @@ class BatchTransaction:
         self._assignment = assignment
         self._dead_letters = dead_letters
         self._metrics = metrics
+        self._cursors = cursors
         self._offset_gaps: Counter[TopicPartition] = Counter()
 
     def next_offsets(self) -> dict[TopicPartition, int]:
@@ -93,7 +101,11 @@ class BatchTransaction:
                         )
                         partition_batches.append(partition_batch)
                 outbox += await _handle(connection, consumer, partition_batches)
-            await cursors.save(connection, list(locked.values()), outbox)
+            for cursor, _ in outbox:
+                # A gap that closes may leave `applied` where it was, and its records are not published yet.
+                cursor.published = min(cursor.published, cursor.applied - 1)
+                states[cursor.key].published = cursor.published
+            await self._cursors.save(connection, list(locked.values()), outbox)
             failpoint(f"{self._role.name}.in_batch")
         failpoint(f"{self._role.name}.after_commit")
         for key, state in states.items():
@@ -116,7 +128,7 @@ class BatchTransaction:
                 if cursor.applied >= record.offset:
                     # This consumer has moved past it already: the answer to the commit was lost.
                     continue
-                count = await cursors.record_dead_letter(connection, key, record.offset, reason)
+                count = await self._cursors.record_dead_letter(connection, key, record.offset, reason)
                 if count > MAX_DEAD_LETTERS_AN_HOUR:
                     raise Stopped(
                         f"{key.consumer}: {count} dead letters from {key.topic}[{key.partition}] within an hour;"
@@ -125,7 +137,7 @@ class BatchTransaction:
                 cursor.published, cursor.applied = cursor.applied, record.offset
                 cursor.last_hash = fingerprint(record)
                 outbox.append((cursor, [dead_letter(self._dead_letters, key.consumer, record, reason)]))
-            await cursors.save(connection, list(locked.values()), outbox)
+            await self._cursors.save(connection, list(locked.values()), outbox)
         for key, cursor in locked.items():
             self.states[key] = CursorState(cursor.applied, cursor.published)
         self._metrics.count_dead_letters(cursor.key for cursor, _ in outbox)
@@ -136,7 +148,7 @@ class BatchTransaction:
         behind = {key: state for key, state in self.states.items() if state.published < state.applied}
         async with connection.transaction():
             for key, state in behind.items():
-                await cursors.mark_published(connection, key, state.applied)
+                await self._cursors.mark_published(connection, key, state.applied)
         for state in behind.values():
             state.published = state.applied
 
@@ -146,7 +158,7 @@ class BatchTransaction:
         Raises:
             Fenced: one of them is not as this process left it.
         """
-        locked = await cursors.lock(connection, self._assignment.keys(partitions))
+        locked = await self._cursors.lock(connection, self._assignment.keys(partitions))
         for key, cursor in locked.items():
             if key not in self.states or self.states[key].applied != cursor.applied:
                 raise Fenced
@@ -166,10 +178,10 @@ class BatchTransaction:
         # Everything applied before this batch is published: the publisher finishes one batch before the next begins.
         cursor.published = cursor.applied
         if not new:
-            return batch, CursorState(cursor.applied, cursor.published, state.gap)
+            return batch, CursorState(cursor.applied, cursor.published, state.gap, state.recent)
         gap = None
         if batch.topic is BOOKING_EVENTS:
-            sequence = EventSequence(cursor, state.gap)
+            sequence = EventSequence(cursor, state)
             for record in new:
                 self._receive(batch, record, sequence)
             cursor.sequence = sequence.last
@@ -181,7 +193,7 @@ class BatchTransaction:
         if done:
             cursor.applied = done[-1].offset
             cursor.last_hash = fingerprint(done[-1])
-        return batch, CursorState(cursor.applied, cursor.published, gap)
+        return batch, CursorState(cursor.applied, cursor.published, gap, state.recent)
 
     def _receive(self, batch: PartitionBatch, record: Record, sequence: EventSequence | None) -> None:
         """Decode a record and add it to the batch, except an event that is not the next of its sequence."""

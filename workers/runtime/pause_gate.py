@@ -1,7 +1,8 @@
 """Holds a role back while an operator has paused it.
 
 Reads `paused_role`. A batch that is being processed is finished; none begins after it. A paused worker stays a member
-of its group with all its partitions, so that no other worker is given them.
+of its group with all its partitions, so that no other worker is given them. The connection that polls is open as long
+as the process runs, so it registers the process's name too.
 """
 
 import asyncio
@@ -11,8 +12,9 @@ from typing import Final
 
 import psycopg
 
-from storage import pauses
+from storage import pauses, process_names
 from storage.database import connect_worker
+from storage.failures import reason_of
 from storage.pauses import Pause
 from storage.settings import DatabaseSettings
 from topics.backoff import Backoff
@@ -69,15 +71,20 @@ class PauseGate:
                 await asyncio.wait([working, pausing])
 
 
-async def keep_updated(database: DatabaseSettings, role: str, gate: PauseGate) -> None:
-    """Set the gate by `paused_role` until cancelled. While the database cannot be reached the gate stays as it is."""
+async def keep_updated(database: DatabaseSettings, role: str, gate: PauseGate, name: str | None = None) -> None:
+    """Set the gate by `paused_role` until cancelled. While the database cannot be reached the gate stays as it is.
+
+    The session counts this process among those that have its `name`.
+    """
     backoff = Backoff(f"{role} cannot read whether it is paused")
     while True:
         try:
             async with await connect_worker(database, f"innkeeper {role} pauses") as connection:
+                if name is not None:
+                    await process_names.register(connection, role, name)
                 while True:
                     gate.update(role, await pauses.of(connection, role))
                     backoff.reset()
                     await asyncio.sleep(PAUSE_POLL_SECONDS)
         except (psycopg.Error, OSError) as error:
-            await backoff.wait(error)
+            await backoff.wait(error, reason_of(error))

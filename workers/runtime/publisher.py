@@ -10,8 +10,7 @@ from aiokafka.errors import KafkaError
 from telemetry import metrics
 from topics.backoff import Backoff
 from topics.envelope import Outgoing
-from topics.kafka.producer import Producer, open_producer
-from topics.kafka.settings import KafkaSettings
+from workers.runtime.log import Log, Sender
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +18,10 @@ log = logging.getLogger(__name__)
 class Publisher:
     """Has a producer and replaces it when a send fails, so that no newer record can overtake a failed one."""
 
-    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
-        self._settings = settings
-        self._client_id = client_id
+    def __init__(self, to: Log) -> None:
+        self._log = to
         self._stack = AsyncExitStack()
-        self._producer: Producer | None = None
+        self._producer: Sender | None = None
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
         """Return when the broker has acknowledged every record; all of them again after any failure."""
@@ -55,6 +53,6 @@ class Publisher:
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("closing the producer: %r", error)
 
-    async def _open(self) -> Producer:
-        self._producer = await self._stack.enter_async_context(open_producer(self._settings, client_id=self._client_id))
+    async def _open(self) -> Sender:
+        self._producer = await self._stack.enter_async_context(self._log.open_sender())
         return self._producer

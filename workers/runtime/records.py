@@ -33,7 +33,7 @@ def read(topic: Topic, record: Record, at: datetime) -> Received:
         if topic is BOOKING_EVENTS:
             raise Stopped(cannot_be_applied(record, error)) from error
         raise Unreadable(record, f"{type(error).__name__}: {error}") from error
-    if not isinstance(message, topic.messages):
+    if type(message) not in topic.messages:
         raise Unreadable(record, f"{envelope.type} does not belong on {topic.name}")
     if topic is not BOOKING_EVENTS and _repeated_bytes(record, envelope) > MAX_COMMAND_BYTES:
         raise Unreadable(record, f"larger than {MAX_COMMAND_BYTES} bytes")

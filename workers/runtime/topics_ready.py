@@ -1,4 +1,4 @@
-"""Waits at a worker's start until the broker has the topics that the role reads."""
+"""Waits at a worker's start until the broker has the topics that the role needs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from workers.runtime.role import Stopped
 _MAX_CHECK_SECONDS: Final = 10
 
 
-async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic], group: str) -> None:
-    """Wait until the broker answers, has the topics, and admits us to the group.
+async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic], group: str | None) -> None:
+    """Wait until the broker answers, has the topics, and admits us to the group, if there is one.
 
     Raises:
         Stopped: a topic is not as the catalogue has it, in a way that would lose records.
@@ -28,7 +28,8 @@ async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic], grou
             async with asyncio.timeout(_MAX_CHECK_SECONDS):
                 missing = set(names).difference(await admin.partition_counts(settings, names))
                 mismatches = [] if missing else await admin.check(settings, topics)
-                await admin.check_group(settings, group)
+                if group is not None:
+                    await admin.check_group(settings, group)
         except (KafkaError, admin.TopicsFailed, OSError) as error:
             await backoff.wait(error)
             continue

@@ -18,7 +18,9 @@ from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 
+from topics.kafka.silent_brokers import give_up_silent_brokers
 from workers.runtime.fetch_wait import choose_fetch_wait, end_fetches
+from workers.runtime.membership import Membership
 from workers.runtime.pause_gate import PauseGate
 from workers.runtime.stopping import stop_hard
 
@@ -176,6 +178,7 @@ class WorkerConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         client = consumer._client  # noqa: SLF001 - it has no setting
+        give_up_silent_brokers(client)
         client.coordinator_lookup = partial(_coordinator_lookup, client)
         return consumer
 
@@ -183,6 +186,7 @@ class WorkerConsumerThread(driver.AIOKafkaConsumerThread):
         """Start reading. An error that ends the client's membership ends the process: Faust would wait for ever."""
         await super().on_start()
         assert self._consumer is not None
+        Membership.adopt(self._consumer)
         choose_fetch_wait(self._consumer)
         self._consumer._coordinator._coordination_task.add_done_callback(_stop_if_failed)  # noqa: SLF001 - as above
 
@@ -207,7 +211,7 @@ async def _coordinator_lookup(client: AIOKafkaClient, kind: CoordinationType, na
     """
     if client.get_random_node() is None:
         raise NodeNotReadyError
-    node: int = await AIOKafkaClient.coordinator_lookup(client, kind, name)
+    node: int = await type(client).coordinator_lookup(client, kind, name)
     return node
 
 
@@ -224,10 +228,22 @@ def _stop_if_failed(task: asyncio.Task[Any]) -> None:
         stop_hard(error)
 
 
+class WorkerProducer(driver.Producer):
+    """Faust starts a producer in any case; we send nothing with it, but its start asks a broker too."""
+
+    logger = driver.logger
+
+    def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
+        producer = super()._new_producer(transactional_id)
+        give_up_silent_brokers(producer.client)
+        return producer
+
+
 class WorkerTransport(driver.Transport):
     """The transport of every worker; `assignee` opens partitions, and `gate` decides whether they may be read."""
 
     Consumer = WorkerConsumer
+    Producer = WorkerProducer
 
     def __init__(self, url: Any, app: AppT, assignee: Assignee, gate: PauseGate) -> None:
         super().__init__(url, app)

@@ -1,6 +1,7 @@
 """Operations of managers on blocks, which take rooms off sale: read from the ledger, changed through the log."""
 
 from datetime import date, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ from ingress.admin.nights import NightsRefused, nights_refused
 from ingress.admin.resources import AnyContext
 from ingress.database import Database, snapshot
 from ingress.http.bodies import refused_field
+from ingress.http.deadlines import otherwise
 from ingress.http.models import NoBody, NoQuery
 from ingress.http.paging import NEXT_PAGE, Cursors, first_page, link_to_next
 from ingress.http.preferences import PREFER
@@ -82,18 +84,20 @@ class AdminBlocks:
         """
         async with self._database.reading() as connection:
             room = await _own_room(connection, context)
-        command = _command(context.body, room)
+        command = _command(context.body, room, uuid4())
         self._rollout.must_be_decidable(command)
 
         async def accept() -> None:
             _must_make_sense(context.body, today_at(room.time_zone))
 
-        # One command alone makes a block, so the block's id can be the command's too.
-        new_ids = Ids(format_id(command.block_id), command.block_id)
-        ids = await self._keys.ids(context.request, context.caller.user_id, context.body, lambda: new_ids, accept)
+        def new_ids(seed: bytes | None) -> Ids:
+            # One command alone makes a block, so the block's id can be the command's too.
+            block_id = command.block_id if seed is None else UUID(bytes=seed, version=4)
+            return Ids(format_id(block_id), block_id)
+
+        ids = await self._keys.ids(context.request, context.caller.user_id, context.body, new_ids, accept)
         command = _command(context.body, room, ids.booking_id)
         event = await self._commands.send_command(command, context.wait_seconds, command_id=ids.command_id)
-        await self._must_be_blocked(event, command)
         block = BlockRow(
             id=command.block_id,
             room_id=room.id,
@@ -106,6 +110,8 @@ class AdminBlocks:
         path = f"/admin/hotels/{room.hotel_id}/rooms/{room.id}/blocks"
         if event is None:
             return accepted(context, _block_out(block), path)
+        otherwise(partial(accepted, context, _block_out(block), path))
+        await self._must_be_blocked(event, command)
         async with self._database.reading() as connection:
             # A repeated request may be about a block that was released meanwhile.
             block = await offers.block_of(connection, room.id, block.id) or block
@@ -218,10 +224,10 @@ def _must_make_sense(body: BlockIn, today: date) -> None:
         raise refused_field("end_date", f"must be within {MAX_NIGHTS} days of start_date")
 
 
-def _command(body: BlockIn, room: RoomRow, block_id: UUID | None = None) -> BlockNights:
+def _command(body: BlockIn, room: RoomRow, block_id: UUID) -> BlockNights:
     return BlockNights(
         room_id=room.id,
-        block_id=block_id or uuid4(),
+        block_id=block_id,
         first_night=body.start_date,
         end_night=body.end_date + _ONE_DAY,
         rooms_count=body.rooms_count,

@@ -4,6 +4,7 @@ A code's row has its text and the number of its changes. Each change goes as a c
 worker decides terms and uses; the terms in force and the number of uses are read from the ledger.
 """
 
+import dataclasses
 from typing import Final
 
 from msgspec.structs import replace
@@ -13,6 +14,7 @@ from ingress.admin.codes.conversion import code_out, terms_of
 from ingress.admin.codes.models import CodeIn, CodeOut, NewCodeIn
 from ingress.admin.resources import AnyContext, Resource, after_id
 from ingress.database import Database, snapshot
+from ingress.http.deadlines import otherwise
 from ingress.http.models import NoBody, NoQuery, Problems
 from ingress.http.paging import NEXT_PAGE, Paged
 from ingress.http.preferences import PREFER
@@ -99,7 +101,7 @@ class AdminCodes:
                 )
             version = row.version if is_new else await code_names.raise_code_version(connection, row)
             command = await _command(connection, hotel, row, context.body, version)
-        shown = await self._sent(context, command)
+        shown = await self._sent(context, row, command)
         path = f"/admin/hotels/{hotel.id}/codes/{row.code}"
         if _lags(shown):
             return accepted(context, code_out(shown), path, etag(shown.version))
@@ -141,7 +143,7 @@ class AdminCodes:
             if row.terms != command.terms:
                 version = await code_names.raise_code_version(connection, row)
                 command = replace(command, terms=replace(command.terms, version=version))
-        shown = await self._sent(context, command)
+        shown = await self._sent(context, row, command)
         if _lags(shown):
             return accepted(context, code_out(shown), _path(shown), etag(shown.version))
         return json_response(200, code_out(shown), {**etag(shown.version), **waited_headers(context)})
@@ -170,7 +172,7 @@ class AdminCodes:
             if terms.active or row.version != terms.version:
                 version = await code_names.raise_code_version(connection, row)
                 terms = replace(terms, active=False, version=version)
-        shown = await self._sent(context, SetCode(code_id=row.id, hotel_id=hotel.id, terms=terms))
+        shown = await self._sent(context, row, SetCode(code_id=row.id, hotel_id=hotel.id, terms=terms))
         if _lags(shown):
             return accepted(context, code_out(shown), _path(shown), etag(shown.version))
         return no_content({**etag(shown.version), **waited_headers(context)})
@@ -179,8 +181,8 @@ class AdminCodes:
         """Check that all workers that run know promo codes. Raises `Problem` 503 during a rollout."""
         self._rollout.must_be_decidable(SetCode(code_id=0, hotel_id=hotel_id, terms=CodeTerms(version=0, code="")))
 
-    async def _sent(self, context: AnyContext, command: SetCode) -> CodeRow:
-        """Send the terms of a change that is stored, and return the code as it is then.
+    async def _sent(self, context: AnyContext, row: CodeRow, command: SetCode) -> CodeRow:
+        """Send the terms of a change that is stored to the code of this row, and return the code as it is then.
 
         Raises:
             Problem: 503, the broker did not take the command; 409, newer terms are in force, and not by a later change.
@@ -189,6 +191,8 @@ class AdminCodes:
             event = await self._commands.send_command(command, context.wait_seconds)
         except Problem as problem:
             raise _not_sent(command.terms.version) from problem
+        changed = dataclasses.replace(row, version=command.terms.version)
+        otherwise(lambda: accepted(context, code_out(changed), _path(changed), etag(changed.version)))
         async with self._database.reading() as connection, snapshot(connection):
             row = existing(await code_names.code_of(connection, command.hotel_id, command.terms.code), "promo code")
         if isinstance(event, CodeUnchanged) and event.reason is not None:

@@ -43,12 +43,13 @@ class Report(OutModel):
     """The nights of confirmed bookings in these days, with the amount of each night.
 
     Revenue is net: refunds made by hand of bookings that stay, and the amounts that lost disputes took, are deducted
-    from each booking's nights in proportion to their amounts. A stay that was cancelled, left early or not arrived at
+    from each booking's nights in proportion to their amounts; those of a trip's payment are first divided among its
+    room types, in proportion to what is kept of each. A stay that was cancelled, left early or not arrived at
     counts with the nights before the first one that was on sale again; all else that the hotel keeps of it by its
     policy is a fee. The policy of a booking that is paid at the hotel makes no fee, because nothing is held.
-    A stay that was changed counts with its present nights and amounts, which include the costs of its changes. The
-    amount of a prepaid booking is the one charged in advance, without taxes that the hotel collects; that of a booking
-    which is paid at the hotel is the whole price.
+    A stay that was changed counts with its present nights and amounts, which include the costs of its changes.
+    Amounts contain the taxes and fees that are paid with the price, and not those that the hotel collects itself
+    (`collected`: `at_hotel`), whether the booking is prepaid or paid at the hotel.
     `occupancy` is the share of the rooms for sale that were sold, `average_daily_rate` the revenue of a room a night.
     Both are null when there is nothing to divide by, as is `average_booking_value`.
     """

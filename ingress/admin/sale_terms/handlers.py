@@ -6,6 +6,7 @@ each room in the responses.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,6 +25,7 @@ from ingress.admin.sale_terms.models import (
 from ingress.admin.sale_terms.sending import SaleTermsSender
 from ingress.database import Database, snapshot
 from ingress.http.bodies import refused_field
+from ingress.http.deadlines import otherwise
 from ingress.http.models import NoBody, NoQuery, Problems
 from ingress.http.preferences import PREFER
 from ingress.http.problems import Problem, existing, no_such
@@ -136,6 +138,7 @@ class AdminSaleTerms:
                 terms = await offers.raise_version(connection, hotel.id, wanted)
             terms, commands = await self._sender.commands(connection, hotel, terms)
         refused = await self._sender.send(commands, context.wait_seconds, terms.version)
+        otherwise(partial(_accepted_unread, context, terms.version))
         async with self._database.reading() as connection, snapshot(connection):
             now = await offers.hotel_terms(connection, hotel.id)
             body = await _terms_out(connection, hotel, now)
@@ -189,6 +192,7 @@ class AdminSaleTerms:
                 terms = await offers.raise_version(connection, hotel.id)
             terms, commands = await self._sender.commands(connection, hotel, terms)
         refused = await self._sender.send(commands, context.wait_seconds, terms.version)
+        otherwise(partial(_accepted_unread, context, terms.version))
         now = await self._version(hotel.id)
         body = ChangedPlan(version=now.version, rooms=now.rooms, plan=plan_out(row, room.currency))
         return _answer(context, commands, body, refused)
@@ -227,6 +231,7 @@ class AdminSaleTerms:
                 raise no_such("rate plan")
             terms, commands = await self._sender.commands(connection, hotel, terms)
         refused = await self._sender.send(commands, context.wait_seconds, terms.version)
+        otherwise(partial(_accepted_unread, context, terms.version))
         body = await self._version(hotel.id)
         answer = _answer(context, commands, body, refused)
         return answer if answer.status == 202 else no_content({**etag(body.version), **waited_headers(context)})
@@ -235,6 +240,12 @@ class AdminSaleTerms:
         async with self._database.reading() as connection, snapshot(connection):
             terms = await offers.hotel_terms(connection, hotel_id)
             return TermsVersion(version=terms.version, rooms=await _rooms_out(connection, hotel_id))
+
+
+def _accepted_unread(context: AnyContext, version: int) -> Response:
+    """Return 202 for terms that were sent; the versions that rooms are sold by could not be read."""
+    body = TermsVersion(version=version, rooms=[])
+    return accepted(context, body, f"/admin/hotels/{context.path['hotel_id']}/sale-terms", etag(version))
 
 
 def _answer(

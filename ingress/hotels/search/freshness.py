@@ -117,7 +117,7 @@ class Freshness:
         began = time.monotonic()
         make: Callable[[str], SearchIndex] = (await asyncio.to_thread(_index_module)).SearchIndex
         index = make(self._topic)
-        async with self._database.writing() as connection:
+        async with self._database.loading() as connection:
             await index.load(connection)
         log.info("the search index was loaded in %.1f s", time.monotonic() - began)
         self._index, self._as_of = index, began

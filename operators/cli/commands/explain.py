@@ -29,7 +29,8 @@ def explain_command(
 
     Every step has its place on the log and the time since the step before. A record that was sent again (a request
     repeated, a replay) is shown with the record that it repeats; with --json it is an object of its own, marked
-    `sent_again`. The command reads a few hundred records, however long the log is, and changes nothing.
+    `sent_again`. Its invoices and credit notes are shown too, and the promo code that it used or gave back. The command
+    reads a few hundred records, however long the log is, and changes nothing.
 
     Exit status: 0 the history was shown; 1 neither the log nor the database has the booking; 2 the broker or the
     database does not answer, or the argument is no booking's id.

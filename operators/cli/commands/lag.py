@@ -44,8 +44,9 @@ def lag_command(
       process hangs, or waits for another.
 
     A consumer that has never run is shown, too. A line below the table names each payments worker that makes no calls
-    because Stripe does not answer, with the time since, the reason, and how many calls are due. With --json one line
-    for each partition; with --watch one for each measurement. DATABASE_URL names the database.
+    because Stripe does not answer, with the time since, the reason, and how many calls are due; another line names each
+    worker's name that more than one process has. With --json one line for each partition; with --watch one for each
+    measurement. DATABASE_URL names the database.
 
     Exit status: 0 fine; 1 a limit is exceeded; 2 the broker or the database does not answer.
     """

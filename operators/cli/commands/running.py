@@ -41,7 +41,9 @@ def worker_command(
         str | None,
         typer.Option(
             help="A stable name, unique among the workers of the role: after a crash the broker keeps this worker's"
-            " partitions for a while instead of assigning them to another."
+            " partitions for a while instead of assigning them to another. While another process of this name is at"
+            " work, this one waits 15 seconds and ends with status 70 (not of expiry and reconciliation, of which one"
+            " leads)."
         ),
     ] = None,
 ) -> None:

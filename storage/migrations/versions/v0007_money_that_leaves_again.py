@@ -23,7 +23,7 @@ _NULLABLE = (
     ('booking', 'guest_list_id', sa.Uuid()),
     ('booking', 'earlier_guest_list_ids', postgresql.JSONB()),
     ('booking', 'night_amounts_minor', _AMOUNTS),
-    ('booking', 'stay_times', postgresql.JSONB()),
+    ('booking', 'stay_times', postgresql.JSON()),
     ('booking', 'freed_from', sa.Date()),
     ('checkout_session', 'payment_intent', sa.Text()),
     ('reported_stay', 'night_amounts_minor', _AMOUNTS),

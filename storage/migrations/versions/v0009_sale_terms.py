@@ -18,7 +18,7 @@ depends_on = None
 _STATUSES_BEFORE = ('REJECTED', 'RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED', 'CANCELLED', 'EXPIRED')
 _STATUSES = (*_STATUSES_BEFORE, 'CHECKED_IN', 'CHECKED_OUT', 'NO_SHOW')
 _NULLABLE = (
-    ('booking', 'sale', postgresql.JSONB()),
+    ('booking', 'sale', postgresql.JSON()),
     ('booking', 'policy', postgresql.JSONB()),
     ('reported_stay', 'kept_minor', sa.BigInteger()),
     ('reported_stay', 'freed_from', sa.Date()),

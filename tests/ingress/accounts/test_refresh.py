@@ -218,6 +218,68 @@ async def test_tokens_that_are_too_old_are_not_kept(house: House, anna: Visit, s
     assert await count_tokens(sql) == (1, 2, 1)
 
 
+async def test_old_tokens_of_people_who_never_come_back_are_deleted_at_logins_of_others(
+    house: House, anna: Visit, sql: psycopg.AsyncConnection
+) -> None:
+    await sql.execute(
+        "insert into app_user (email, password_hash)"
+        " select 'gone' || number || '@example.org', '' from generate_series(1, 50) as number"
+    )
+    await sql.execute(
+        """
+        insert into refresh_token (token_hash, family, user_id, expires_at)
+        select sha256(convert_to(id || ' ' || days, 'UTF8')), gen_random_uuid(), id, now() + days * interval '1 day'
+        from app_user cross join (values (-1), (1)) as stays (days) where email like 'gone%'
+        """
+    )
+    for _ in range(2):
+        await refresh(house, (await log_in(house)).refresh_token)
+
+    # Those that are valid stay, and so do Anna's own.
+    assert await count_tokens(sql) == (50 + 3, 50 + 5, 50 + 3)
+
+
+async def test_a_row_that_another_login_locks_holds_no_login_up(
+    house: House, anna: Visit, sql: psycopg.AsyncConnection, database: DatabaseSettings
+) -> None:
+    await sql.execute("insert into app_user (email, password_hash) values ('gone@example.org', '')")
+    await sql.execute(
+        "insert into refresh_token (token_hash, family, user_id, expires_at)"
+        " select 'old', gen_random_uuid(), id, now() from app_user where email = 'gone@example.org'"
+    )
+    async with sql.transaction():
+        await sql.execute("select from refresh_token where token_hash = 'old' for update")
+        await log_in(house)
+    assert (await count_tokens(sql))[1] == 3
+
+    await log_in(house)
+    assert (await count_tokens(sql))[1] == 3
+
+
+async def test_no_login_fails_because_old_tokens_of_others_cannot_be_deleted(
+    house: House, anna: Visit, sql: psycopg.AsyncConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sql.execute("insert into app_user (email, password_hash) values ('gone@example.org', '')")
+    await sql.execute(
+        "insert into refresh_token (token_hash, family, user_id, expires_at)"
+        " select 'old', gen_random_uuid(), id, now() from app_user where email = 'gone@example.org'"
+    )
+    await sql.execute(
+        "create function no_delete() returns trigger language plpgsql as"
+        " $$ begin raise exception 'tokens are kept'; end $$"
+    )
+    await sql.execute(
+        "create trigger no_delete before delete on refresh_token for each row execute function no_delete()"
+    )
+
+    now = await log_in(house)
+    await refresh(house, visit(await refresh(house, now.refresh_token)).refresh_token)
+
+    assert "tokens are kept" in caplog.text
+    # Anna's three logins and refreshes are all there, and so is the old token.
+    assert (await count_tokens(sql))[1] == 1 + 1 + 3
+
+
 async def test_a_new_signing_key_ends_no_login_that_is_not_about_to_be_refreshed(
     house: House, anna: Visit, database: DatabaseSettings
 ) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ingress.database import Database
 from ingress.http.media import prefers_csv
 from storage.projections import daily_report
-from storage.projections.daily_report import Changes, Deduction, End
+from storage.projections.report_changes import Changes, Deduction, DeductionKind, End
 from storage.reads import walks
 from storage.settings import DatabaseSettings
 from tests.ingress.house import NOON, House, StandInWorker
@@ -149,7 +149,7 @@ async def test_the_nights_around_new_year_are_of_two_months(house: House, desk: 
 
 async def test_revenue_is_net_of_what_left_again(house: House, desk: StandInWorker) -> None:
     booking_id = await sell(desk, 0, 3, 110_000, night_amounts_minor=[10_000, 90_000, 10_000])
-    refund = Deduction("pi", "re", 11_000)
+    refund = Deduction("pi", "re", 11_000, DeductionKind.TAKEN)
     await daily_report.count(desk.connection, Changes(confirmed={booking_id: "pi"}, deductions={booking_id: [refund]}))
 
     report = (await ask(house, night(0), night(2))).body

@@ -13,6 +13,7 @@ from ingress.bookings.change_quotes import ChangePrice
 from ingress.http.problems import Problem
 from pricing.changes import WantedStay
 from pricing.currencies import decimal
+from pricing.quotes import fault_of_quote
 from pricing.sale import price_stay
 from storage.reads.bookings import AgreedBooking, NightForSale, RoomFacts, RoomForSale
 from storage.reads.changes import HeldChange, ReplacedStay
@@ -28,7 +29,17 @@ from topics.messages.events import (
     StayBefore,
     StayChanged,
 )
-from topics.messages.sale import ArrivalRule, CancellationPolicy, Kept, Party, PolicyStep, RatePlan, SaleTerms, Tax
+from topics.messages.sale import (
+    ArrivalRule,
+    CancellationPolicy,
+    Kept,
+    Party,
+    PolicyStep,
+    QuotedChange,
+    RatePlan,
+    SaleTerms,
+    Tax,
+)
 from topics.messages.values import MAX_CHANGES, BookingStatus, StayTimes, Terms, nights_of
 from workers.decisions import Booking, Night, State, decide, unpaid_rooms
 from workers.decisions.state import EarlierStay, Payment, PaymentState, PendingChange
@@ -156,8 +167,9 @@ def previewed(
     *,
     account_rooms: Mapping[date, int],
     now: datetime,
+    by_guest: bool,
 ) -> Any:
-    """Return the amount, the extra and the refund of the preview, or the reason of its refusal."""
+    """Return the amount, the extra and the refund of the preview, or the reason of its refusal; and its quote."""
     fields = {name: getattr(booking, name) for name in booking.__struct_fields__ if name in _AGREED}
     change, earlier = booking.pending_change, booking.earlier_stays
     held = None if change is None else HeldChange(id=change.id, stay=change.stay, extra_minor=1, held=change.held)
@@ -187,12 +199,22 @@ def previewed(
         ],
     )
     try:
-        shown = ChangePrice(
-            agreed, wanted, FACTS, room, now, account_share_percent=SHARE_PERCENT, account_rooms=account_rooms
-        ).quoted()
+        price = ChangePrice(
+            agreed,
+            wanted,
+            FACTS,
+            room,
+            now,
+            account_share_percent=SHARE_PERCENT if by_guest else None,
+            account_rooms=account_rooms,
+            by_guest=by_guest,
+        )
+        priced = price.priced()
     except Problem as problem:
-        return problem.more["reason"]
-    return shown.amount, shown.extra, shown.goes_back
+        return problem.more["reason"], None
+    good_until = now + timedelta(minutes=15)
+    shown = price.shown(priced, good_until=good_until, token="token")
+    return (shown.amount, shown.extra, shown.goes_back), price.quote(priced, good_until)
 
 
 _AGREED: Final = frozenset(AgreedBooking.__dataclass_fields__)
@@ -206,18 +228,21 @@ def decided(
     *,
     account_rooms: Mapping[date, int],
     now: datetime,
+    by_guest: bool,
+    quoted: QuotedChange | None = None,
 ) -> Any:
     """Return the amount, the extra and the refund of the decision, or the reason of its refusal."""
     command = ChangeStay(
         room_id=1,
         booking_id=booking.id,
         change_id=UUID(int=3),
-        user_id=booking.user_id,
+        user_id=booking.user_id if by_guest else None,
         check_in=wanted.check_in,
         check_out=wanted.check_out,
         rooms_count=wanted.rooms_count,
         party=wanted.party,
-        account_share_percent=SHARE_PERCENT,
+        account_share_percent=SHARE_PERCENT if by_guest else None,
+        quoted=quoted,
     )
     clock = stay_clock(booking, command, now)
     state = State(booking, on_sale, clock=clock, sale_terms=sold_by, account_rooms=account_rooms)
@@ -266,7 +291,14 @@ def test_a_preview_is_what_the_worker_decides(data: st.DataObject) -> None:
         on: others + sum(each.rooms_count for each in unpaid_rooms(booking) if each.first_night <= on < each.end_night)
         for on in on_sale
     }
-    now = data.draw(st.sampled_from([NOW] * 9 + [NOW + timedelta(hours=4)]))
-    change = booking, wanted, on_sale, sold_by
-    expected = decided(*change, account_rooms=account_rooms, now=now)
-    assert previewed(*change, account_rooms=account_rooms, now=now) == expected
+    now = data.draw(st.sampled_from([NOW] * 9 + [NOW + timedelta(hours=4), NOW + timedelta(days=2)]))
+    context: dict[str, Any] = {"account_rooms": account_rooms, "now": now, "by_guest": data.draw(st.booleans())}
+    expected = decided(booking, wanted, on_sale, sold_by, **context)
+    shown, quote = previewed(booking, wanted, on_sale, sold_by, **context)
+    assert shown == expected
+    if quote is None:
+        return
+    assert fault_of_quote(quote.quoted, wanted.check_in, wanted.check_out) is None
+    # Prices change meanwhile, and the quote's counts.
+    dearer = {on: msgspec.structs.replace(night, price_minor=night.price_minor * 2) for on, night in on_sale.items()}
+    assert decided(booking, wanted, dearer, sold_by, **context, quoted=quote.quoted) == expected

@@ -10,7 +10,10 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
+from ingress.application import DATABASE
+from ingress.tokens import ChangeQuote, QuoteTokens
 from tests.ingress.bookings.test_sales_shown import price
+from tests.ingress.conftest import ingress_settings
 from tests.ingress.house import STAY, STAY_TIMES, TODAY, WAIT, House, LoggedCommand, StandInWorker
 from tests.support.client import Answer
 from tests.support.hotels import HotelsInTables
@@ -26,8 +29,8 @@ from topics.messages.events import (
     StayBefore,
     StayChanged,
 )
-from topics.messages.sale import Party
-from topics.messages.values import MAX_CHANGES, BookingStatus, ChangeEnd, Refusal, Rejection
+from topics.messages.sale import CancellationStep, Party
+from topics.messages.values import MAX_CHANGES, MAX_PAYMENTS_ASKED, BookingStatus, ChangeEnd, Refusal, Rejection
 
 GUEST, MANAGER, OTHER_MANAGER = 1, 2, 3
 FIRST, END = (date.fromisoformat(str(STAY[name])) for name in ("check_in_date", "check_out_date"))
@@ -496,8 +499,13 @@ async def test_a_quote_of_a_change_counts_the_rooms_that_the_account_holds_unpai
     refused = await ask(house, booking_id, body, tail="/quote")
     assert (refused.status, refused.body["reason"]) == (409, "account_share")
     earlier = json.dumps([{"change_id": str(CHANGE_ID), "stay": stay(END, 24_000)}] * MAX_CHANGES)
-    often = await desk.add_booking(GUEST, "CONFIRMED", earlier_stays=earlier)
-    assert (await ask(house, often, body, tail="/quote")).body["reason"] == "too_many_changes"
+    for fields in ({"earlier_stays": earlier}, {"payment_attempt": MAX_PAYMENTS_ASKED}):
+        often = await desk.add_booking(GUEST, "CONFIRMED", **fields)
+        for by_manager in (False, True):
+            refused = await ask(house, often, body, tail="/quote", by_manager=by_manager)
+            assert (refused.status, refused.body["reason"]) == (409, "too_many_changes")
+            assert ("or ask the hotel" in refused.body["detail"]) == (not by_manager)
+            assert "20 changes of a stay may take place" in refused.body["detail"]
 
 
 async def test_a_page_that_stripe_refuses_leaves_a_confirmed_booking(house: House, desk: StandInWorker) -> None:
@@ -525,6 +533,8 @@ async def test_a_quote_of_a_change_names_the_difference_or_the_reason(house: Hou
 
     # The second night costs 110.01 with a surge of 1.5.
     assert quoted.status == 200, quoted
+    assert quoted.body.pop("token").count(".") == 2
+    assert datetime.fromisoformat(quoted.body.pop("good_until")) > datetime.now(UTC)
     assert quoted.body == {
         "id": str(booking_id),
         "check_in_date": str(FIRST),
@@ -543,6 +553,121 @@ async def test_a_quote_of_a_change_names_the_difference_or_the_reason(house: Hou
     assert (await house.post(path, {}, user=MANAGER)).status == 404
     same = await house.post(path, {}, user=GUEST)
     assert (same.body["amount"], same.body["extra"]) == ("240.00", "0.00")
+
+
+async def quoted_to(house: House, booking_id: UUID, body: dict[str, Any], *, by_manager: bool) -> dict[str, Any]:
+    answer = await ask(house, booking_id, body, by_manager=by_manager, tail="/quote")
+    assert answer.status == 200, answer
+    shown: dict[str, Any] = answer.body
+    return shown
+
+
+@both
+async def test_a_change_with_a_quote_is_sent_at_its_price(
+    house: House, desk: StandInWorker, *, by_manager: bool
+) -> None:
+    booking_id = await desk.add_booking(GUEST, "CONFIRMED", check_out=FIRST + timedelta(days=1))
+    quote = await quoted_to(house, booking_id, {"check_out_date": str(END)}, by_manager=by_manager)
+
+    for body in ({}, {"check_out_date": str(END), "rooms_count": 1}):
+        answer = await ask(house, booking_id, {**body, "quote": quote["token"]}, by_manager=by_manager)
+        assert answer.status == 202, answer
+        sent = message(await desk.next_command())
+        assert (sent.check_in, sent.check_out, sent.rooms_count) == (FIRST, END, 1)
+        assert sent.quoted is not None
+        assert (sent.quoted.amount_minor, sent.quoted.earlier_count) == (405_02, 0)
+        assert sent.quoted.good_until == datetime.fromisoformat(quote["good_until"])
+    assert message_without_quote(await ask(house, booking_id, {"rooms_count": 2}), await desk.next_command())
+
+
+def message_without_quote(answer: Answer, command: LoggedCommand) -> bool:
+    return answer.status == 202 and message(command).quoted is None
+
+
+async def test_a_manager_is_quoted_what_a_change_by_the_hotel_costs(house: House, desk: StandInWorker) -> None:
+    """The hotel keeps nothing of what a change gives up, and changes the stay after check-in too."""
+    await desk.connection.execute("update room set capacity = 4 where id = 1")
+    sale = price(10).sale
+    assert sale is not None
+    kept = msgspec.structs.replace(sale, plan_id="standard", steps=(CancellationStep(kept_minor=12_000),))
+    booking_id = await desk.add_booking(
+        GUEST,
+        "CONFIRMED",
+        sale=msgspec.json.encode(kept).decode(),
+        stay_times=msgspec.json.encode(STAY_TIMES).decode(),
+    )
+    shorter = {"check_out_date": str(FIRST + timedelta(days=1))}
+    guests = await quoted_to(house, booking_id, shorter, by_manager=False)
+    managers = await quoted_to(house, booking_id, shorter, by_manager=True)
+    assert guests["kept"] != "0.00"
+    assert managers["kept"] == "0.00"
+
+
+@both
+async def test_a_quote_of_a_change_is_for_its_booking_stay_and_account(
+    house: House, desk: StandInWorker, *, by_manager: bool
+) -> None:
+    booking_id = await desk.add_booking(GUEST, "CONFIRMED", check_out=FIRST + timedelta(days=1))
+    other_id = await desk.add_booking(GUEST, "CONFIRMED", check_out=FIRST + timedelta(days=1))
+    quote = (await quoted_to(house, booking_id, {"check_out_date": str(END)}, by_manager=by_manager))["token"]
+
+    for where, body, field in (
+        (other_id, {}, "quote"),
+        (booking_id, {"check_out_date": str(LATER)}, "check_out_date"),
+        (booking_id, {"rooms_count": 2}, "rooms_count"),
+        (booking_id, {"adults": 2}, "adults"),
+        (booking_id, {"quote": f"{quote}x"}, "quote"),
+    ):
+        answer = await ask(house, where, {"quote": quote, **body}, by_manager=by_manager)
+        assert answer.status == 422, (body, answer)
+        assert answer.body["detail"].startswith(field), answer
+    # A guest's quote has the costs of a guest's change, and a manager's has none.
+    assert (await ask(house, booking_id, {"quote": quote}, by_manager=not by_manager)).status == 403
+    # A quote of a stay is none of a change.
+    body = {**STAY, "check_out_date": str(END), "quote": quote}
+    assert (await house.post("/v1/bookings/init", body, user=GUEST)).status == 422
+
+
+async def test_a_quote_that_has_expired_is_refused_in_the_words_of_a_stays_quote(
+    house: House, desk: StandInWorker
+) -> None:
+    booking_id = await desk.add_booking(GUEST, "CONFIRMED", check_out=FIRST + timedelta(days=1))
+    quote = (await quoted_to(house, booking_id, {"check_out_date": str(END)}, by_manager=False))["token"]
+    tokens = QuoteTokens(ingress_settings(), house.app[DATABASE].installation_id)
+    read = await tokens.read(quote, ChangeQuote)
+    assert read is not None
+    yesterday = msgspec.structs.replace(read.quoted, good_until=datetime.now(UTC) - timedelta(days=1))
+    old = await tokens.issue(msgspec.structs.replace(read, quoted=yesterday))
+
+    at_once = await ask(house, booking_id, {"quote": old})
+    rejected = ChangeRejected(
+        room_id=1,
+        booking_id=booking_id,
+        change_id=CHANGE_ID,
+        check_in=FIRST,
+        check_out=END,
+        rooms_count=1,
+        reason=Rejection.QUOTE_EXPIRED,
+    )
+    by_the_log = await answered(house, desk, booking_id, rejected, {"quote": quote})
+    for answer in (at_once, by_the_log):
+        assert (answer.status, answer.body["reason"]) == (409, "quote_expired")
+        assert answer.body["detail"] == "refused: the quote has expired: ask for a new one"
+
+
+async def test_the_held_change_at_another_price_is_another_one(house: House, desk: StandInWorker) -> None:
+    one_night = FIRST + timedelta(days=1)
+    booking_id = await desk.add_booking(GUEST, "CONFIRMED", check_out=one_night, **held(check_out=END))
+    quote = (await quoted_to(house, booking_id, {"check_out_date": str(END)}, by_manager=False))["token"]
+    for body, is_same in (({"check_out_date": str(END)}, True), ({"quote": quote}, False)):
+        await ask(house, booking_id, body)
+        assert (message(await desk.next_command()).change_id == CHANGE_ID) == is_same, body
+    await desk.connection.execute(
+        "update booking set pending_change = %s where id = %s",
+        (held(check_out=END, amount_minor=405_02)["pending_change"], booking_id),
+    )
+    await ask(house, booking_id, {"quote": quote})
+    assert message(await desk.next_command()).change_id == CHANGE_ID
 
 
 @both
@@ -585,5 +710,7 @@ async def test_changes_are_those_of_ones_own_bookings(house: House, desk: StandI
     path = path_of(booking_id, by_manager=True)
     other = house.manager_header(OTHER_MANAGER)
     assert (await house.post(path, body, headers=other)).status == 404
+    assert (await house.post(f"{path}/quote", body, headers=other)).status == 404
+    assert (await house.post(f"{path}/quote", body, user=GUEST)).status == 403
     assert (await house.ask("DELETE", f"{path}/{CHANGE_ID}", headers=other)).status == 404
     assert (await house.post(path, body, user=GUEST)).status == 403

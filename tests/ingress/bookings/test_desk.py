@@ -8,7 +8,9 @@ from uuid import UUID
 
 import pytest
 
+from storage import desk_bookings
 from storage.settings import DatabaseSettings
+from tests.ingress.conftest import broker_away, ingress_settings, run_ingress
 from tests.ingress.house import STAY, STAY_TIMES, TODAY, WAIT, House, StandInWorker
 from tests.ingress.managers import Worker, open_worker
 from tests.support.client import Answer
@@ -89,6 +91,7 @@ async def test_a_booking_at_the_desk_is_a_command_without_names(house: House, de
         at_desk=True,
         guest_list_id=reserve.guest_list_id,
         accepted_terms="v1",
+        request_hash=reserve.request_hash,
     )
     assert str(reserve.check_in) == STAY["check_in_date"]
     # The guests' endpoints know no such booking, which has no account.
@@ -117,6 +120,38 @@ async def test_a_repeated_request_is_one_booking_with_the_people_of_the_first(
         " from desk_booking join guest_list using (booking_id)"
     )
     assert await found.fetchall() == [("", None, None, None, True)]
+
+
+async def test_the_people_of_a_booking_whose_command_was_not_sent_are_not_kept(
+    desk: StandInWorker, database: DatabaseSettings
+) -> None:
+    async with run_ingress(ingress_settings(), broker_away(), database, ready=False) as house:
+        for headers in ({}, {"Idempotency-Key": "once"}):
+            refused = await book(house, headers=headers)
+            assert (refused.status, refused.body["detail"]) == (503, "the broker is away; nothing was done, try again")
+            assert await people(desk) == []
+            assert await (await desk.connection.execute("select from guest_list")).fetchall() == []
+
+
+async def test_the_same_request_that_is_sent_keeps_the_people_of_one_that_was_not(
+    house: House, desk: StandInWorker, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, answers = {"Idempotency-Key": "once"}, []
+    async with run_ingress(ingress_settings(), broker_away(), database, ready=False) as without_broker:
+        remove = desk_bookings.remove_desk_booking
+
+        async def remove_later(*which: Any) -> None:
+            answers.append(await book(house, headers=key))
+            await remove(*which)
+
+        # Given a request that is not sent, and comes again before its people are removed
+        monkeypatch.setattr(desk_bookings, "remove_desk_booking", remove_later)
+        refused = await book(without_broker, headers=key)
+    assert (refused.status, [answer.status for answer in answers]) == (503, [202])
+    ((name, email, phone, names),) = await people(desk)
+    assert {"name": name, "email": email, "phone": phone} == CONTACT
+    assert [each["name"] for each in names] == [guest["name"] for guest in GUESTS]
+    assert (await desk.next_command()).envelope.subject == answers[0].body["id"]
 
 
 async def test_a_booking_without_names_has_no_list(house: House, desk: StandInWorker) -> None:
@@ -158,7 +193,6 @@ async def test_a_rejected_booking_has_its_reason(house: House, desk: StandInWork
         rooms_count=1,
         reason=Rejection.SOLD_OUT,
     )
-    await desk.publish(command, rejected)
     # A worker publishes the event after it has written the booking.
     await reject(desk, reserve.booking_id)
     await desk.publish(command, rejected)

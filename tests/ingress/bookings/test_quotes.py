@@ -13,7 +13,7 @@ import pytest
 from ingress.application import DATABASE
 from ingress.bookings import acceptance
 from ingress.bookings.models import MAX_QUOTE_LENGTH
-from ingress.tokens import Quote, QuoteTokens
+from ingress.tokens import ChangeQuote, Quote, QuoteTokens
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, run_ingress
 from tests.ingress.house import STAY, STAY_TIMES, TODAY, WAIT, House
@@ -267,6 +267,16 @@ async def test_a_price_that_cannot_be_charged_is_not_quoted_and_one_that_is_paid
     assert "must be from 0.50 to 999999.99 EUR" in refused.body["detail"]
 
 
+async def test_the_least_charge_does_not_count_for_the_quote_of_a_leg(house: House, worker: Worker) -> None:
+    await worker.rows("update inventory set price_minor = 10, surge_milli = 1000 where room_id = 1 returning 1")
+    assert await reason(house) == "not_chargeable"
+    (offer,) = (await quoted(house, in_trip=True))["offers"]
+    assert offer["total"] == "0.20"
+    # It cannot be paid as a stay of its own.
+    refused = await init(house, quote=offer["token"])
+    assert (refused.status, refused.body["reason"]) == (409, "not_chargeable")
+
+
 async def reason(house: House, **changes: Any) -> str:
     answer = await house.post("/v1/quotes", STAY | changes, user=1)
     assert answer.status == 409, answer
@@ -360,7 +370,7 @@ async def test_a_token_that_was_altered_or_is_another_accounts_books_nothing(hou
 async def expired(house: House, quote: str) -> str:
     """Return the token as it was signed a day before."""
     tokens = QuoteTokens(ingress_settings(), house.app[DATABASE].installation_id)
-    read = await tokens.read(quote)
+    read = await tokens.read(quote, Quote)
     assert read is not None
     yesterday = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
     return await tokens.issue(
@@ -561,10 +571,11 @@ async def test_the_largest_quote_fits_into_a_request() -> None:
     issued = await tokens.issue(quote)
 
     assert len(issued) <= MAX_QUOTE_LENGTH
-    assert await tokens.read(issued) == quote
-    assert await tokens.read(str(uuid4())) is None
+    assert await tokens.read(issued, Quote) == quote
+    assert await tokens.read(issued, ChangeQuote) is None
+    assert await tokens.read(str(uuid4()), Quote) is None
     # Another installation with the same key.
-    assert await tokens_of(UUID(int=2)).read(issued) is None
+    assert await tokens_of(UUID(int=2)).read(issued, Quote) is None
 
 
 def tokens_of(installation: UUID) -> QuoteTokens:

@@ -61,6 +61,14 @@ async def test_of_many_requests_at_once_no_more_pass_than_the_cap(house: House, 
     assert {answer.status for answer in await at_once(house, MOST, user=2)} == {202}
 
 
+async def test_the_leg_that_holds_a_change_to_another_room_type_does_not_count(
+    house: House, stand_in: StandInWorker
+) -> None:
+    changed = await stand_in.add_booking(1, "CONFIRMED")
+    await hold(stand_in, trip_id=changed, trip_room_id=1, hold_expires_at=None)
+    assert {answer.status for answer in await at_once(house, MOST)} == {202}
+
+
 async def test_a_guest_resumes_or_replaces_their_own_hold(house: House, stand_in: StandInWorker) -> None:
     mine = [await hold(stand_in) for _ in range(MOST)]
     refused = await house.post(INIT, STAY, user=1)

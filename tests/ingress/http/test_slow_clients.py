@@ -22,6 +22,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.process
 
 SHORT_SECONDS = 0.5
+ENDED = web.AppKey("ENDED", asyncio.Event)
 HEAD = b"POST /length HTTP/1.1\r\nHost: inn\r\n"
 
 
@@ -83,6 +84,15 @@ async def _length(request: web.Request) -> Response:
     return json_response(200, len(await read(request)))
 
 
+async def _length_after_the_end(request: web.Request) -> Response:
+    """Read the body, which came with the head, only when the client has hung up."""
+    await wait_until(lambda: request.transport is None or request.transport.is_closing(), message="the client hangs up")
+    try:
+        return await _length(request)
+    finally:
+        request.app[ENDED].set()
+
+
 async def _long(_: web.Request) -> Response:
     return json_response(200, "x" * 1_000_000)
 
@@ -111,7 +121,9 @@ async def serve(*, idle_seconds: float = AMPLE_SECONDS, body_seconds: float = AM
     """Serve for as long as the block lasts."""
     app = web.Application(middlewares=[answer_problems], client_max_size=64 * 1024)
     app[BODY_SECONDS] = body_seconds
-    app.add_routes([web.post("/length", _length), web.get("/long", _long)])
+    app[ENDED] = asyncio.Event()
+    late = web.post("/late", _length_after_the_end)
+    app.add_routes([web.post("/length", _length), late, web.get("/long", _long)])
     runner = Runner(app, drain_seconds=1.0, idle_seconds=idle_seconds)
     await runner.setup()
     try:
@@ -132,6 +144,18 @@ async def test_a_body_that_comes_a_byte_at_a_time_is_not_waited_for() -> None:
     async with serve(body_seconds=SHORT_SECONDS) as server:
         answered = await server.exchange(HEAD + b"Content-Length: 60000\r\n\r\n", then_every_tenth=b"x")
     assert parse(answered) == (408, "the body did not arrive within 0.5 s")
+
+
+async def test_a_client_that_hangs_up_before_its_body_is_read_is_no_fault_of_ours(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"POST /late HTTP/1.1\r\nHost: inn\r\nContent-Length: 2\r\n\r\n{}")
+    await wait_until(server.has_begun, message="the request has come")
+    writer.transport.abort()
+    await server.runner.app[ENDED].wait()
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_the_ingress_itself_waits_no_longer_for_a_body() -> None:

@@ -55,7 +55,8 @@ async def issued(
     amount_minor = sum(line.amount_minor for line in lines if not line.included)
     await desk.connection.execute(
         "insert into hotel_document (id, hotel_id, kind, number, reason, booking_id, amount_minor, currency, lines,"
-        " corrects_id, credited_minor, issued_at) values (%s, %s, %s, %s, %s, %s, %s, 'EUR', %s, %s, %s, %s)",
+        " corrects_id, credited_minor, booking_version, issued_at)"
+        " values (%s, %s, %s, %s, %s, %s, %s, 'EUR', %s, %s, %s, 9, %s)",
         (
             id,
             hotel,

@@ -304,6 +304,54 @@ async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
 
 
 @pytest.mark.process
+@pytest.mark.parametrize(
+    ("breaks", "mends", "reason"),
+    [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "Redis is full"),
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "Redis is read-only"),
+    ],
+)
+async def test_a_redis_that_takes_no_writes_is_named_once_until_it_takes_them_again(
+    redis_server: Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    breaks: str,
+    mends: str,
+    reason: str,
+) -> None:
+    caplog.set_level(logging.INFO, "ingress")
+    monkeypatch.setattr(redis_link, "_RECONNECT_SECONDS", 0.02)
+    looks = 0
+    async with open_link(redis_server.url) as link, client_of(redis_server) as client:
+        find = link._find
+
+        async def find_and_count() -> None:
+            nonlocal looks
+            looks += 1
+            await find()
+
+        async def looks_while_requests_come() -> bool:
+            await buckets.check("guest")
+            return looks > 3
+
+        monkeypatch.setattr(link, "_find", find_and_count)
+        buckets = Buckets(SLOW, link)
+        await buckets.check(7)
+
+        await client.execute_command(*breaks.split())  # type: ignore[no-untyped-call]
+        assert (await buckets.check(7)).remaining == BURST - 1
+        await wait_until(looks_while_requests_come, message="it looks for Redis")
+        assert not link.ready
+        await client.execute_command(*mends.split())  # type: ignore[no-untyped-call]
+        await wait_until(lambda: link.ready, message="Redis was not found again")
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1, warnings
+    assert reason in warnings[0]
+
+
+@pytest.mark.process
 async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobodys(
     redis_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from operators.audit import Check, NoSuchTopic, Report, audit
 from storage.settings import DatabaseSettings
+from tests.operators import moves
 from tests.operators.changed_stays import (
     AT_DESK,
     CANCELLED_CHANGE,
@@ -221,8 +222,8 @@ async def test_nothing_is_wrong_where_nothing_was_broken(
         },
         "problems": [],
         "events": len(history.events),
-        "bookings": 41,
-        "nights": 28,
+        "bookings": 62,
+        "nights": 43,
     }
 
 
@@ -284,6 +285,19 @@ def test_everything_that_can_happen_to_a_booking_happens_in_the_log() -> None:
         UNPAID_TRIP: "EXPIRED",
         leg(UNPAID_TRIP, 1): "CANCELLED",
         leg(UNPAID_TRIP, 2): "CANCELLED",
+        **dict.fromkeys(moves.BOUGHT, "CONFIRMED"),
+        moves.ENDED: "CANCELLED",
+        moves.leg(moves.DOWN): "CONFIRMED",
+        moves.leg(moves.UP): "CHECKED_IN",
+        moves.leg(moves.BY_HOTEL): "CONFIRMED",
+        moves.leg(moves.REFUSED): "REJECTED",
+        moves.leg(moves.WITHDRAWN): "CANCELLED",
+        moves.leg(moves.UNPAID): "CANCELLED",
+        moves.leg(moves.REPLACED): "CANCELLED",
+        moves.leg(moves.REPLACED, 2): "CONFIRMED",
+        moves.leg(moves.ENDED): "CANCELLED",
+        moves.leg(moves.CHANGED_FIRST, 2): "CONFIRMED",
+        moves.leg(moves.WAITING): "RESERVED",
     }
     assert {type(logged.event) for logged in history.events} == set(EVENTS) - {InventoryUnchanged}
 
@@ -561,6 +575,11 @@ async def test_there_is_nothing_to_audit_without_a_log(
             f"update booking set accepted_terms = 'other' where id = '{CHANGED}'",
             [f"{LEDGER}: booking {CHANGED}: accepted_terms is 'other' in the ledger and '2026-03' by the log"],
             id="other terms were accepted",
+        ),
+        pytest.param(
+            f"update booking set request_hash = 'other' where id = '{CHANGED}'",
+            [f"{LEDGER}: booking {CHANGED}: request_hash is 'other' in the ledger and '{'0f' * 16}' by the log"],
+            id="another request made it",
         ),
         pytest.param(
             "update promo_code set used_count = 2",

@@ -1,9 +1,11 @@
 """The auditor recomputes every read model by its own means, and names each row that differs."""
 
 from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
@@ -18,6 +20,7 @@ from tests.operators.decided_log import PRICE, decided_log
 from tests.operators.rebuild import test_batches
 from tests.operators.trips import CANCELLED_TRIP, TRIP, leg
 from tests.storage.projections import test_daily_report
+from tests.storage.projections.log import FIRST as FIRST_NIGHT
 from tests.storage.projections.log import HOTEL_OF, Log, apply, cut, on_the_log, opened
 from tests.storage.projections.test_daily_report import Stay
 from topics.catalogue import BOOKING_EVENTS
@@ -76,6 +79,10 @@ async def test_the_auditor_and_the_projections_agree_on_nights(
     await check(database, events, sizes)
 
 
+FREE = Stay(id=UUID(int=5), check_out=FIRST_NIGHT + timedelta(days=1), amount_minor=0)
+
+
+@example(log=([FREE], [FREE.confirmed(), FREE.refunded("re_1", 1_00)]), sizes=[1])
 @given(log=test_daily_report.logs(), sizes=some_sizes)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_the_auditor_and_the_projections_agree_on_revenue(

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from operators.audit.expected_ledger import ExpectedLedger
 from operators.audit.report import Report
-from tests.support.scenario import NOON, Scenario
-from tests.workers.decisions.test_brute_force import play
+from tests.support.scenario import NOON, Scenario, given
+from tests.workers.decisions.games import play
+from tests.workers.decisions.test_brute_force import Hotel
 from tests.workers.decisions.words import (
     BOUGHT,
     CANCELLED,
@@ -26,6 +27,7 @@ from tests.workers.decisions.words import (
     nights,
 )
 from tests.workers.decisions.words_at_hotel import ARRIVED, DID_NOT_ARRIVE, LEFT, kept
+from tests.workers.decisions.words_of_changes import LONGER
 from tests.workers.decisions.words_of_sale import (
     ARRIVING,
     FREE_UNTIL,
@@ -33,14 +35,16 @@ from tests.workers.decisions.words_of_sale import (
     PART_UNTIL,
     SALE,
     SAVED,
+    SAVER,
     SOLD,
+    SOLD_SAVER,
     TERMS,
     TERMS_SET,
     policy,
     wall,
 )
-from topics.messages.events import BookingReserved, Event
-from topics.messages.sale import CancellationStep, Meals, Party, PriceLine
+from topics.messages.events import BookingReserved, Event, PaymentRequested, StayChanged
+from topics.messages.sale import CancellationPolicy, CancellationStep, Kept, Meals, Party, PriceLine
 
 DAY = timedelta(days=1)
 QUOTE = timedelta(hours=25)
@@ -48,6 +52,7 @@ NEWER = but(TERMS_SET, terms=replace(TERMS, version=2, taxes=TERMS.taxes[:1]))
 #: Problems of commands that only a test sends: money for a stay that nobody was asked to pay.
 NOT_ASKED_FOR = ("a refund without a payment", "paid: no legal transition", "paid and late: no legal transition")
 DEARER = but(CHANGED, ranges=nights(10), price_minor=120_00)
+NEW_DEARER = but(DEARER, ranges=nights(12))
 
 
 class Auditor:
@@ -72,6 +77,10 @@ def problems(*story: Event, at: datetime = NOON) -> str:
         auditor.receive(event, NOON)
     auditor.receive(story[-1], at)
     return "\n".join(auditor.report.problems())
+
+
+assert ARRIVING.sale is not None
+UNTAXED = replace(ARRIVING.sale, at_hotel_taxes_minor=0)
 
 
 def sold(**changes: Any) -> BookingReserved:
@@ -99,7 +108,7 @@ def test_the_audit_finds_nothing_in_all_that_the_core_decides(monkeypatch: pytes
         happen(scenario, event)
 
     monkeypatch.setattr(Scenario, "happen", audited)
-    play(30, phases=[Phase.generate], fixed=True)
+    play(Hotel, 80, phases=[Phase.generate])
     assert sales > 20
 
 
@@ -134,6 +143,7 @@ def test_a_sale_by_the_terms_of_its_room_is_right(reserved: BookingReserved) -> 
             "its cancellation costs 0 until 2026-03-08 15:00:00",
         ),
         (sold(steps=(*SALE.steps[:2], CancellationStep(kept_minor=0))), "its cancellation costs "),
+        (but(ARRIVING, sale=UNTAXED), "at_hotel_taxes_minor is 0"),
         (sold(terms_version=2), "sold by version 2 of the room's terms, which are at 1"),
     ],
 )
@@ -152,6 +162,24 @@ def test_a_quote_keeps_terms_and_prices_for_a_day() -> None:
     hours = [None if step.until is None else step.until + timedelta(hours=1) for step in SALE.steps]
     later = tuple(replace(step, until=until) for step, until in zip(SALE.steps, hours, strict=True))
     assert problems(OPENED, TERMS_SET, sold(steps=later)) == ""
+
+
+def test_a_quote_of_a_change_keeps_terms_and_prices_for_a_day() -> None:
+    held = given(*SOLD).when(LONGER).answer[0]
+    for story in ((NEWER,), (NEW_DEARER,), (NEWER, NEW_DEARER)):
+        assert problems(*SOLD, *story, held, at=NOON + QUOTE) == ""
+    one: Event
+    for one, named in (
+        (NEWER, "sold by version 1 of the room's terms, which are at 2"),
+        (NEW_DEARER, "night_prices is "),
+    ):
+        assert named in problems(*SOLD, one, held, at=NOON + QUOTE + MILLISECOND)
+
+
+def test_a_quote_of_a_changed_stay_without_terms_keeps_prices_for_a_day() -> None:
+    held = given(*BOUGHT).when(LONGER).answer[0]
+    assert problems(*BOUGHT, NEW_DEARER, held, at=NOON + QUOTE) == ""
+    assert "its nights cost [10000, 10000, 10000]" in problems(*BOUGHT, NEW_DEARER, held, at=NOON + QUOTE + MILLISECOND)
 
 
 def test_a_tax_is_checked_also_where_the_price_of_a_night_may_be_that_of_a_quote() -> None:
@@ -222,3 +250,19 @@ def test_a_stay_that_ends_at_the_hotel_without_its_policy_is_named() -> None:
     unpunished = sold(no_show_kept_minor=0)
     assert "NO_SHOW with None" in problems(*SOLD[:2], unpunished, *SOLD[3:], but(DID_NOT_ARRIVE, policy=None))
     assert "NO_SHOW costs 0" in problems(*BOUGHT, but(DID_NOT_ARRIVE, policy=None))
+
+
+def test_an_end_that_costs_less_than_a_cancellation_at_a_change_is_named() -> None:
+    free = CancellationPolicy(id="free", no_show=Kept(percent=0), early_departure_percent=0)
+    looser = but(TERMS_SET, terms=replace(TERMS, version=2, plans=(replace(SAVER, refundable=True, policy=free),)))
+    saver = [but(event, amount_minor=180_00) if isinstance(event, PaymentRequested) else event for event in SOLD_SAVER]
+    (changed,) = given(*saver, looser).when(but(LONGER, check_in=march(11))).answer
+    assert isinstance(changed, StayChanged)
+    assert changed.sale is not None
+    story = (*saver, looser, changed)
+    in_all = but(LEFT, freed_from=march(11), policy=kept(180_00))
+    assert problems(*story, ARRIVED, in_all, at=CHECK_IN) == ""
+    for wrong in (kept(0, 0), kept(179_99), kept(180_00, 0)):
+        assert "by its policy" in problems(*story, ARRIVED, but(in_all, policy=wrong), at=CHECK_IN)
+    unpunished = but(changed, sale=replace(changed.sale, no_show_kept_minor=179_99))
+    assert "no_show_kept_minor is 17999, " in problems(*saver, looser, unpunished)

@@ -144,8 +144,8 @@ def test_every_command_that_code_and_manifests_name_exists() -> None:
         if path.endswith((".py", ".yml", ".yaml"))
         for word in re.findall(r"(?:[:;(`] ?|&& |\")innkeeper ([a-z][a-z-]+)", (root / path).read_text())
     }
-    # Names of connections to the database, and what an identifier is made from.
-    others = {"operators", "payments", "start", "booking", "refresh", "ops", "quotes"}
+    # Names of connections to the database, and what keys and identifiers are made from.
+    others = {"operators", "payments", "start", "booking", "refresh", "ops", "quotes", "idempotency"}
     named -= {(path, word) for path, word in named if word in others}
 
     assert {word for _, word in named} >= {"audit", "migrate", "topics", "lag", "restore", "new-generation"}

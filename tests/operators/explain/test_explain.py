@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.partitioner import DefaultPartitioner
 from msgspec.structs import replace
 
-from operators.explain import BookingHistory, Kind, NoSuchBooking, explain, explanation
+from operators.explain import BookingHistory, CodeUse, Kind, NoSuchBooking, explain, explanation
 from operators.explain.awaiting import _FOLLOWED_BY_PAYMENTS
 from operators.explain.snapshot import Snapshot, load
 from storage.settings import DatabaseSettings
@@ -30,6 +30,8 @@ from topics.messages.commands import (
     AddGuests,
     BookingCommand,
     CancelBooking,
+    ChangeInventory,
+    ChangeStay,
     ClaimCode,
     ConfirmPayment,
     OpenInventory,
@@ -37,6 +39,7 @@ from topics.messages.commands import (
     ReserveStay,
     ReserveTrip,
     SetCode,
+    WithdrawChange,
 )
 from topics.messages.sale import CodeTerms, LegRequest
 from workers import coordination, projections
@@ -528,6 +531,31 @@ async def test_a_booking_with_a_promo_code_is_explained_from_its_claim_on(desk: 
     assert history.request.source == "test"
     assert awaited(history) == [("the guest", "to name the guests")]
     assert "reserve=" not in str(history.as_json())
+    assert history.code_uses == (CodeUse(code_id=code_id, code="SPRING", returned=False),)
+
+    await desk.log.send(CancelBooking(room_id=ROOM, booking_id=booking_id, user_id=3))
+    for follow in (desk.decide, desk.coordinate, desk.decide):
+        await follow()
+    assert [use.returned for use in (await desk.explained(booking_id)).code_uses] == [True]
+
+
+async def test_the_documents_of_a_booking_are_shown_in_the_order_in_which_they_were_issued(
+    desk: Desk, booking: UUID
+) -> None:
+    await desk.project()
+    ids = [UUID(int=number) for number in (9, 3)]
+    for number, kind, corrects, amount_minor in ((0, "invoice", None, 24_000), (1, "credit_note", ids[0], 4_000)):
+        await desk.sql(
+            "insert into hotel_document (id, hotel_id, kind, number, reason, booking_id, amount_minor, currency, lines,"
+            " corrects_id, credited_minor, booking_version, issued_at)"
+            " values (%s, 1, %s, 7, 'stay', %s, %s, 'EUR', '[]', %s, 0, 1, %s)",
+            *(ids[number], kind, booking, amount_minor, corrects, datetime(2026, 12, 1 + number, tzinfo=UTC)),
+        )
+    shown = (await desk.explained(booking)).documents
+    assert [(each.id, each.kind, each.number, each.amount_minor, each.corrects_id) for each in shown] == [
+        (ids[0], "invoice", 7, 24_000, None),
+        (ids[1], "credit_note", 7, 4_000, ids[0]),
+    ]
 
 
 async def test_a_trip_is_explained_with_its_legs_and_a_leg_with_its_trip(desk: Desk) -> None:
@@ -576,6 +604,80 @@ async def test_a_trip_is_explained_with_its_legs_and_a_leg_with_its_trip(desk: D
     await desk.log.send(CancelBooking(room_id=ROOM, booking_id=trip, user_id=3))
     await desk.decide()
     assert awaited(await desk.explained(trip)) == [("the coordination worker", "to follow booking.cancelled.v1")]
+
+
+async def test_a_change_to_another_room_type_awaits_that_room_and_is_explained_on_both_sides(
+    desk: Desk, booking: UUID
+) -> None:
+    about: dict[str, Any] = {"room_id": ROOM, "booking_id": booking}
+    paid = ConfirmPayment(
+        **about, attempt=1, session_id="cs_1", payment_intent="pi_1", amount_minor=20_000, currency="EUR"
+    )
+    await desk.log.send(replace(OPEN, room_id=ROOM + 1, price_minor=12_000), paid)
+    change, first = uuid4(), uuid4()
+    move = ChangeStay(
+        **about,
+        change_id=first,
+        user_id=3,
+        check_in=FIRST,
+        check_out=FIRST + timedelta(days=2),
+        rooms_count=1,
+        hold_seconds=900,
+        to_room_id=ROOM + 1,
+    )
+    await desk.log.send(move)
+    await desk.decide()
+    opened, hold = (
+        ("the coordination worker", "to follow booking.change_opened.v1"),
+        f"to hold the stay, as leg {first}",
+    )
+    room = f"room {ROOM + 1}"
+    assert not_here(await desk.explained(booking)) == [opened, (room, hold)]
+    await desk.coordinate()
+    assert not_here(await desk.explained(booking)) == [(room, hold)]
+    assert awaited(await desk.explained(first)) == [("the reservations worker", "to decide booking.reserve.v1")]
+
+    await desk.decide()
+    await desk.coordinate()
+    await desk.decide()
+    assert awaited(await desk.explained(first)) == [(f"trip {booking}", "to be bought, or to end")]
+    await desk.log.send(WithdrawChange(**about, change_id=first, user_id=3))
+    await desk.decide()
+    ended = ("the coordination worker", "to follow booking.change_ended.v1")
+    assert not_here(await desk.explained(booking)) == [ended]
+    await desk.coordinate()
+    await desk.decide()
+    await desk.coordinate()
+    assert awaited(await desk.explained(first)) == []
+
+    # By the hotel, for the same price: the booking is a trip of one leg.
+    nights = ChangeInventory(
+        room_id=ROOM + 1, first_night=FIRST, end_night=FIRST + timedelta(days=2), price_minor=10_000
+    )
+    await desk.log.send(nights, replace(move, change_id=change, user_id=None))
+    for _ in range(2):
+        await desk.decide()
+        await desk.coordinate()
+    await desk.decide()
+    changed = ("the coordination worker", "to follow booking.changed.v1")
+    history = await desk.explained(booking)
+    assert changed in awaited(history)
+    assert history.stay is not None
+    assert [(leg.booking_id, leg.room_id, leg.state) for leg in history.stay.legs] == [(change, ROOM + 1, "held")]
+    await desk.coordinate()
+    await desk.decide()
+    assert not_here(await desk.explained(booking)) == []
+    of_leg = await desk.explained(change)
+    assert of_leg.stay is not None
+    assert of_leg.stay.trip_id == booking
+    assert types_of(of_leg, Kind.EVENT)[-1] == "booking.confirmed.v1"
+
+
+def not_here(history: BookingHistory) -> list[tuple[str, str]]:
+    """Return all that is awaited of coordination and of other rooms: no test of changes lets payments work."""
+    return [
+        (who, what) for who, what in awaited(history) if who == "the coordination worker" or who.startswith("room ")
+    ]
 
 
 async def test_a_request_that_could_not_be_read_awaits_an_operator(desk: Desk) -> None:

@@ -9,7 +9,18 @@ from uuid import UUID
 from rich.console import Console
 
 from operators.cli.explain_page import print_history
-from operators.explain import Awaited, BookingHistory, Kind, Request, Sender, Stay, Step, StripeObject
+from operators.explain import (
+    Awaited,
+    BookingHistory,
+    CodeUse,
+    Document,
+    Kind,
+    Request,
+    Sender,
+    Stay,
+    Step,
+    StripeObject,
+)
 from operators.explain.history import Leg
 from operators.explain.steps import followed_from_repeats, sent_again
 from topics.kafka.positions import LogPosition
@@ -303,6 +314,35 @@ def test_a_trip_is_shown_with_its_legs_and_a_leg_with_its_trip() -> None:
     assert shown in page(replace(history, stay=trip))
     of_a_trip = page(replace(history, stay=replace(history.stay, trip_id=BOOKING)))
     assert f"hotel 1, room 7, 2027-03-01 to 2027-03-03, 1 room, 258.00 EUR, a leg of trip {BOOKING}" in of_a_trip
+
+
+def test_documents_and_a_promo_code_that_was_given_back_are_shown() -> None:
+    invoice = Document(
+        id=UUID(int=9),
+        kind="invoice",
+        number=12,
+        reason="stay",
+        amount_minor=25_800,
+        currency="EUR",
+        corrects_id=None,
+        issued_at=T0,
+    )
+    note = replace(invoice, id=UUID(int=10), kind="credit_note", reason="stay_changed", corrects_id=invoice.id)
+    history = replace(
+        RecordedSteps().history(),
+        documents=(invoice, note),
+        code_uses=(
+            CodeUse(code_id=5, code="SPRING", returned=False),
+            CodeUse(code_id=6, code="AUTUMN", returned=True),
+        ),
+    )
+    lines = page(history)
+    assert "promo code SPRING (id 5): used" in lines
+    assert "promo code AUTUMN (id 6): its use was given back" in lines
+    (first, second) = (line.split() for line in lines if " EUR " in line and "2027-03-01 12:00" in line)
+    assert first[:4] == ["invoice", "12", "258.00", "EUR"]
+    assert second[:5] == ["credit", "note", "12", "258.00", "EUR"]
+    assert second[-1] == str(invoice.id)
 
 
 def test_money_is_in_the_currencys_units_and_one_of_a_thing_is_one() -> None:

@@ -59,7 +59,8 @@ CANCELLATIONS: Final = Question(
 REVENUE: Final = Question(
     name="revenue",
     ledger="""
-    select to_char(check_in + number::int - 1, 'YYYY-MM') as month, currency, count(*), sum(night.amount_minor), 0
+    select to_char(check_in + number::int - 1, 'YYYY-MM') as month, currency, sum(rooms_count),
+           sum(night.amount_minor), 0
     from booking cross join lateral unnest(night_amounts_minor) with ordinality as night (amount_minor, number)
     where status = 'CONFIRMED' group by month, currency
     """,

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -73,12 +74,22 @@ def it_is(now: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{reader}.datetime", clock)
 
 
+def written(folder: Path) -> list[Path]:
+    """Return the files of a folder, without their checksums."""
+    return sorted(path for path in folder.iterdir() if path.suffix != ".sha256")
+
+
 def names(folder: Path) -> list[str]:
-    return [path.name.rpartition("booking.events-")[2] for path in sorted(folder.iterdir())]
+    return [path.name.rpartition("booking.events-")[2] for path in written(folder)]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in written(folder)}
+
+
+def checksums(folder: Path) -> set[str]:
+    """Return the lines of all checksums of a folder."""
+    return {path.read_text() for path in folder.glob("*.sha256")}
 
 
 def csv_files(folder: Path) -> list[Path]:
@@ -111,6 +122,9 @@ class TestDays:
         assert result.exit_code == 0, result.stderr
         assert names(folder) == [f"2026-03-0{day}.jsonl" for day in (2, 3, 5)]
         assert [len(text.splitlines()) for _, text in sorted(contents(folder).items())] == [4, 2, 2]
+        assert checksums(folder) == {
+            f"{hashlib.sha256(text).hexdigest()}  {name}\n" for name, text in contents(folder).items()
+        }
         assert sequences(folder) == [(0, 1), (0, 2), (2, 1), (2, 2), (0, 3), (2, 3), (0, 4), (2, 4)]
 
     def test_a_day_that_is_not_over_by_then_is_left_out_and_since_takes_whole_days(
@@ -144,6 +158,7 @@ class TestDays:
         assert export("--format", "jsonl").exit_code == 0
         assert f"{now.date()}.jsonl" in names(folder)
         assert f"{now.date()}.partial.jsonl" not in names(folder)
+        assert not list(folder.glob("*.partial.jsonl.sha256"))
         assert sequences(folder) == [(0, 1), (0, 2), (0, 3)]
 
     def test_records_of_a_day_that_is_not_over_are_reported_with_the_option_that_writes_them(
@@ -244,7 +259,7 @@ class TestResuming:
             options = ("--format", format, "--until", "2026-03-06", "--out", str(out))
             assert export(*options).exit_code == 0
             whole = contents(out)
-            first, second, third = sorted(out.iterdir())
+            first, second, third = written(out)
             second.unlink()
             (out / f".{second.name}.tmp").write_bytes(b"cut off")
             untouched = first.stat().st_mtime_ns, third.stat().st_mtime_ns

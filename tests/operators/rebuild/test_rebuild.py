@@ -50,7 +50,8 @@ async def test_a_rebuild_gives_the_same_rows_while_guests_continue_to_book(load:
     assert not set(before.values()) & set((await oids(load)).values())
     # The workers have gone on with the new tables; a rebuild at rest has nothing to add to them.
     rows = await load.read_models()
-    assert all(rows.values())
+    # Coordination does not run here, so that nobody buys a trip; test_all_money.py compares the rows of trips.
+    assert {table for table, found in rows.items() if not found} == {"reported_trip"}
     assert await load.rows("select count(*) > 1 from reported_stay where deductions is not null") == [(True,)]
     assert await load.rows("select count(*) > 1 from reported_stay where payments is not null") == [(True,)]
     kinds = await load.rows(

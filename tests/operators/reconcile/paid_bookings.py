@@ -19,10 +19,10 @@ from storage.settings import DatabaseSettings
 from tests.operators.decided_log import FIRST, LAST, PRICE, stay
 from tests.support.log import Log, open_processor, process_all
 from tests.support.waiting import wait_until
-from topics.catalogue import STRIPE_WEBHOOKS
+from topics.catalogue import BOOKING_COMMANDS, STRIPE_WEBHOOKS
 from topics.envelope import Outgoing
 from topics.messages.commands import AddGuests, Command, OpenInventory, RequestPayment
-from workers import payments
+from workers import coordination, payments
 from workers.payments.caller import Caller
 from workers.payments.settings import PaymentSettings
 from workers.reservations import handler
@@ -79,6 +79,19 @@ class PaidBookings:
         await self.call()
         await self.work()
 
+    async def move(self, *commands: Command) -> None:
+        """Let rooms process these commands about a stay and other rooms, and all that follows in other partitions."""
+        await self.work(*commands)
+        coordinating = coordination.build(self.log.settings, self.database)
+        sent = -1
+        while sent != (sent := await self._commands_count()):
+            async with open_processor(coordinating, self.log, self.database) as processor:
+                await process_all(processor, coordinating, self.log)
+            await self.work()
+
+    async def _commands_count(self) -> int:
+        return sum(map(len, (await self.log.read(BOOKING_COMMANDS)).values()))
+
     async def call(self) -> None:
         """Let payments make every call that is due."""
         caller = asyncio.create_task(Caller(self.log.settings, self.database, self.settings).run())
@@ -96,8 +109,9 @@ class PaidBookings:
             await asyncio.gather(caller, return_exceptions=True)
 
     async def pay(self, booking: UUID) -> str:
-        """Let the guest pay, without a webhook. Return the payment intent."""
-        (row,) = await self.rows("select session_id from checkout_session where booking_id = %s", booking)
+        """Let the guest pay the newest session, without a webhook. Return the payment intent."""
+        newest = "select session_id from checkout_session where booking_id = %s order by attempt desc limit 1"
+        (row,) = await self.rows(newest, booking)
         url = f"{self.stand_in.url}/_sandbox/sessions/{row['session_id']}/pay"
         async with self.http.post(url, json={"card": "4242424242424242"}) as answer:
             assert answer.status == 200

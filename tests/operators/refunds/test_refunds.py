@@ -390,5 +390,7 @@ async def test_a_refund_by_hand_that_fails_after_a_dispute_took_the_rest_is_due_
 
     await paid.act(f"refunds/{by_hand}/fail")
     await paid.deliver_webhooks()
+    # Payments learns of the room's decision.
+    await paid.work()
 
     assert await states(operator) == [("due", 5_000)]

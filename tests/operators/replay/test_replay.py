@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -17,12 +18,13 @@ from storage import pauses
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, Operator, at_work
 from tests.operators.decided_ledger import until_all_have_left
+from tests.operators.restore.test_restore import trips_and_their_legs
 from tests.support.log import Log, open_processor, process_all
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Outgoing, decode_replay
 from topics.kafka import admin
 from topics.messages.commands import AddGuests, CancelBooking, ChangeInventory, OpenInventory, ReserveStay
-from workers import projections
+from workers import coordination, projections
 from workers.reservations import handler
 from workers.runtime.role import Role
 
@@ -376,6 +378,41 @@ async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
     )
     with pytest.raises(Refused, match="has moved meanwhile"):
         await replay.rewind(ledger, looked_too_early, operator="ines")
+
+
+async def test_coordination_reads_events_again_although_the_outbox_keeps_the_commands_that_followed(
+    log: Log, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    keeping = database.model_copy(update={"outbox_kept_hours": 48.0})
+    await trips_and_their_legs(log, keeping, FIRST)
+    role = coordination.build(log.settings, keeping)
+    await process(role, log, keeping)
+    assert await commands_kept(ledger) > 0
+    sent = await ids_of_commands(log)
+    planned = await replay.plan_rewind(log.settings, ledger, all_of(BOOKING_EVENTS), "coordination")
+    await replay.rewind(ledger, planned, operator="ines")
+    assert await commands_kept(ledger) == 0
+
+    await process(role, log, keeping)
+
+    again = await ids_of_commands(log) - sent
+    # Each command follows once more; none is published from what was kept.
+    assert set(again.values()) == {1}
+    assert set(again) <= set(sent)
+    assert await commands_kept(ledger) > 0
+
+
+async def commands_kept(ledger: Ledger) -> int:
+    """Return how many rows the outbox has of coordination."""
+    found = await ledger.execute("select count(*) from outbox where consumer = 'coordination'")
+    [(count,)] = await found.fetchall()
+    return int(count)
+
+
+async def ids_of_commands(log: Log) -> Counter[str]:
+    """Return how often the log has each command."""
+    records = [record for found in (await log.read(BOOKING_COMMANDS)).values() for record in found]
+    return Counter(dict(record.headers)["ce_id"].decode() for record in records)
 
 
 async def test_a_cursor_is_not_moved_under_a_role_that_runs_unless_it_is_paused(

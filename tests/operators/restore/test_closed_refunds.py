@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from operators.restore.payments import payments_of
-from tests.support.scenario import NOON
+from tests.support.scenario import NOON, given
 from tests.workers.decisions.words import ADAS, REFUND_CLOSED, REFUND_FAILED, REFUNDED_BY_HAND, but
 from tests.workers.decisions.words_of_sale import SOLD, back, cancelled, policy
 from topics.envelope import Envelope
@@ -34,13 +34,17 @@ def test_a_refund_that_was_closed_and_made_by_hand_is_due_again_when_that_fails(
     events: tuple[BookingEvent, ...], status: str
 ) -> None:
     """As in the ledger: the closed amount went back by hand, and the hotel keeps its own part."""
-    story = [event for event in (*SOLD, cancelled(policy(100_00)), AGAIN, *events) if isinstance(event, BookingEvent)]
+    happened = (*SOLD, cancelled(policy(100_00)), AGAIN, *events)
+    story = [event for event in happened if isinstance(event, BookingEvent)]
     logged = [
         (event, Envelope(id=f"event-{number}", type=event.message_type, source="", subject=str(ADAS), time=at), at)
         for number, event in enumerate(story)
         for at in [NOON + timedelta(minutes=number)]
     ]
 
-    (row,) = payments_of(logged, context=CONTEXT).refund_rows(NOON)
+    booking = given(*happened).bookings[ADAS]
+    ledger = {paid.payment_intent: paid for paid in booking.payments}
+
+    (row,) = payments_of(logged, context=CONTEXT).refund_rows(NOON, ledger)
 
     assert (row["status"], row["amount_minor"]) == (status, 100_00)

@@ -51,7 +51,7 @@ FIRST_NIGHTS: Final = {
 #: Those that something happens to before anybody looks: paid while all is down, and a cancellation that was accepted.
 CHANGING: Final = {"absent", "leaving"}
 #: The rows made after the backup: an account that books.
-MISSING: Final = {"accounts": 1, "guests": 0, "guest lists": 0, "hotels": 0, "rooms": 0}
+MISSING: Final = {"accounts": 1, "guests": 0, "guest lists": 0, "hotels": 0, "rooms": 0, "promo codes": 0}
 #: So many guests book for as long as somebody answers.
 STREAMS: Final = 4
 #: The busy room's night.
@@ -206,15 +206,15 @@ class Hotel:
 
 
 @asynccontextmanager
-async def open_hotel(folder: Path) -> AsyncIterator[Hotel]:
-    """Start everything, and put two rooms on sale."""
+async def open_hotel(folder: Path, **environment: str) -> AsyncIterator[Hotel]:
+    """Start everything, and put two rooms on sale; `environment` has further settings."""
     plan = Plan(
         folder=folder,
         partitions=4,
         own_servers=True,
         quiet=True,
         ingress=2,
-        environment={"RATE_LIMITS": "false", **WITHOUT_CAPS},
+        environment={"RATE_LIMITS": "false", **WITHOUT_CAPS, **environment},
         of_one={"ingress-2": {"HOLD_SECONDS": "1"}},
     )
     async with System(plan) as system, open_house(system) as house:
@@ -273,8 +273,9 @@ class Accepted:
     undecided: int = 0
 
 
-async def lose_everything(hotel: Hotel, leaving: Stay) -> Accepted:
-    """Kill all that speaks to the database, and delete the database, in the middle of a storm of bookings."""
+async def lose_everything(hotel: Hotel, leaving: Stay, *servers: str) -> Accepted:
+    """Kill all that speaks to the database, and delete these servers, in the middle of a storm of bookings."""
+    servers = servers or ("postgres",)
     accepted = Accepted()
     storm = [asyncio.create_task(book_until_nobody_answers(guest, hotel.busy, accepted)) for guest in hotel.streams]
     await hotel.house.eventually("select count(*) >= 10 as so from booking where room_id = %s", hotel.busy.id)
@@ -285,9 +286,10 @@ async def lose_everything(hotel: Hotel, leaving: Stay) -> Accepted:
     await wait_until(
         lambda: len(accepted.bookings) >= by_then + 30, message="bookings are accepted that nobody decides"
     )
-    await hotel.system.supervisor.kill(*hotel.programs, "postgres")
+    await hotel.system.supervisor.kill(*hotel.programs, *servers)
     await asyncio.gather(*storm)
-    shutil.rmtree(hotel.system.folder / "postgres")
+    for server in servers:
+        shutil.rmtree(hotel.system.folder / server)
     # One of each guest was under way when the worker was killed, and may be decided; the cancellation was sent later.
     accepted.undecided = len(accepted.bookings) - by_then - STREAMS + 1
     return accepted

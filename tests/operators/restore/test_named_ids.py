@@ -1,5 +1,6 @@
 """The ids that the log names, of which a restored database must not give any away again."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -9,6 +10,9 @@ from storage.operator_log import id_of_actor
 from tests.operators.changed_stays import AT_DESK, CODE, DISCOUNTED
 from tests.operators.decided_log import decided_log
 from topics.messages.events import BookingReserved, CodeClaimed
+
+#: No id is saved here.
+NOWHERE: Any = None
 
 
 @pytest.mark.parametrize(
@@ -25,7 +29,7 @@ def test_the_action_is_in_the_actor_of_an_operator_alone(actor: str, id: int | N
 
 
 def test_the_highest_action_that_an_event_names_is_kept() -> None:
-    named = NamedIds()
+    named = NamedIds(NOWHERE)
     assert named.last_action == 0
 
     for actor in ("operator/16", None, "user/99", "operator/17", "operator/3"):
@@ -35,7 +39,7 @@ def test_the_highest_action_that_an_event_names_is_kept() -> None:
 
 
 def test_the_lists_of_guests_without_an_account_and_promo_codes_are_named() -> None:
-    named, history = NamedIds(), decided_log()
+    named, history = NamedIds(NOWHERE), decided_log()
     for kind, booking in ((BookingReserved, AT_DESK), (CodeClaimed, DISCOUNTED)):
         named.add(history.find(kind, booking).event)
 

@@ -15,6 +15,7 @@ from operators.restore import NotRestored, Restored, restore
 from operators.restore.target import FROM_THE_LOG
 from storage.models import Table
 from storage.settings import DatabaseSettings
+from tests.operators import moves
 from tests.operators.changed_stays import CANCELLED_CHANGE, CHANGED, CODE, CODE_BACK, DISCOUNTED, WAITING, changes
 from tests.operators.changed_stays import intent as intent_of
 from tests.operators.changed_stays import session as session_of
@@ -52,6 +53,7 @@ from topics.envelope import Outgoing
 from topics.kafka.log_reader import LogReader
 from topics.messages.commands import (
     AddGuests,
+    BookingCommand,
     CancelBooking,
     ChangeInventory,
     ClaimCode,
@@ -66,6 +68,7 @@ from topics.messages.commands import (
     RequestPayment,
     ReserveTrip,
     SetSaleTerms,
+    WithdrawChange,
 )
 from topics.messages.events import RefundRequested
 from topics.messages.values import Terms
@@ -266,6 +269,25 @@ async def trips_and_their_legs(log: Log, database: DatabaseSettings, first: date
         await coordinate(log, database)
 
 
+async def stays_that_move(log: Log, database: DatabaseSettings, first: date) -> None:
+    """Let stays move to another room type, as far as a change is held, paid or given up."""
+    chosen = {moves.DOWN, moves.UP, moves.WITHDRAWN, moves.WAITING}
+    commands = [
+        command
+        for command, _ in moves.moves(first, PRICE, 86_400)
+        if not isinstance(command, BookingCommand) or command.booking_id in chosen
+    ]
+    later = [
+        command
+        for command in commands
+        if isinstance(command, WithdrawChange | RecordRefund) or getattr(command, "attempt", 1) == 2
+    ]
+    await log.send(*(command for command in commands if command not in later))
+    await coordinate(log, database)
+    await log.send(*later)
+    await coordinate(log, database)
+
+
 async def test_changed_stays_codes_documents_and_trips_come_back(
     log: Log, database: DatabaseSettings, new_database: DatabaseSettings
 ) -> None:
@@ -275,6 +297,7 @@ async def test_changed_stays_codes_documents_and_trips_come_back(
         if isinstance(command, ClaimCode):
             await coordinate(log, database)
     await trips_and_their_legs(log, database, first)
+    await stays_that_move(log, database, first)
     await work(log, database)
     before = await tables(database)
     documents = "select count(*), sum(amount_minor), sum(credited_minor) from hotel_document"
@@ -285,7 +308,9 @@ async def test_changed_stays_codes_documents_and_trips_come_back(
     after = await tables(new_database)
     for table in TABLES:
         assert after[table] == before[table], table
-    assert (outcome.bookings, outcome.undecided, outcome.unpublished, outcome.notes) == (24, 0, 0, ())
+    assert (outcome.bookings, outcome.undecided, outcome.unpublished, outcome.notes) == (32, 0, 0, ())
+    keyed = "select id, request_hash from booking where request_hash is not null"
+    assert (CHANGED, "0f" * 16) in await rows(new_database, keyed)
     changed = "select id, amount_minor, jsonb_array_length(earlier_stays), pending_change ->> 'extra_minor'"
     assert await rows(new_database, f"{changed} from booking where earlier_stays <> 'null' or hold_expires_at > now()")
     uses = "select code_id, booking_id, returned from promo_code_use order by booking_id"
@@ -295,7 +320,7 @@ async def test_changed_stays_codes_documents_and_trips_come_back(
     assert (WAITING, 2, "creating", session_of(WAITING, 2)) in await rows(new_database, sessions)
     targets = "select booking_id, payment_intent, amount_minor, status from refund order by 1, 2"
     assert (await rows(new_database, targets))[:4] == [
-        (CHANGED, intent_of(CHANGED), 3_333, "succeeded"),
+        (CHANGED, intent_of(CHANGED), 5_000, "succeeded"),
         (CHANGED, intent_of(CHANGED, 2), PRICE, "succeeded"),
         (CANCELLED_CHANGE, intent_of(CANCELLED_CHANGE), PRICE, "creating"),
         (CANCELLED_CHANGE, intent_of(CANCELLED_CHANGE, 2), PRICE, "creating"),
@@ -307,10 +332,16 @@ async def test_changed_stays_codes_documents_and_trips_come_back(
         (CANCELLED_TRIP, "CANCELLED", ["cancelled", "cancelled"]),
         (UNPAID_TRIP, "RESERVED", ["held", "held"]),
         (SOLD_TRIP, "CONFIRMED", ["held", "held"]),
+        (moves.DOWN, "CONFIRMED", ["held"]),
+        (moves.UP, "CONFIRMED", ["held"]),
     ]
-    assert (await rows(new_database, targets))[-2:] == [
+    waiting = "select pending_change ->> 'to_room_id' from booking where pending_change ? 'to_room_id'"
+    assert await rows(new_database, waiting) == [(str(moves.DEARER_ROOM),)]
+    of_trips = [row for row in await rows(new_database, targets) if row[0] in {TRIP, CANCELLED_TRIP, moves.DOWN}]
+    assert of_trips == [
         (TRIP, f"pi_{TRIP.int}", PRICE, "creating"),
         (CANCELLED_TRIP, f"pi_{CANCELLED_TRIP.int}", 2 * PRICE, "succeeded"),
+        (moves.DOWN, intent_of(moves.DOWN), PRICE // 5 + 1_500, "succeeded"),
     ]
     await holds(log, new_database)
 

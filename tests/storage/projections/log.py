@@ -237,8 +237,10 @@ async def write_ledger(connection: AsyncConnection, batch: Log) -> None:
             await connection.execute(
                 """
                 insert into booking (id, user_id, hotel_id, room_id, check_in, check_out, rooms_count, status, terms,
-                                     amount_minor, currency, night_amounts_minor, version, created_at, updated_at)
-                values (%s, %s, %s, %s, %s, %s, %s, 'RESERVED', %s, %s, %s, %s, 1, now(), now()) on conflict do nothing
+                                     amount_minor, currency, night_amounts_minor, trip_id, trip_room_id, version,
+                                     created_at, updated_at)
+                values (%s, %s, %s, %s, %s, %s, %s, 'RESERVED', %s, %s, %s, %s, %s, %s, 1, now(), now())
+                on conflict do nothing
                 """,
                 (
                     event.booking_id,
@@ -252,27 +254,38 @@ async def write_ledger(connection: AsyncConnection, batch: Log) -> None:
                     event.amount_minor,
                     event.currency,
                     list(event.night_amounts_minor) or None,
+                    event.trip_id,
+                    event.trip_room_id,
                 ),
             )
 
 
 async def write_change(connection: AsyncConnection, event: StayChanged) -> None:
-    """Write a change into the ledger, unless it has it already."""
+    """Write a change into the ledger, unless it has it already; a leg in another room has the stay from then on."""
     earlier = {"change_id": str(event.change_id), "stay": msgspec.to_builtins(event.before)}
     changed = {"change_id": str(event.change_id)}
+    leg = {
+        "booking_id": str(event.change_id),
+        "room_id": event.to_room_id,
+        "rooms_count": event.rooms_count,
+        "state": "held",
+        "amount_minor": event.amount_minor,
+    }
+    has_moved = event.to_room_id is not None
     await connection.execute(
         """
         update booking set check_in = %s, check_out = %s, rooms_count = %s, amount_minor = %s, night_amounts_minor = %s,
-                           earlier_stays = coalesce(earlier_stays, '[]') || %s
+                           earlier_stays = coalesce(earlier_stays, '[]') || %s, legs = %s
         where id = %s and not coalesce(earlier_stays, '[]') @> %s
         """,
         (
             event.check_in,
             event.check_out,
-            event.rooms_count,
+            0 if has_moved else event.rooms_count,
             event.amount_minor,
             list(event.night_amounts_minor) or None,
             Jsonb([earlier]),
+            Jsonb([leg]) if has_moved else None,
             event.booking_id,
             Jsonb([changed]),
         ),

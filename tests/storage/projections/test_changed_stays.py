@@ -277,6 +277,27 @@ async def test_the_refund_of_a_cheaper_change_is_no_deduction_and_all_paying_pay
 
 
 @pytest.mark.parametrize(
+    ("events", "revenue"),
+    [
+        ([], 14_000),
+        ([SALE.refunded("re_2", 1_000)], 13_000),
+        ([SALE.refunded("re_1", 10_000, by_hand=False)], 14_000),
+        ([SALE.refunded("re_1", 10_000, by_hand=False), SALE.refunded("re_2", 1_000)], 13_000),
+        ([SALE.refunded("re_2", 24_000)], 0),
+    ],
+    ids=["nothing more", "a part by hand", "it went back all the same", "and a part by hand", "all by hand"],
+)
+@TOGETHER
+async def test_money_that_leaves_after_an_operator_closed_the_refund_of_a_cheaper_change_is_the_hotels(
+    events: list[BookingEvent], revenue: int, *, together: bool, database: DatabaseSettings
+) -> None:
+    history = [SALE.confirmed(), CHEAPER, SALE.refund_closed(10_000), *events]
+    await count(database, *batched(history, together=together))
+
+    assert await sales.revenues(database) == [revenue]
+
+
+@pytest.mark.parametrize(
     ("events", "revenue", "fee"),
     [
         ([DEARER, SALE.cancelled(kept_minor=30_000)], {}, {1: 30_000}),

@@ -41,12 +41,13 @@ from topics.messages.events import (
     GuestsCheckedIn,
     GuestsCheckedOut,
     GuestsDidNotArrive,
+    RefundClosed,
     RefundFailed,
     StayBefore,
     StayChanged,
 )
 from topics.messages.sale import AppliedPolicy
-from topics.messages.values import CancelReason, DisputeResult, Terms, nights_of
+from topics.messages.values import CancelReason, DisputeResult, RefundClosing, Terms, nights_of
 from workers.projections.daily_report import DailyReport
 
 # Hotel and night -> arrivals, staying, nights, revenue_minor.
@@ -125,6 +126,16 @@ class Stay:
             amount_minor=amount_minor,
             failure="expired_or_canceled_card",
             by_hand=True,
+        )
+
+    def refund_closed(self, amount_minor: int) -> RefundClosed:
+        return RefundClosed(
+            room_id=self.room_id,
+            booking_id=self.id,
+            payment_intent=self.payment,
+            amount_minor=amount_minor,
+            currency=self.currency,
+            reason=RefundClosing.PAID_OTHERWISE,
         )
 
     def dispute_opened(self, dispute_id: str, amount_minor: int) -> DisputeOpened:

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
 from storage.database import connect
 from storage.projections.positioned_event import PositionedEvent
@@ -53,6 +54,7 @@ from topics.messages.events import (
     GuestsCheckedIn,
     GuestsCheckedOut,
     GuestsDidNotArrive,
+    LegEnded,
     NightsBlocked,
     RefundClosed,
     RefundFailed,
@@ -73,7 +75,7 @@ from topics.messages.values import (
 from workers.projections.positioned_events import positioned_events
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
-COUNTED, NOT_COUNTED, NEW = UUID(int=1), UUID(int=2), UUID(int=3)
+COUNTED, NOT_COUNTED, NEW, TRIP, LEG = (UUID(int=number) for number in (1, 2, 3, 6, 7))
 BLOCKED: dict[str, Any] = {
     "room_id": 1,
     "block_id": UUID(int=4),
@@ -133,12 +135,13 @@ EVENTS_THAT_COUNT: tuple[Event, ...] = (
     ),
     RefundClosed(
         room_id=1,
-        booking_id=COUNTED,
-        payment_intent="pi",
+        booking_id=TRIP,
+        payment_intent="pi_trip",
         amount_minor=1,
         currency="EUR",
         reason=RefundClosing.PAID_OTHERWISE,
     ),
+    LegEnded(room_id=1, booking_id=TRIP, leg_id=LEG, kept_minor=1, reason=RefundReason.NO_SHOW),
     GuestsChanged(room_id=1, booking_id=COUNTED, guest_ids=(2,), guest_list_id=UUID(int=9)),
     RefundRequested(
         room_id=1,
@@ -207,10 +210,13 @@ async def test_a_projection_applies_the_events_that_it_declares_and_no_others(
 ) -> None:
     stays = [reserved(booking_id.int, 1, 0, 2) for booking_id in (COUNTED, NOT_COUNTED)]
     paid = BookingConfirmed(room_id=1, booking_id=COUNTED, amount_minor=1, currency="EUR", payment_intent="pi")
-    before = [opened(1, 0, 3, 9_000), *stays, paid, refunded("re_0")]
+    of_trip = replace(paid, booking_id=TRIP, payment_intent="pi_trip")
+    before = [opened(1, 0, 3, 9_000), *stays, paid, refunded("re_0"), of_trip]
     changing = set()
     async with await connect(database, "test") as connection:
-        await write_ledger(connection, on_the_log(before))
+        await write_ledger(connection, on_the_log([*before, reserved(TRIP.int, 1, 0, 2)]))
+        legs = Jsonb([{"booking_id": str(LEG), "room_id": 1, "rooms_count": 1, "state": "held", "amount_minor": 1}])
+        await connection.execute("update booking set legs = %s where id = %s", (legs, TRIP))
         for kind in EVENTS:
             *earlier, event = positioned(projection, on_the_log([*before, event_of(kind)]))
             async with connection.transaction(force_rollback=True):

@@ -29,6 +29,7 @@ _CHANGES: Final = (
     "quote_change",
     "withdraw_change",
     "change_stay_for_hotel",
+    "quote_change_for_hotel",
     "withdraw_change_for_hotel",
 )
 _bookings: Final[list[str]] = [_KNOWN["booking_id"]]
@@ -39,6 +40,7 @@ _ready: Final[dict[str, list[str]]] = {
     **dict.fromkeys(("change_guests", "cancel", "cancel_for_hotel", *_AT_HOTEL, *_CHANGES), _paid),
 }
 _CARD: Final = "4242424242424242"
+_DONE: Final = (requests.codes.ok, requests.codes.no_content)
 _NIGHTS: Final = {"change_nights": {"start_date": "", "end_date": ""}}
 _AT_LEAST: Final = {"change_nights": {"closed": False}}
 _COMMANDS: Final = frozenset(
@@ -50,11 +52,12 @@ _COMMANDS: Final = frozenset(
         "pay",
         "cancel",
         "cancel_for_hotel",
+        "block_nights",
         "book_at_desk",
         *_AT_HOTEL,
         *_CHANGES,
     }
-    - {"quote_change"}
+    - {"quote_change", "quote_change_for_hotel"}
 )
 #: These would take what is known away from all others.
 _TAKES_AWAY: Final = frozenset({"delete_guest", "delete_room", "delete_hotel", "deactivate_hotel", "deactivate_code"})
@@ -69,7 +72,7 @@ _WHOLE: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
     "set_code": lambda: {"percent": "12.5"},
     # A day alone may be after the other one of the booking.
     **dict.fromkeys(
-        ("change_stay", "quote_change", "change_stay_for_hotel"),
+        ("change_stay", "quote_change", "change_stay_for_hotel", "quote_change_for_hotel"),
         lambda: {"check_in_date": _day(20)(""), "check_out_date": _day(30)(""), "rooms_count": 2},
     ),
     "book_trip": lambda: {
@@ -138,7 +141,10 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
 
 @schemathesis.hook
 def after_call(context: HookContext, case: Case[Any], response: Response) -> None:
-    """Remember a booking; pay on its page as a guest does, and wait until the payment is confirmed."""
+    """Remember a booking, and book again once a story cancels it; pay on its page as a guest does.
+
+    Later stories go on with the last booking: had it ended, none of them would ever pay.
+    """
     operation_id = case.operation.definition.raw["operationId"]
     if operation_id in {"init", "book_trip"} and response.status_code == requests.codes.created:
         _bookings.append(response.json()["id"])
@@ -146,9 +152,23 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
         _ready["pay"].append(response.json()["id"])
     if operation_id == "pay" and response.status_code == requests.codes.ok and response.json()["session_url"]:
         _pay(response.json())
+    if operation_id in {"cancel", "cancel_for_hotel"} and response.status_code in _DONE:
+        is_last = (case.path_parameters or {}).get("booking_id") == _bookings[-1]
+        if is_last and case.meta is not None and case.meta.phase.name.value == "stateful":
+            _book()
+
+
+def _book() -> None:
+    """Hold a stay in the known room."""
+    days = {"check_in_date": _day(20)(""), "check_out_date": _day(30)("")}
+    stay = {"hotel_id": _KNOWN["hotel_id"], "room_id": _KNOWN["room_id"], "rooms_count": 1, **days}
+    booked = requests.post(f"{_URL}/v1/bookings/init", json=stay, headers=_AUTHORIZATION | WAIT, timeout=60)
+    if booked.status_code == requests.codes.created:
+        _bookings.append(booked.json()["id"])
 
 
 def _pay(booking: Mapping[str, Any]) -> None:
+    """Pay with a good card, and wait until the payment is confirmed."""
     paid = requests.post(booking["session_url"], data={"card": _CARD}, allow_redirects=False, timeout=60)
     if paid.status_code == requests.codes.see_other:
         confirmed = wait_until(

@@ -55,7 +55,8 @@ class Needs:
             "trip": self._a_trip,
             "pay": self._a_hold_with_guests,
             "change_guests": self._other_guests,
-            **dict.fromkeys(("change_stay", "quote_change", "change_stay_for_hotel"), self._a_paid_stay),
+            **dict.fromkeys(("change_stay", "change_stay_for_hotel"), self._a_paid_stay),
+            **dict.fromkeys(("quote_change", "quote_change_for_hotel"), self._another_room_type),
             **dict.fromkeys(("withdraw_change", "withdraw_change_for_hotel"), self._a_change),
             "activate_hotel": self._a_hotel_of_its_own,
             "deactivate_hotel": self._a_hotel_of_its_own,
@@ -156,6 +157,12 @@ class Needs:
         path = f"/v1/bookings/{found.values['booking_id']}/changes"
         changed = await self._world.done(self._world.guest, "POST", path, {"rooms_count": 2})
         return _Found({**found.values, "change_id": changed["pending_change"]["id"]})
+
+    async def _another_room_type(self) -> _Found:
+        """A paid stay, and another room type of its hotel."""
+        found = await self._a_paid_stay()
+        room_id = await self._world.another_room(self._world.host, int(str(found.values["hotel_id"])))
+        return _Found({**found.values, "room_id": room_id})
 
     async def _an_invoice(self) -> _Found:
         """A paid stay whose invoice is there; it follows the payment a little later."""

@@ -37,10 +37,14 @@ async def test_the_documents_links_lead_to_bookings_that_are_paid_cancelled_and_
 
     whole = {"booking.reserved.v1", "booking.confirmed.v1", "booking.cancelled.v1", "booking.refunded.v1"}
 
-    async def all_happened() -> bool:
-        return whole <= await event_types(world, world.rival)
+    missing: set[str] = whole
 
-    await wait_until(all_happened, message="some booking was held, paid, cancelled and paid back")
+    async def all_happened() -> bool:
+        nonlocal missing
+        missing = whole - await event_types(world, world.rival)
+        return not missing
+
+    await wait_until(all_happened, message=lambda: f"these happened to some booking: {', '.join(sorted(missing))}")
     await world.unharmed()
 
 

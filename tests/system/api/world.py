@@ -152,6 +152,10 @@ class World:
         room_id = await hotels.room(hotel_id, **{**_example("add_room"), **described})
         return Room(hotel_id=hotel_id, room_id=room_id)
 
+    async def another_room(self, host: Person, hotel_id: int) -> int:
+        """Put another room type of a hotel on sale; return its id."""
+        return await self.hotels_of(host).room(hotel_id, **_example("add_room"))
+
     async def room_on_sale(self, host: Person, **described: object) -> Room:
         """Return a room of an active hotel."""
         room = await self.new_room(host, **described)

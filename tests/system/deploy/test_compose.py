@@ -19,16 +19,26 @@ import yaml
 from docs.generate import settings_classes
 from operators.cli.main import find
 from sandbox import nginx
+from topics.kafka.admin import MAX_MESSAGE_BYTES
 from workers.stripe.event_types import EVENT_TYPES
 
 ROOT: Final = Path(__file__).parents[3]
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: Final[dict[str, Any]] = COMPOSE["services"]
+#: The file that is laid over it for three brokers.
+THREE_BROKERS: Final[dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.three-brokers.yml").read_text())
 #: They run to their end, each time.
 SHORT: Final = {"migrate"}
 OURS: Final = {name for name, service in SERVICES.items() if service["image"].startswith("innkeeper:")}
 SETTINGS: Final = {name.upper() for settings in settings_classes() for name in settings.model_fields}
-SECRET: Final = {"database_url", "jwt_secret_key", "payment_mark_key", "stripe_api_key", "stripe_webhook_secret"}
+SECRET: Final = {
+    "booking_id_key",
+    "database_url",
+    "jwt_secret_key",
+    "payment_mark_key",
+    "stripe_api_key",
+    "stripe_webhook_secret",
+}
 with_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
 
@@ -129,6 +139,49 @@ def test_a_service_that_stays_is_watched_and_comes_back(name: str) -> None:
             assert probe.groups() == (environment(name)["METRICS_PORT"], "/metrics")
 
 
+def test_three_brokers_are_one_cluster_and_every_process_of_ours_knows_all() -> None:
+    services = THREE_BROKERS["services"]
+    brokers = {name: service for name, service in services.items() if name.startswith("kafka")}
+    one = SERVICES["kafka"]
+    require_replicated({name: one["environment"] | broker["environment"] for name, broker in brokers.items()})
+    for name, broker in brokers.items():
+        [volume] = broker.get("volumes", one["volumes"])
+        assert volume == f"{name}:{one['environment']['KAFKA_LOG_DIRS']}"
+        if name != "kafka":
+            assert broker["extends"] == {"file": "docker-compose.yml", "service": "kafka"}
+            assert services["migrate"]["depends_on"][name] == {"condition": "service_healthy"}
+    assert brokers.keys() - {"kafka"} == THREE_BROKERS["volumes"].keys()
+    assert services.keys() - brokers.keys() == OURS
+    for name in OURS:
+        assert services[name]["environment"] == {
+            "KAFKA_URL": ",".join(f"{broker}:9092" for broker in brokers),
+            "TOPIC_REPLICATION": "3",
+            "TOPIC_MIN_INSYNC_REPLICAS": "2",
+        }
+
+
+def require_replicated(brokers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Require that brokers, by host, are three, name each other, and keep three copies of which two acknowledge."""
+    assert len(brokers) == 3
+    ids = [int(settings["KAFKA_NODE_ID"]) for settings in brokers.values()]
+    voters = ",".join(f"{id}@{host}:9093" for id, host in zip(ids, brokers, strict=True))
+    assert ids == sorted(set(ids))
+    for host, settings in brokers.items():
+        assert settings["KAFKA_CONTROLLER_QUORUM_VOTERS"] == voters
+        assert settings["KAFKA_ADVERTISED_LISTENERS"] == f"PLAINTEXT://{host}:9092"
+        assert settings["KAFKA_PROCESS_ROLES"] == "broker,controller"
+        assert settings["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+        assert settings["KAFKA_UNCLEAN_LEADER_ELECTION_ENABLE"] == "false"
+        assert int(settings["KAFKA_MESSAGE_MAX_BYTES"]) == MAX_MESSAGE_BYTES
+        kept = {name: int(value) for name, value in settings.items() if name.endswith("REPLICATION_FACTOR")}
+        assert len(kept) == 4
+        assert set(kept.values()) == {3}
+        needed = {name: int(value) for name, value in settings.items() if re.search("MIN_(ISR|INSYNC)", name)}
+        assert len(needed) == 3
+        assert set(needed.values()) == {2}
+    assert len({settings["CLUSTER_ID"] for settings in brokers.values()}) == 1
+
+
 def test_the_image_has_every_room_and_what_the_build_reads() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     rooms = {pattern.rstrip("*") for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]}
@@ -213,6 +266,7 @@ def test_no_secret_is_in_an_environment_or_in_the_repository() -> None:
     assert holders == {
         "database_url": OURS,
         "jwt_secret_key": ingresses,
+        "booking_id_key": ingresses,
         "stripe_webhook_secret": ingresses,
         "stripe_api_key": {"payments", "reconciliation"},
         "payment_mark_key": {"payments", "reconciliation"},

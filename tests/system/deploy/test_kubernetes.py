@@ -13,13 +13,14 @@ import yaml
 
 from operators.cli.main import find
 from telemetry.metrics import METRICS
-from tests.system.deploy.test_compose import COMPOSE, ROOT, SETTINGS, settings_of, with_openssl
+from tests.system.deploy.test_compose import COMPOSE, ROOT, SETTINGS, require_replicated, settings_of, with_openssl
 from topics.kafka.settings import KafkaSettings
 
 KUBERNETES: Final = ROOT / "deploy" / "kubernetes"
 FOLDERS: Final = sorted(path.parent for path in KUBERNETES.rglob("kustomization.yaml"))
 BASE: Final = KUBERNETES / "base"
 BY_LAG: Final = KUBERNETES / "overlays" / "by-lag"
+THREE_BROKERS: Final = KUBERNETES / "overlays" / "three-brokers"
 
 
 @cache
@@ -204,6 +205,7 @@ def test_each_process_takes_its_settings_as_production(service: str, tmp_path: P
     of_secrets = {
         "database_url": "postgresql://innkeeper:secret@db/innkeeper",
         "jwt_secret_key": "a key that is long enough for production",
+        "booking_id_key": "another key that is long enough for it",
         "stripe_webhook_secret": "whsec_of_some_length_and_more",
         "stripe_api_key": "sk_live_of_nobody",
         "payment_mark_key": "a key that is long enough for production",
@@ -229,6 +231,46 @@ def test_workers_are_added_by_a_published_lag_and_never_more_than_have_work() ->
     assert chosen(monitor["spec"]["selector"]["matchLabels"]) == [*workloads()]
     targets = {rule["targetLabel"] for rule in monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]}
     assert targets == {"role", "instance"}
+
+
+def test_three_brokers_are_one_cluster_of_which_one_may_be_away() -> None:
+    [kafka] = of("StatefulSet", THREE_BROKERS).values()
+    only, spec = container(kafka), kafka["spec"]
+    assert only["image"] == COMPOSE["services"]["kafka"]["image"]
+    [service] = of("Service", THREE_BROKERS).values()
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    assert spec["serviceName"] == service["metadata"]["name"]
+    labels = spec["template"]["metadata"]["labels"]
+    [budget] = of("PodDisruptionBudget", THREE_BROKERS).values()
+    assert service["spec"]["selector"] == labels
+    assert all(each["spec"]["selector"]["matchLabels"] == labels for each in (kafka, budget))
+    assert budget["spec"]["maxUnavailable"] == 1
+    [spread] = pod(kafka)["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"] == labels
+    assert spread["whenUnsatisfiable"] == "DoNotSchedule"
+    # Services' names for variables would become settings of the broker.
+    assert pod(kafka)["enableServiceLinks"] is False
+
+    given = {each["name"]: each["value"] for each in only["env"] if "value" in each}
+    hosts = {f"kafka-{ordinal}": str(ordinal) for ordinal in range(spec["replicas"])}
+    require_replicated(
+        {
+            f"{pod_name}.{spec['serviceName']}": {
+                **{name: value.replace("$(POD_NAME)", pod_name) for name, value in given.items()},
+                "KAFKA_NODE_ID": ordinal,
+            }
+            for pod_name, ordinal in hosts.items()
+        }
+    )
+    [data] = spec["volumeClaimTemplates"]
+    [mount] = only["volumeMounts"]
+    assert data["metadata"]["name"] == mount["name"]
+    assert Path(given["KAFKA_LOG_DIRS"]).is_relative_to(mount["mountPath"])
+    patch = yaml.safe_load((THREE_BROKERS / "kustomization.yaml").read_text())["patches"][0]["patch"]
+    assert f'"{",".join(f"{name}.kafka:9092" for name in hosts)}"' in patch
+    settings = of("ConfigMap")["innkeeper"]["data"]
+    assert (settings["TOPIC_REPLICATION"], settings["TOPIC_MIN_INSYNC_REPLICAS"]) == ("3", "2")
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl, which has kustomize, is not installed")

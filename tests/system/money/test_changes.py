@@ -19,7 +19,7 @@ async def test_a_dearer_change_is_held_and_paid_and_a_cheaper_one_is_refunded(de
     quote = await paid.guest.ask("POST", f"{path}/quote", json=longer)
     assert (quote.status, quote.body["extra"], quote.body["amount"]) == (200, "100.00", "300.00")
 
-    held = await paid.guest.ask("POST", path, json=longer)
+    held = await paid.guest.ask("POST", path, json={"quote": quote.body["token"]})
 
     assert (held.status, held.body["booking_status"], held.body["amount"]) == (200, "CONFIRMED", "200.00")
     assert (held.body["pending_change"]["extra"], held.body["pending_change"]["amount"]) == ("100.00", "300.00")

@@ -1,11 +1,11 @@
-"""Payments is killed at each of its steps, with a kept part, a change and a trip's leg in flight: no cent is lost."""
+"""Payments is killed at each of its steps, with a kept part, changes and a trip's leg in flight: no cent is lost."""
 
 import asyncio
 import os
 import signal
 from datetime import date
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -14,7 +14,7 @@ from tests.support.hotels import HotelsOverHttp
 from tests.support.waiting import MAX_WAIT_SECONDS
 from tests.system.money.desk import Desk, Inn, Paid, day
 from tests.system.money.test_policies import TERMS
-from topics.messages.commands import AddGuests, CancelBooking, RequestPayment, ReserveTrip
+from topics.messages.commands import AddGuests, CancelBooking, ChangeStay, RequestPayment, ReserveTrip
 from topics.messages.sale import LegRequest
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
@@ -26,7 +26,7 @@ STEPS = ("before_call", "after_call", "after_record", "after_produce")
 async def test_payments_killed_at_each_of_its_steps_loses_no_refund_no_change_and_no_trip(desk: Desk) -> None:
     system, inn = desk.house.system, await desk.inn()
     trip_id, legs = await paid_trip(desk, inn)
-    changing = await desk.paid(inn)
+    changing, moving, cheaper = [await desk.paid(inn) for _ in range(3)]
     await desk.sell_by(inn, TERMS)
     kept = await desk.paid(inn)
     await system.stop_part(PART)
@@ -40,6 +40,8 @@ async def test_payments_killed_at_each_of_its_steps_loses_no_refund_no_change_an
         headers={"Prefer": "wait=1"},
     )
     (held,) = await desk.happened(changing.id, "change_held")
+    leg_id = await move(desk, moving, "150.00", "change_held")
+    await move(desk, cheaper, "60.00", "changed")
     await desk.house.send(CancelBooking(room_id=legs[0].room_id, booking_id=legs[0].booking_id, user_id=1))
     await desk.happened(trip_id, "leg_ended")
     try:
@@ -51,6 +53,11 @@ async def test_payments_killed_at_each_of_its_steps_loses_no_refund_no_change_an
     dearer = await desk.pay_at(await changing.guest.page(changing.id), changing.guest, inn, changing.id)
     await desk.happened(changing.id, "changed")
     assert await desk.sums(dearer) == (held["extra_minor"], 0, 0)
+    moved = await desk.pay_at(await moving.guest.page(moving.id), moving.guest, inn, moving.id)
+    await desk.happened(leg_id, "confirmed")
+    assert await desk.sums(moved) == (10_000, 0, 0)
+    await desk.happened(cheaper.id, "refunded")
+    assert await desk.sums(cheaper) == (20_000, 8_000, 0)
     # The policy keeps a half.
     await desk.happened(kept.id, "refunded")
     assert await desk.sums(kept) == (24_500, 12_250, 0)
@@ -86,6 +93,28 @@ async def paid_trip(desk: Desk, inn: Inn) -> tuple[str, tuple[LegRequest, ...]]:
     for booking_id in (trip_id, *(leg.booking_id for leg in legs)):
         await desk.happened(str(booking_id), "confirmed")
     return str(trip_id), legs
+
+
+async def move(desk: Desk, paid: Paid, price: str, answer: str) -> str:
+    """Let the guest ask for a new room type of another price, until this event; return the id of the leg there."""
+    inn, leg_id = paid.inn, uuid4()
+    other_id = await HotelsOverHttp(inn.host.ask).room(inn.room.hotel_id, base_price=price, total_count=1)
+    await desk.house.eventually("select count(*) >= 30 as so from inventory where room_id = %s", other_id)
+    (reserved,) = await desk.events(paid.id, "reserved")
+    change = ChangeStay(
+        room_id=inn.room.id,
+        booking_id=UUID(paid.id),
+        change_id=leg_id,
+        user_id=reserved["user_id"],
+        check_in=date.fromisoformat(day(20)),
+        check_out=date.fromisoformat(day(22)),
+        rooms_count=1,
+        hold_seconds=600,
+        to_room_id=other_id,
+    )
+    await desk.house.send(change)
+    await desk.happened(paid.id, answer)
+    return str(leg_id)
 
 
 async def killed_at(desk: Desk, failpoint: str) -> None:

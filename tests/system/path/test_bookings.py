@@ -126,6 +126,24 @@ async def test_the_same_key_with_another_body_is_refused(house: House) -> None:
     assert other.body["detail"]
 
 
+async def test_a_key_whose_row_is_lost_is_one_booking_all_the_same(house: House) -> None:
+    """As after a failover to an asynchronous replica, or a restore of an older backup."""
+    guest, room, other_room = await house.guest(), await house.room(), await house.room()
+    first = await guest.book(room, key="k")
+    lose = "delete from idempotency_key where booking_id = %s returning key"
+    assert await house.rows(lose, first.body["id"]) == [{"key": "k"}]
+
+    answers = await together(*(guest.book(room, key="k") for _ in range(20)))
+
+    assert {(answer.status, answer.body["id"]) for answer in answers} == {(201, first.body["id"])}
+    for body in ({"room": room, "nights": 3}, {"room": other_room}):
+        await house.rows(lose, first.body["id"])
+        refused = await guest.book(**body, key="k")
+        assert (refused.status, "for another request" in refused.body["detail"]) == (422, True)
+    found = await house.rows("select id::text from booking where room_id in (%s, %s)", room.id, other_room.id)
+    assert found == [{"id": first.body["id"]}]
+
+
 async def test_somebody_elses_booking_is_not_found(house: House) -> None:
     owner, stranger, room = await house.guest(), await house.guest(), await house.room()
     booking = await owner.booked(room)

@@ -42,6 +42,7 @@ NOT_RUN: Mapping[str, str] = {
             "dead-letters replay",
             "explain",
             "export",
+            "export --format jsonl",
             "money",
             "new-generation",
             "rebuild",
@@ -50,6 +51,7 @@ NOT_RUN: Mapping[str, str] = {
             "refunds close PAYMENT --reason ... --yes",
             "refunds retry PAYMENT",
             "replay",
+            "restore",
             "sandbox replay",
             "tail --json",
             "tail --room",
@@ -71,12 +73,15 @@ NOT_RUN: Mapping[str, str] = {
         (
             "sandbox demo",
             "sandbox demo --exit",
+            "sandbox fail-over",
             "sandbox replay tests/system/trace/hotel_bookings.csv.gz --rooms 100 --workers 3",
             "sandbox replay tests/system/trace/hotel_bookings.csv.gz --rooms 100 --workers 3 --kill-every 3",
             "sandbox up",
+            "sandbox up --brokers 3",
             "sandbox up --days-ahead 3",
             "sandbox up --days-ahead N",
             "sandbox up --port 8081 --workers 2",
+            "sandbox up --standby",
         ),
         _A_SYSTEM,
     ),
@@ -108,6 +113,14 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
         "Nothing is on stripe.webhooks",
         "stripe.webhooks has no records in that range",
     ),
+    "rebuild all": (_A_PLAN,),
+    "restore --from-export DIR --yes": (_IN_USE,),
+    "restore --from-export export": (_IN_USE,),
+    "restore --from-export export --yes": (_IN_USE,),
+    "restore --from-ledger": (_IN_USE,),
+    "restore --from-ledger --from-export DIR --yes": (_IN_USE,),
+    "restore --from-ledger --from-export export": (_IN_USE,),
+    "restore --from-ledger --from-export export --yes": (_IN_USE,),
     "restore --from-log": (_IN_USE,),
     "restore --from-log --yes": (_IN_USE,),
     "resume payments": (_A_PLAN,),
@@ -117,19 +130,35 @@ OTHER_PROGRAMS: Mapping[str, str] = {
     "docker": "There is no container engine on every machine with the tests; tests/system/deploy reads the files.",
     "kubectl": "There is no cluster; tests/system/deploy reads the manifests.",
     "kafka-acls.sh": "Kafka's own tool; tests/topics gives the same rights to a secured broker.",
+    "kafka-topics.sh": "Kafka's own tool; tests/operators/restore deletes the topics as it would.",
     "make": "It makes and tests the checkout; tests/docs/test_code_blocks.py looks for each target.",
     "make-secrets": "tests/system/deploy runs it.",
     "pg_dump": "A tool of PostgreSQL that the sandbox's wheel lacks; tests/operators restores from such a backup.",
     "pip": "It changes the environment in which the tests run.",
+    "psql": "A tool of PostgreSQL that the sandbox's wheel lacks; tests/operators restores into such a database.",
     "pre-commit": "It changes the checkout in which the tests run.",
     "run": ".ci/run runs these tests.",
+    "sudo": "It makes a folder on the operator's own machine.",
 }
 #: Programs that other tests run: README's requests and the examples of the pages.
 RUN_ELSEWHERE = ("console.sh", "curl", "date", "echo", "grep", "python", "sed")
 #: Pages whose blocks tests run from their first line to the last, functions and all: tests/system/money.
 RUN_WHOLE = ("docs/money.md", "docs/rates.md")
-#: Words of the shell, and lines of other files that are indented like shell.
-NO_PROGRAMS = {".", "do", "done", "export", "location", "null", "proxy_pass", "set", "until", "while", "described.sql"}
+#: Words of the shell, and lines of other files, or a formula, that are indented like shell.
+NO_PROGRAMS = {
+    ".",
+    "described.sql",
+    "do",
+    "done",
+    "export",
+    "location",
+    "null",
+    "proxy_pass",
+    "rate",
+    "set",
+    "until",
+    "while",
+}
 
 
 def documented() -> list[tuple[str, list[str]]]:

@@ -1,7 +1,7 @@
 """Faults of a running system, and their timetable, which follows from a seed.
 
 The names are those of the design's table: F1 ingress, F2 reservations, F3 payments, F4 expiry, F5 projections,
-F6 workers that come, go and freeze, F7 broker, F8 database; and reconciliation.
+F6 workers that come, go and freeze, F7 broker, F8 database; and reconciliation, and coordination.
 """
 
 import asyncio
@@ -83,6 +83,13 @@ MENU: Final = (
         parts=["payments-1"],
         failpoints=["payments.before_call", "payments.after_call", "payments.after_record", "payments.after_produce"],
     ),
+    Dish(
+        family="F3",
+        kind="failpoint",
+        parts=["payments-1"],
+        failpoints=["payments.in_batch", "payments.after_commit", "payments.after_publish"],
+    ),
+    Dish(family="F3", kind="kill", parts=["payments-1"]),
     Dish(family="F4", kind="kill", parts=["expiry-1"]),
     Dish(family="F5", kind="kill", parts=["projections-1"]),
     Dish(family="F6", kind="freeze", parts=RESERVATIONS, seconds=FREEZE_SECONDS),
@@ -97,6 +104,13 @@ MENU: Final = (
         kind="failpoint",
         parts=["reconciliation-1"],
         failpoints=["reconciliation.after_produce"],
+    ),
+    Dish(family="coordination", kind="kill", parts=["coordination-1"]),
+    Dish(
+        family="coordination",
+        kind="failpoint",
+        parts=["coordination-1"],
+        failpoints=["coordination.in_batch", "coordination.after_commit", "coordination.after_publish"],
     ),
 )
 #: How long after a fault of a family the next fault comes, at least: broker and database need a moment.
@@ -178,14 +192,16 @@ async def inject_all(system: System, faults: Iterable[Fault]) -> None:
             together.create_task(one(fault))
 
 
-async def end_sessions(system: System) -> None:
-    """Terminate every session of the database but our own."""
+async def end_sessions(system: System) -> int:
+    """Terminate every session of the database but our own; return how many were."""
     with contextlib.suppress(psycopg.OperationalError):  # The server itself may be away.
         async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as connection:
-            await connection.execute(
+            rows = await connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity"
                 " where pid <> pg_backend_pid() and datname = current_database()"
             )
+            return sum(ended for (ended,) in await rows.fetchall())
+    return 0
 
 
 async def all_run(system: System, names: Iterable[str]) -> None:

@@ -15,8 +15,10 @@ from tests.system.pipeline.log import Entry
 COMMANDS: Final = "booking.commands"
 EVENTS: Final = "booking.events"
 DEAD_LETTERS: Final = "dead.letters"
-#: The events that answer a request for a stay, once.
-DECISIONS: Final = frozenset({"booking.reserved.v1", "booking.rejected.v1"})
+#: The events that answer a request for a stay or a trip, once.
+DECISIONS: Final = frozenset(
+    {"booking.reserved.v1", "booking.rejected.v1", "booking.trip_reserved.v1", "booking.trip_rejected.v1"}
+)
 #: While a booking is in one of these it keeps rooms from others, and will end.
 HOLDING: Final = ("RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING")
 
@@ -92,29 +94,102 @@ async def oversold(database_url: str) -> list[str]:
 async def unfinished(database_url: str) -> list[str]:
     """Return the unfinished work in the ledger: holds that have not ended, and calls to Stripe that are due."""
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        holds = await connection.execute("select count(*) from booking where status = any(%s)", (list(HOLDING),))
+        unended = [*HOLDING, "RESERVING"]
+        holds = await connection.execute("select count(*) from booking where status = any(%s)", (unended,))
+        changes = await connection.execute("select count(*) from booking where pending_change is not null")
         sessions = await connection.execute("select count(*) from checkout_session where next_attempt_at is not null")
         refunds = await connection.execute("select count(*) from refund where next_attempt_at is not null")
-        counts = {"holds": holds, "sessions": sessions, "refunds": refunds}
+        counts = {"holds": holds, "changes": changes, "sessions": sessions, "refunds": refunds}
         return [f"{count} {what}" for what, rows in counts.items() for (count,) in await rows.fetchall() if count]
 
 
 async def unpaid_for(database_url: str, payments: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the bookings whose net money at Stripe is not their amount if they are sold, or what is kept of it."""
+    """Return the bookings whose net money at Stripe is not their amount if they are sold, or what is kept of it.
+
+    That of a trip is the sum of its legs' amounts, and nothing is paid for a leg.
+    """
     net: Counter[str] = Counter()
     for payment in payments:
         net[payment["metadata"].get("booking_id", "?")] += payment["captured_minor"] - payment["refunded_minor"]
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         rows = await connection.execute(
-            "select id::text, status, amount_minor, (policy ->> 'kept_minor')::bigint from booking"
+            "select coalesce(trip_id, id)::text, terms, status, amount_minor, (policy ->> 'kept_minor')::bigint"
+            " from booking where legs is null"
         )
         sold = {"CONFIRMED", "CHECKED_IN", "CHECKED_OUT", "NO_SHOW"}
-        due = {
-            id: kept if kept is not None else amount if status in sold else 0 async for id, status, amount, kept in rows
-        }
-    return [
-        f"{id}: {net[id]} at Stripe, {due.get(id)} due" for id in net.keys() | due.keys() if net[id] != due.get(id, 0)
-    ]
+        due: Counter[str] = Counter()
+        async for id, terms, status, amount, kept in rows:
+            if terms == "prepaid":
+                due[id] += kept if kept is not None else amount if status in sold else 0
+    return [f"{id}: {net[id]} at Stripe, {due[id]} due" for id in net.keys() | due.keys() if net[id] != due[id]]
+
+
+def torn_trips(published: Mapping[int, Sequence[Entry]], statuses: Mapping[str, str]) -> list[str]:
+    """Return the trips of which some legs were bought and others not, by the events and the statuses of bookings."""
+    legs: dict[str, list[str]] = {}
+    confirmed = set()
+    for event in (event for events in published.values() for event in events):
+        if event.type == "booking.trip_opened.v1":
+            legs[event.body["booking_id"]] = [leg["booking_id"] for leg in event.body["legs"]]
+        elif event.type == "booking.confirmed.v1":
+            confirmed.add(event.body["booking_id"])
+    torn = []
+    for trip, ids in legs.items():
+        bought = [id for id in ids if id in confirmed]
+        if bought != (ids if trip in confirmed else []):
+            torn.append(f"trip {trip}: {statuses.get(trip)}, and {len(bought)} of its {len(ids)} legs were bought")
+        held = [id for id in ids if statuses.get(id) in HOLDING]
+        if held and statuses.get(trip) not in HOLDING:
+            torn.append(f"trip {trip}: {statuses.get(trip)}, and {len(held)} of its {len(ids)} legs are held")
+    return torn
+
+
+def torn_moves(published: Mapping[int, Sequence[Entry]], statuses: Mapping[str, str]) -> list[str]:
+    """Return the moves to another room type of which a half took place: the stay is in both rooms, or in neither."""
+    moves: dict[str, str] = {}
+    moved, ended, confirmed = set(), set(), set()
+    for event in (event for events in published.values() for event in events):
+        match event.type:
+            case "booking.change_opened.v1":
+                moves[event.body["change_id"]] = event.body["booking_id"]
+            case "booking.changed.v1":
+                moved.add(event.body["change_id"])
+            case "booking.change_ended.v1":
+                ended.add(event.body["change_id"])
+            case "booking.confirmed.v1":
+                confirmed.add(event.body["booking_id"])
+    torn = []
+    for leg, booking in moves.items():
+        found = f"booking {booking}: {statuses.get(booking)}, and its leg {leg} is {statuses.get(leg)}"
+        if leg in moved and leg in ended:
+            torn.append(f"{found}: the move took place and ended")
+        elif (leg in moved) is not (leg in confirmed):
+            torn.append(f"{found}: {'the stay moved' if leg in moved else 'the stay did not move'}")
+        elif leg in ended and statuses.get(leg) in HOLDING:
+            torn.append(f"{found}: the move ended")
+    return torn
+
+
+def overused_codes(published: Mapping[int, Sequence[Entry]]) -> list[str]:
+    """Return each use of a promo code beyond those that its terms allowed when it was granted."""
+    limits: dict[int, int | None] = {}
+    users: defaultdict[int, set[str]] = defaultdict(set)
+    overused = []
+    for event in (event for events in published.values() for event in events):
+        if not event.type.startswith("code."):
+            continue
+        code = event.body["code_id"]
+        match event.type:
+            case "code.changed.v1":
+                limits[code] = event.body["terms"].get("max_uses")
+            case "code.claimed.v1":
+                users[code].add(event.body["booking_id"])
+                limit = limits[code]
+                if limit is not None and len(users[code]) > limit:
+                    overused.append(f"code {code}: {event.body['booking_id']} is use {len(users[code])} of {limit}")
+            case "code.returned.v1":
+                users[code].discard(event.body["booking_id"])
+    return overused
 
 
 def longest_wait_seconds(commands: Iterable[Entry], published: Mapping[int, Sequence[Entry]]) -> float:
@@ -157,6 +232,16 @@ def first_publications(events: Sequence[Entry]) -> tuple[dict[int, list[Entry]],
                 f"partition {event.partition}: sequence {event.sequence} after {len(before)} at {event.offset}"
             )
     return dict(published), doubles, wrong
+
+
+def without_dead_letters(records: Sequence[Entry], dead_letters: Sequence[Entry]) -> list[Entry]:
+    """Return the records of `booking.commands` that are not kept as dead letters with a reason."""
+    dead = {
+        (letter.headers["dl_partition"], letter.headers["dl_offset"])
+        for letter in dead_letters
+        if letter.headers.get("dl_topic") == COMMANDS.encode() and letter.headers.get("dl_reason")
+    }
+    return [record for record in records if (b"%d" % record.partition, b"%d" % record.offset) not in dead]
 
 
 def decided_once(commands: Sequence[Entry], published: Mapping[int, Sequence[Entry]]) -> list[str]:
@@ -223,10 +308,9 @@ def last_status(published: Mapping[int, Sequence[Entry]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for events in published.values():
         for event in events:
-            if event.type in moves:
-                found[_booking_of(event.body)] = moves[event.type]
+            booking = str(event.body.get("booking_id"))
+            # A payment is also requested for what the change of a confirmed stay costs more.
+            of_change = event.type == "booking.payment_requested.v1" and found[booking] == "CONFIRMED"
+            if event.type in moves and not of_change:
+                found[booking] = moves[event.type]
     return found
-
-
-def _booking_of(body: Mapping[str, Any]) -> str:
-    return str(body["booking_id"])

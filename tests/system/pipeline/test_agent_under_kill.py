@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import random
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
@@ -33,15 +35,14 @@ SCHEDULE = (
 )
 
 
-@pytest.mark.system
-@pytest.mark.timeout(900)
-@pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
-async def test_every_command_is_decided_once_whatever_happens_to_the_workers(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Given a load of commands and a schedule of harm, when all is over, nothing is lost and nothing happened twice."""
-    plan = Plan(
-        folder=tmp_path,
+#: One worker is killed every two seconds: at work, while it joins, or before that, as the machine's speed has it.
+KILLS = tuple(Fault(at_seconds=2.0 * number, kind="kill", part="reservations-1") for number in range(1, 15))
+
+
+def two_workers(folder: Path) -> Plan:
+    """Return the plan of a log, a database and two reservations workers."""
+    return Plan(
+        folder=folder,
         workers={"reservations": 2},
         ingress=0,
         stripe=False,
@@ -49,9 +50,18 @@ async def test_every_command_is_decided_once_whatever_happens_to_the_workers(
         own_servers=True,
         quiet=True,
     )
+
+
+@pytest.mark.system
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
+async def test_every_command_is_decided_once_whatever_happens_to_the_workers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Given a load of commands and a schedule of harm, when all is over, nothing is lost and nothing happened twice."""
     # The client logs at length that a killed broker does not answer.
     caplog.set_level(logging.CRITICAL, "aiokafka")
-    async with System(plan) as system:
+    async with System(two_workers(tmp_path)) as system:
         clerk = Clerk(system.kafka_url, random.Random(1))
         try:
             await under_fire(system, clerk, SECONDS, SCHEDULE)
@@ -61,6 +71,37 @@ async def test_every_command_is_decided_once_whatever_happens_to_the_workers(
         await caught_up(system)
 
         await everything_holds(system, clerk)
+
+
+@pytest.mark.system
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
+async def test_a_worker_keeps_its_partitions_while_the_other_is_killed_again_and_again(tmp_path: Path) -> None:
+    """Given two workers, when one is killed every two seconds, the other never has fewer partitions than its own."""
+    async with System(two_workers(tmp_path)) as system:
+        clerk = Clerk(system.kafka_url, random.Random(2))
+        undisturbed = system.pid("reservations-2")
+        # Until both have joined one of them has all partitions.
+        await wait_until(lambda: _assigned(system, "reservations-2")[-1:] == ["2"])
+        began = len(_assigned(system, "reservations-2")) - 1
+        try:
+            await under_fire(system, clerk, SECONDS + 5, KILLS)
+        finally:
+            await clerk.close()
+        await all_run(system, WORKERS)
+        await caught_up(system)
+
+        assert system.pid("reservations-2") == undisturbed
+        found = _assigned(system, "reservations-2")[began:]
+        assert set(found) <= {"2", "4"}
+        assert all(before != after for before, after in pairwise(found)), "each break was for other partitions"
+        await everything_holds(system, clerk)
+
+
+def _assigned(system: System, worker: str) -> list[str]:
+    """Return how many partitions a worker had after each rebalance that gave it others, by its log."""
+    return re.findall(r"worker ready: reservations has (\d+) partitions", (system.logs / f"{worker}.log").read_text())
 
 
 async def under_fire(system: System, clerk: Clerk, seconds: float, schedule: tuple[Fault, ...]) -> None:

@@ -148,7 +148,7 @@ async def a_race_for_the_last_room(house: House, inn: Inn) -> ReserveTrip:
     winner, loser = sorted(rivals, key=lambda rival: found[rival.booking_id], reverse=True)
     assert await statuses(house, winner) == ["RESERVED"] * 3
     await become(house, loser, "REJECTED", "CANCELLED", "REJECTED")
-    assert await taken(house, inn) == {leg.room_id: 1 for leg in winner.legs}
+    assert await taken(house, inn.hotel_id) == {leg.room_id: 1 for leg in winner.legs}
     return winner
 
 
@@ -187,12 +187,12 @@ async def a_cancelled_leg_sends_its_part_back(house: House, inn: Inn, winner: Re
     await become(house, winner, "CONFIRMED", "CONFIRMED", "CANCELLED")
     due = "select payments -> 0 ->> 'due_minor' = %s as so from booking where id = %s"
     await house.eventually(due, str(LEG_MINOR), winner.booking_id)
-    assert await taken(house, inn) == {winner.room_id: 1}
+    assert await taken(house, inn.hotel_id) == {winner.room_id: 1}
 
 
 async def an_unpaid_trip_gives_all_its_rooms_back(house: House, inn: Inn) -> None:
     """Given a trip with a short hold, when it ends unpaid, then no room of it is held."""
-    before, short = await taken(house, inn), inn.trip(0, 1, 2, hold_seconds=2)
+    before, short = await taken(house, inn.hotel_id), inn.trip(0, 1, 2, hold_seconds=2)
     await house.send(short)
 
     async def ended() -> bool:
@@ -201,7 +201,7 @@ async def an_unpaid_trip_gives_all_its_rooms_back(house: House, inn: Inn) -> Non
 
     await wait_until(ended, message="the short hold ends")
     await become(house, short, "EXPIRED", "CANCELLED", "CANCELLED", "CANCELLED")
-    assert await taken(house, inn) == before
+    assert await taken(house, inn.hotel_id) == before
 
 
 async def statuses(house: House, wanted: ReserveTrip) -> list[str]:
@@ -221,12 +221,12 @@ async def become(house: House, wanted: ReserveTrip, *expected: str) -> None:
     await wait_until(there, message=f"the trip {wanted.booking_id} and its legs become {expected}")
 
 
-async def taken(house: House, inn: Inn) -> dict[int, int]:
+async def taken(house: House, hotel_id: int) -> dict[int, int]:
     """Return the rooms that are held or booked in every night of the stay, by room type, if there are any."""
     rows = await house.rows(
         "select room_id, min(reserved_count + booked_count) as least, max(reserved_count + booked_count) as most"
         " from inventory where hotel_id = %s group by 1 having max(reserved_count + booked_count) > 0",
-        inn.hotel_id,
+        hotel_id,
     )
     assert all(row["least"] == row["most"] for row in rows), rows
     return {row["room_id"]: row["most"] for row in rows}

@@ -38,10 +38,14 @@ def test_each_role_has_the_rights_of_its_work_and_no_others() -> None:
         ("topic", "dead.letters"): {"Write", "DescribeConfigs"},
         ("group", "innkeeper-reservations"): {"Read"},
     }
-    assert rights("expiry") == {("topic", "booking.commands"): {"Write", "DescribeConfigs"}}
+    assert rights("expiry") == {
+        ("topic", "booking.commands"): {"Write", "DescribeConfigs"},
+        ("topic", "booking.events"): {"Describe", "DescribeConfigs"},
+    }
     # It reads every partition, and belongs to no group.
     assert rights("reconciliation") == {
         ("topic", "booking.commands"): {"Write", "DescribeConfigs"},
+        ("topic", "booking.events"): {"Describe", "DescribeConfigs"},
         ("topic", "stripe.webhooks"): {"Read", "Write", "DescribeConfigs"},
     }
 

@@ -4,18 +4,24 @@ import asyncio
 import dataclasses
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import GroupLoadInProgressError, KafkaError, NotCoordinatorForGroupError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+    NodeNotReadyError,
+    NotCoordinatorForGroupError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from sandbox.ports import free_port
+from tests.support.topics import configure
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, CATALOGUE, DEAD_LETTERS
 from topics.kafka import admin
@@ -133,22 +139,6 @@ async def test_a_setting_that_was_changed_is_reported_with_the_command_that_mend
     assert await admin.check(kafka_settings) == []
 
 
-async def configure(settings: KafkaSettings, topic: str, values: dict[str, str]) -> None:
-    """Set a topic's settings, and wait until the broker reports the new ones."""
-    client = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_url)
-    await client.start()
-    try:
-        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=values)])
-    finally:
-        await client.close()
-
-    async def reported() -> bool:
-        async with admin.open_admin(settings) as broker:
-            return values.items() <= (await broker.configurations([topic]))[topic].items()
-
-    await wait_until(reported)
-
-
 async def test_a_topic_of_ours_that_the_catalogue_lacks_is_reported(kafka_settings: KafkaSettings) -> None:
     assert await admin.unknown_topics(kafka_settings) == []
     name = f"{kafka_settings.topic_prefix}booking.rumours"
@@ -223,6 +213,67 @@ async def test_members_are_requested_again_while_another_coordinator_loads_the_g
         assert await broker.members("nobody-is-in-it") == {}
 
     assert refusals == []
+
+
+async def test_members_of_a_group_without_a_coordinator_are_none_but_their_names_are_not_known(
+    kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = AIOKafkaClient.send
+
+    async def without_coordinator(client: AIOKafkaClient, node: int, request: Any) -> Any:
+        if isinstance(request, FindCoordinatorRequest):
+            return SimpleNamespace(error_code=GroupCoordinatorNotAvailableError.errno)
+        return await send(client, node, request)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", without_coordinator)
+    async with admin.open_admin(kafka_settings) as broker:
+        assert await broker.members("its-coordinator-starts") == {}
+        with pytest.raises(admin.TopicsFailed, match="its-coordinator-starts"):
+            await broker.member_names("its-coordinator-starts")
+
+
+class Lagging:
+    """A client of two brokers, of which the second learns of a new topic later than the first."""
+
+    def __init__(self, lag: int, silent: int | None = None) -> None:
+        self.lag, self.silent = lag, silent
+        self.cluster = SimpleNamespace(brokers=lambda: [SimpleNamespace(nodeId=1), SimpleNamespace(nodeId=2)])
+
+    async def force_metadata_update(self) -> None:
+        """Read the brokers anew."""
+
+    def get_random_node(self) -> int:
+        return 1
+
+    async def send(self, node: int, _: Any) -> Any:
+        if node == self.silent:
+            raise NodeNotReadyError
+        if node == 2:
+            self.lag -= 1
+        if node == 2 and self.lag >= 0:
+            return SimpleNamespace(topics=[(UnknownTopicOrPartitionError.errno, "new", bytes(16), False, [])])
+        return SimpleNamespace(topics=[(0, "new", bytes(16), False, [(0, 0, 1)])])
+
+
+async def test_a_topic_is_there_when_each_broker_knows_its_leaders(kafka_settings: KafkaSettings) -> None:
+    client = Lagging(lag=3)
+
+    await admin.Admin(cast("Any", client), kafka_settings).until_led(["new"])
+
+    assert client.lag < 0
+
+
+async def test_a_broker_that_does_not_answer_holds_up_no_new_topic(kafka_settings: KafkaSettings) -> None:
+    client = Lagging(lag=0, silent=2)
+
+    await admin.Admin(cast("Any", client), kafka_settings).until_led(["new"], within_seconds=5)
+
+
+async def test_a_topic_that_no_broker_knows_is_not_there(kafka_settings: KafkaSettings) -> None:
+    client = Lagging(lag=10**9)
+
+    with pytest.raises(admin.TopicsFailed, match="No leader after 0 s for: new"):
+        await admin.Admin(cast("Any", client), kafka_settings).until_led(["new"], within_seconds=0.1)
 
 
 async def test_a_broker_that_is_down_is_a_plain_error(kafka_settings: KafkaSettings) -> None:

@@ -1,6 +1,7 @@
 """Records of one partition are sent together, in order, and every sender gets the position of its record."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,19 @@ from pathlib import Path
 import psutil
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.errors import (
+    InvalidTimestampError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    ProducerClosed,
+)
 from aiokafka.partitioner import murmur2
 
 from sandbox.kafka import Kafka
 from tests.support.log import Log, open_log
 from tests.support.stack import Server
+from tests.support.topics import configure
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing
@@ -82,6 +90,48 @@ async def test_a_record_that_is_too_large_is_refused_and_the_next_is_not(kafka_s
         position = await log.producer.send(record(kafka_settings, b"small"))
 
         assert await stored(log) == {(position.partition, position.offset): b"small"}
+
+
+#: A topic whose records have the producer's time, and a batch of at most so many bytes.
+SMALL_BATCHES = {"max.message.bytes": "2000", "message.timestamp.type": "CreateTime"}
+REFUSED = {MessageSizeTooLargeError: bytes(5_000), InvalidTimestampError: b"of next week"}
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+@pytest.mark.parametrize("kind", REFUSED)
+async def test_a_record_that_the_broker_refuses_fails_alone_among_those_of_its_batch(
+    kafka_settings: KafkaSettings, kind: type[KafkaError], *, idempotent: bool
+) -> None:
+    settings = kafka_settings.model_copy(update={"kafka_idempotent": idempotent})
+    in_an_hour = 3_600_000
+    limits = SMALL_BATCHES | {"message.timestamp.after.max.ms": str(in_an_hour)}
+    await configure(settings, settings.topic(BOOKING_COMMANDS), limits)
+    # Given records that go together, of which the broker refuses one by itself and the others for their number
+    values = [b"%d " % number + bytes(500) for number in range(11)]
+    records = [record(settings, value) for value in values]
+    next_week = int(time.time() * 1000) + 7 * 24 * in_an_hour
+    records.insert(5, record(settings, REFUSED[kind])._replace(timestamp_ms=next_week if REFUSED[kind][0] else None))
+    async with open_log(settings) as log, open_producer(settings, client_id="test", linger_ms=50) as producer:
+
+        async def is_refused() -> bool:
+            try:
+                await producer.send(records[5])
+            except kind:
+                return True
+            return False
+
+        await wait_until(is_refused, message="the broker has the settings in use")
+        await producer.send(record(settings, b"before"))
+
+        answers = await asyncio.gather(*map(producer.send, records), return_exceptions=True)
+        await producer.send(record(settings, b"after"))
+
+        # Then all others are stored, in order, at the positions that are returned
+        found = await stored(log)
+    assert type(answers.pop(5)) is kind
+    bodies = list(found.values())
+    assert bodies[bodies.index(b"before") :] == [b"before", *values, b"after"]
+    assert [found[each.partition, each.offset] for each in answers if not isinstance(each, BaseException)] == values
 
 
 async def test_nothing_overtakes_a_failed_record(kafka_settings: KafkaSettings) -> None:

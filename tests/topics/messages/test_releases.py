@@ -140,7 +140,7 @@ def _has_what_0_1_0_ignores(command: Command) -> bool:
     """Return whether the command has a field that changes its meaning and that 0.1.0 does not know."""
     fields = (
         *("by_hand", "allowance_count", "plan_id", "party", "quoted", "discount", "code_rejection", "at_desk"),
-        *("guest_list_id", "accepted_terms", "trip_id"),
+        *("guest_list_id", "accepted_terms", "trip_id", "moved"),
     )
     if not isinstance(command, RecordRefund | ChangeInventory | ReserveStay):
         return False

@@ -128,12 +128,14 @@ class OneBooking:
     def documents(self, newer: Sequence[int] = (), times: int = 1) -> list[DocumentIssued]:
         """Return the documents of all events; `newer[i]`: the ledger is so many events ahead of event i.
 
-        `times`: how often the log is read from its start; the ledger has everything from the second time on.
+        `times`: how often the log is read from its start; the ledger has everything from the second time on. It is
+        never older than for an earlier event.
         """
-        hotel, issued, length = Scenario(), [], len(self.log)
+        hotel, issued, last, newest = Scenario(), [], len(self.log) - 1, 0
         for number, logged in enumerate(times * self.log):
             ahead = newer[number] if number < len(newer) else 0
-            booking = self.log[min(number + ahead, length - 1)].booking
+            newest = min(max(newest, number + ahead), last)
+            booking = self.log[newest].booking
             envelope = Envelope(
                 id=f"command-{number}:0", type=logged.event.message_type, source="a test", subject="", time=NOON
             )

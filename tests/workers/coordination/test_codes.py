@@ -16,6 +16,7 @@ from tests.workers.decisions.words import (
     RESERVED,
     SENT_BACK,
     but,
+    refused,
     rejected,
     repeated,
 )
@@ -28,11 +29,12 @@ from tests.workers.decisions.words_of_codes import (
     claimed,
     code_rejected,
 )
-from tests.workers.decisions.words_of_sale import ARRIVING, FOR_SALE, ON_TERMS, policy
+from tests.workers.decisions.words_of_moves import HAS_MOVED
+from tests.workers.decisions.words_of_sale import ARRIVING, FOR_SALE, ON_TERMS, SALE, policy
 from topics.envelope import Envelope
 from topics.messages.commands import Command
 from topics.messages.events import Event
-from topics.messages.values import BookingStatus, CancelReason, Rejection
+from topics.messages.values import BookingStatus, CancelReason, Refusal, Rejection
 from workers.coordination.codes import WITH_BOOKING, commands_for
 from workers.decisions import Booking
 
@@ -78,6 +80,12 @@ def test_a_use_that_was_granted_to_a_booking_without_it_is_given_back() -> None:
     assert follows(again) == ()
 
 
+def test_another_request_with_the_key_of_a_booking_gives_the_use_back_that_it_was_granted() -> None:
+    another = refused(RESERVE, Refusal.ANOTHER_REQUEST, BookingStatus.RESERVED)
+    assert follows(but(another, code_id=SPRING)) == (RETURN,)
+    assert follows(another) == ()
+
+
 def test_an_expired_booking_gives_its_use_back() -> None:
     assert follows(EXPIRED, booking_after(DISCOUNTED, EXPIRED)) == (RETURN,)
     assert follows(EXPIRED, booking_after(ON_TERMS, EXPIRED)) == ()
@@ -114,6 +122,19 @@ def test_a_booking_to_be_paid_at_the_hotel_gives_its_use_back_when_it_is_cancell
     arriving = but(ARRIVING, sale=replace(ARRIVING.sale, discount=DISCOUNT))
     event = but(CANCELLED, policy=policy(0))
     assert follows(event, booking_after(arriving, CONFIRMED_FREE, event)) == (RETURN,)
+
+
+def test_a_stay_that_moves_to_another_room_type_gives_its_use_back_as_its_leg_has_no_discount() -> None:
+    before = booking_after(DISCOUNTED, but(PAID, amount_minor=160_00)).present_stay()
+    moved = but(HAS_MOVED, before=before)
+    assert follows(moved) == (RETURN,)
+    assert follows(but(moved, before=replace(before, sale=SALE))) == ()
+    assert follows(but(moved, before=replace(before, sale=None))) == ()
+    # In the same room type the stay keeps its discount.
+    assert follows(but(moved, to_room_id=None)) == ()
+    # Its use came back with the move; the end of what it has become gives back none.
+    event = but(CANCELLED, reason=CancelReason.BY_HOTEL)
+    assert follows(event, booking_after(DISCOUNTED, but(PAID, amount_minor=160_00), moved, event)) == ()
 
 
 @pytest.mark.parametrize("event", [OPENED, DISCOUNTED, PAID])

@@ -13,7 +13,9 @@ from telemetry import metrics
 from tests.support.scenario import NOON
 from tests.workers.coordination.carried import AFTER_DEADLINE, ASK, LEGS, TRIP, Hotel
 from tests.workers.decisions.words import CANCEL, EXPIRE, EXPIRED, OPENED, RESERVE, ROOM, but
+from tests.workers.decisions.words_of_changes import ended
 from tests.workers.decisions.words_of_codes import CLAIM, DISCOUNT, DISCOUNTED, GIVE_BACK, SPRING, claimed
+from tests.workers.decisions.words_of_moves import HAS_MOVED, MOVE_OPENED, MOVED, move_ended
 from tests.workers.decisions.words_of_sale import FOR_SALE
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Envelope, Outgoing, decode_envelope, decode_value
@@ -29,6 +31,7 @@ from topics.messages.events import (
     TripOpened,
 )
 from topics.messages.releases import Release
+from topics.messages.values import ChangeEnd
 from workers.coordination.consumer import Coordination
 from workers.reservations.write_batch import WriteBatch
 from workers.runtime.role import PartitionBatch, Received, Stopped
@@ -165,3 +168,22 @@ async def test_a_leg_stops_coordination_while_the_older_release_may_read_the_log
         assert await handled(connection, but(LEG_RESERVED, trip_id=None), release=Release.V0_1_0) == []
         with pytest.raises(Stopped, match="RecordLeg"):
             await handled(connection, LEG_RESERVED, release=Release.V0_1_0)
+
+
+async def test_a_move_stops_coordination_while_the_older_release_may_read_the_log(database: DatabaseSettings) -> None:
+    async with await connect(database, "test") as connection:
+        rows = WriteBatch({})
+        state = rows.state(HAS_MOVED.booking_id, ())
+        for event in MOVED:
+            if event.key == HAS_MOVED.room_id:
+                state = rows.apply(state, event, NOON)
+        await rows.write(connection)
+        # An ordinary change needs nothing.
+        assert await handled(connection, ended(ChangeEnd.EXPIRED), release=Release.V0_1_0) == []
+        for of_move, command in (
+            (MOVE_OPENED, "ReserveStay"),
+            (move_ended(ChangeEnd.EXPIRED), "ReleaseLeg"),
+            (HAS_MOVED, "ConfirmLeg"),
+        ):
+            with pytest.raises(Stopped, match=f"a trip or a move to another room type needs {command}"):
+                await handled(connection, of_move, release=Release.V0_1_0)

@@ -1,14 +1,17 @@
 """Each event of a booking's money leads to the documents that are due to the guest, and to each of them once."""
 
 from datetime import timedelta
+from uuid import uuid5
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.support.scenario import NOON, Scenario
 from tests.workers.coordination.bookkeeping import CREDIT_NOTE, INVOICE, OneBooking, net_minor, shown
 from tests.workers.decisions.words import (
+    ADAS,
     CANCEL,
     CHECK_IN,
     CONFIRMED_FREE,
@@ -23,10 +26,14 @@ from tests.workers.decisions.words import (
     but,
 )
 from tests.workers.decisions.words_at_hotel import ARRIVE, LEAVE, NO_SHOW
+from tests.workers.decisions.words_of_changes import ASKED_MORE
+from tests.workers.decisions.words_of_moves import HAS_MOVED, LEG_ENDS, MOVE_HELD, MOVE_OPENED
 from tests.workers.decisions.words_of_sale import ARRIVING, FREE_UNTIL, PART_UNTIL, SALE, SOLD, SOLD_SAVER
-from topics.messages.events import DocumentIssued, Event
-from topics.messages.sale import CancellationStep
-from topics.messages.values import DocumentReason
+from topics.envelope import Envelope
+from topics.messages.events import DocumentIssued, DocumentNotIssued, Event
+from topics.messages.sale import CancellationStep, Moved
+from topics.messages.values import BookingStatus, DocumentReason
+from workers.coordination.documents import DOCUMENTS, commands_for
 
 STAY = DocumentReason.STAY
 CHANGED = DocumentReason.STAY_CHANGED
@@ -71,12 +78,12 @@ def test_a_cancellation_credits_the_stay_and_invoices_what_is_kept() -> None:
 
     assert shown(issued) == [
         (INVOICE, 1, STAY, 200_00),
-        (INVOICE, 2, ENDED, 50_00),
         (CREDIT_NOTE, 1, ENDED, 200_00),
+        (INVOICE, 2, ENDED, 50_00),
     ]
-    assert [line.name for line in issued[1].lines] == ["Cancellation"]
-    assert issued[2].lines == issued[0].lines
-    assert issued[2].corrects_id == issued[0].document_id
+    assert issued[1].lines == issued[0].lines
+    assert issued[1].corrects_id == issued[0].document_id
+    assert [line.name for line in issued[2].lines] == ["Cancellation"]
 
 
 def test_a_cancellation_that_costs_nothing_credits_the_stay_alone() -> None:
@@ -112,6 +119,53 @@ def test_a_change_replaces_the_invoice_unless_nothing_on_it_changes() -> None:
     assert issued[3].corrects_id == issued[2].document_id
 
 
+def test_documents_that_earlier_code_issued_are_not_issued_again() -> None:
+    """Their ids are names of the stay, by its number, and of the end; an event of any of them may be read again."""
+    booked = OneBooking(*SOLD)
+    booked.changes(260_00, days=3)
+    booked.when(CANCEL, at=PART_UNTIL - HOUR)
+    issued = booked.documents()
+    hotel = Scenario()
+    for document, name in zip(issued, ("invoice:0", "credit:0", "invoice:1", "credit:1", "invoice:end"), strict=True):
+        named = but(document, document_id=uuid5(DOCUMENTS, f"{ADAS}:{name}"), corrects_id=None, booking_version=0)
+        if document.kind is CREDIT_NOTE:
+            named = replace(named, corrects_id=uuid5(DOCUMENTS, f"{ADAS}:{name.replace('credit', 'invoice')}"))
+        hotel.happen(named)
+
+    for event, booking in booked.log:
+        envelope = Envelope(id="again:0", type=event.message_type, source="a test", subject="", time=NOON)
+        for _, command in commands_for(event, envelope, booking):
+            assert [type(answer) for answer in hotel.when(command).answer] == [DocumentNotIssued]
+
+
+def moved_stay() -> OneBooking:
+    """Return a stay whose leg in another room type took its place: it paid 200.00, and then 100.00 more."""
+    booked = OneBooking(*SOLD)
+    booked.happened(but(MOVE_OPENED, moved=Moved(amount_minor=200_00)))
+    booked.happened(MOVE_HELD, ASKED_MORE)
+    booked.happened(but(HAS_MOVED, before=booked.booking.present_stay()))
+    return booked
+
+
+def test_a_stay_that_moves_to_another_room_type_credits_its_invoice_and_its_leg_has_another() -> None:
+    booked = moved_stay()
+
+    assert shown(booked.documents()) == [(INVOICE, 1, STAY, 200_00), (CREDIT_NOTE, 1, CHANGED, 200_00)]
+
+
+def test_a_stay_that_moved_has_no_further_documents_whatever_happens_to_its_money() -> None:
+    booked = moved_stay()
+    moved = shown(booked.documents())
+    booked.when(but(HAND_REFUND, amount_minor=10_00))
+    booked.when(HAND_50_FAILS)
+    booked.when(LEG_ENDS)
+
+    assert booked.booking.status is BookingStatus.CANCELLED
+    assert shown(booked.documents()) == moved
+    # The ledger has all of it before the first event is read, and the events are read again.
+    assert net_minor(booked.documents(newer=[len(booked.log)] * len(booked.log), times=2)) == 0
+
+
 def test_a_change_of_a_stay_paid_at_the_hotel_waits_for_the_departure() -> None:
     booked = OneBooking(*PAID_AT_HOTEL)
     booked.changes(105_00, days=1)
@@ -129,9 +183,9 @@ def test_a_refund_by_hand_is_credited_and_one_that_fails_is_taken_back() -> None
         (INVOICE, 1, STAY, 200_00),
         (CREDIT_NOTE, 1, BY_HAND, 50_00),
         (INVOICE, 2, FAILED, 50_00),
-        (INVOICE, 3, ENDED, 50_00),
         (CREDIT_NOTE, 2, ENDED, 150_00),
         (CREDIT_NOTE, 3, ENDED, 50_00),
+        (INVOICE, 3, ENDED, 50_00),
     ]
 
 
@@ -142,8 +196,8 @@ def test_a_refund_by_hand_before_the_end_is_not_credited_twice() -> None:
 
     assert shown(booked.documents())[1:] == [
         (CREDIT_NOTE, 1, BY_HAND, 50_00),
-        (INVOICE, 2, ENDED, 130_00),
         (CREDIT_NOTE, 2, ENDED, 130_00),
+        (INVOICE, 2, ENDED, 130_00),
     ]
 
 
@@ -171,7 +225,7 @@ def test_goodwill_after_the_end_is_credited_of_what_was_kept() -> None:
     issued = booked.documents()
 
     assert shown(issued)[-1] == (CREDIT_NOTE, 2, BY_HAND, 50_00)
-    assert issued[-1].corrects_id == issued[1].document_id
+    assert issued[-1].corrects_id == issued[2].document_id
     assert [line.name for line in issued[-1].lines] == ["Cancellation"]
 
 
@@ -181,8 +235,8 @@ def test_guests_who_leave_early_are_invoiced_for_what_is_kept() -> None:
     booked.when(LEAVE, at=SECOND_DAY)
 
     assert shown(booked.documents())[1:] == [
-        (INVOICE, 2, DocumentReason.EARLY_DEPARTURE, 150_00),
         (CREDIT_NOTE, 1, DocumentReason.EARLY_DEPARTURE, 200_00),
+        (INVOICE, 2, DocumentReason.EARLY_DEPARTURE, 150_00),
     ]
 
 
@@ -199,8 +253,8 @@ def test_guests_who_do_not_arrive_are_invoiced_for_what_is_kept() -> None:
     booked.when(NO_SHOW, at=CHECK_IN)
 
     assert shown(booked.documents())[1:] == [
-        (INVOICE, 2, DocumentReason.NO_SHOW, 100_00),
         (CREDIT_NOTE, 1, DocumentReason.NO_SHOW, 200_00),
+        (INVOICE, 2, DocumentReason.NO_SHOW, 100_00),
     ]
 
 

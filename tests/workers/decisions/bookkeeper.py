@@ -1,11 +1,11 @@
 """A bookkeeper by brute force, who knows facts of money alone: prices, policies, what was paid, and what left again.
 
-It shares nothing with the core but commands and events. All prices are multiples of a euro, so that nine tenths and a
-tax of a tenth are exact; only a policy's percentage and the costs of a change are rounded.
+It shares nothing with the core but commands and events.
 """
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from typing import Any
 
 from topics.messages.commands import (
@@ -67,31 +67,46 @@ def terms(version: int) -> SaleTerms:
     )
 
 
-def half_up(part: int, divisor: int) -> int:
+def half_up(part: int | Fraction, divisor: int) -> int:
     """Return a quotient rounded to a cent, halves up."""
     return (2 * part + divisor) // (2 * divisor)
 
 
+def divided(amount: int, weights: dict[date, int]) -> dict[date, int]:
+    """Divide an amount by weights: each part is rounded down, and the cents left go to the largest fractions."""
+    whole = sum(weights.values())
+    parts = {day: amount * weight // whole for day, weight in weights.items()}
+    by_fraction = sorted(parts, key=lambda day: (parts[day] - Fraction(amount * weights[day], whole), day))
+    for day in by_fraction[: amount - sum(parts.values())]:
+        parts[day] += 1
+    return parts
+
+
 @dataclass(frozen=True)
 class Stay:
-    """The agreement: the price of each night in one room, the plan (None: no sale terms), and the terms' version."""
+    """The agreement: the price of each night in one room, the plan (None: no sale terms), and the terms' version.
 
-    nights: dict[date, int]
+    Without a plan the price of a night in all rooms is whole cents, and its part in one room may have a fraction.
+    """
+
+    nights: dict[date, int | Fraction]
     rooms: int
     plan: str | None
     version: int
 
-    def of_night(self, day: date) -> int:
-        """Return what a night costs, with tax, in all rooms."""
-        price = self.nights[day]
-        if self.plan is not None:
-            price = (price * 9 // 10 if self.plan == "saver" else price) * 11 // 10
-        return price * self.rooms
+    @property
+    def nights_with_tax(self) -> dict[date, int]:
+        """The price of each night in all rooms, with its part of the tax, which is a line for all nights."""
+        tenths = 9 if self.plan == "saver" else 10
+        if self.plan is None:
+            return {day: int(price * self.rooms) for day, price in self.nights.items()}
+        bare = {day: half_up(price * tenths, 10) * self.rooms for day, price in self.nights.items()}
+        return divided(sum(bare.values()) + half_up(sum(bare.values()), 10), bare)
 
     @property
     def price(self) -> int:
         """The price of all nights."""
-        return sum(map(self.of_night, self.nights))
+        return sum(self.nights_with_tax.values())
 
     @property
     def arrival(self) -> datetime:
@@ -100,7 +115,7 @@ class Stay:
 
     def first(self, count: int) -> int:
         """Return the price of the first nights."""
-        return sum(map(self.of_night, sorted(self.nights)[:count]))
+        return sum(amount for _, amount in sorted(self.nights_with_tax.items())[:count])
 
     def kept_if_guest_cancels(self, now: datetime) -> int:
         """Return what a cancellation at an instant costs."""
@@ -118,7 +133,7 @@ class Stay:
 
     def kept_if_guests_leave(self, now: datetime) -> int:
         """Return what is kept if the guests leave now."""
-        unused = sum(self.of_night(day) for day in self.nights if day >= (now + AHEAD).date())
+        unused = sum(amount for day, amount in self.nights_with_tax.items() if day >= (now + AHEAD).date())
         percent = 100 if self.plan in (None, "saver") else 55
         return self.price - unused + half_up(unused * percent, 100)
 
@@ -127,23 +142,27 @@ class Stay:
 class Payment:
     """A payment at Stripe, and the part of it that the log knows; `pays`: it bought a stay or a change of one.
 
-    `due` is still to go back and `closed` never goes back, because an operator ended the refund. `is_over`: all of it
-    but `policy`, which the hotel keeps, had to go back.
+    `due` is still to go back and `closed` never goes back, because an operator ended the refund. `ahead` went out in
+    place of refunds whose failure is not reported yet. `is_over`: all of it but `policy`, which the hotel keeps, had to
+    go back; `is_returned`: because the log asked for it, and not because a person had sent it before.
     """
 
     intent: str
     booking_id: Any
     amount: int
     refunds: dict[str, tuple[int, bool]] = field(default_factory=dict)
-    lost: int = 0
+    failed: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
     disputed: tuple[str, int] | None = None
     is_confirmed: bool = False
     pays: bool = False
     is_over: bool = False
+    is_returned: bool = False
     policy: int = 0
     target: int = 0
     due: int = 0
     closed: int = 0
+    ahead: int = 0
     reported: dict[str, tuple[int, bool]] = field(default_factory=dict)
     reported_failed: set[str] = field(default_factory=set)
     reported_disputes: set[str] = field(default_factory=set)
@@ -152,7 +171,7 @@ class Payment:
     @property
     def left(self) -> int:
         """The amount that is at Stripe."""
-        return self.amount - sum(amount for amount, _ in self.refunds.values()) - self.lost
+        return self.amount - sum(amount for amount, _ in self.refunds.values()) - sum(self.lost.values())
 
     @property
     def reported_left(self) -> int:
@@ -160,25 +179,16 @@ class Payment:
         return max(0, self.amount - sum(amount for amount, _ in self.reported.values()) - self.reported_lost)
 
     @property
-    def pays_a_cheaper_stay(self) -> bool:
-        """Whether a part of it had to go back, and the rest pays a stay that goes on."""
-        return self.pays and not self.is_over and self.target > 0
-
-    @property
     def kept(self) -> int:
         """The amount that the hotel has of it."""
         return self.reported_left - self.due - self.closed
-
-    @property
-    def rest(self) -> int:
-        """The amount that payments must still send: it knows all that left at Stripe."""
-        gone = self.amount - self.left
-        return max(0, min(self.target - gone - self.closed, self.left))
 
     def leaves(self, amount: int, *, by_us: bool = False) -> None:
         """Let money leave: the due part first, and then, by us or if the payment `is_over`, the closed part."""
         more = max(0, amount - self.due)
         self.due = max(0, self.due - amount)
+        if by_us:
+            self.ahead += max(0, more - self.closed)
         if self.is_over or by_us:
             self.closed = max(0, self.closed - more)
         self.closed = min(self.closed, self.reported_left)
@@ -275,11 +285,21 @@ class Books:
         self.bookings[event.booking_id] = Booking(stay, event.terms is Terms.PREPAID)
 
     def stay(self, plan: str | None, first: date, end: date, rooms: int, before: Stay | None = None) -> Stay:
-        """Return a stay at today's prices; the nights of the stay before keep theirs."""
+        """Return a stay at today's prices; the rooms of the stay before keep theirs, in the same nights."""
         plan = "flexible" if plan is None and self.version and before is None else plan
-        agreed = {} if before is None else before.nights
         days = [first + timedelta(days=number) for number in range((end - first).days)]
-        return Stay({day: agreed.get(day, self.prices[day]) for day in days}, rooms, plan, self.version)
+        nights: dict[date, int | Fraction] = {day: self.prices[day] for day in days}
+        for day in days if before is not None else ():
+            assert before is not None
+            if day not in before.nights:
+                continue
+            same = min(before.rooms, rooms)
+            added = self.prices[day] * (rooms - same)
+            if plan is None:
+                nights[day] = Fraction(half_up(before.nights[day] * same, 1) + added, rooms)
+            else:
+                nights[day] = half_up(before.nights[day] * same + added, rooms)
+        return Stay(nights, rooms, plan, self.version)
 
     def _pays(self, intent: str | None, amount: int) -> None:
         if intent is None:
@@ -337,9 +357,9 @@ class Books:
             case GuestsCheckedOut(freed_from=None):
                 return
             case GuestsCheckedOut():
-                kept = booking.stay.kept_if_guests_leave(now) + booking.costs
+                kept = max(booking.stay.kept_if_guests_leave(now) + booking.costs, booking.floor)
             case GuestsDidNotArrive():
-                kept = booking.stay.kept_if_nobody_arrives() + booking.costs
+                kept = max(booking.stay.kept_if_nobody_arrives() + booking.costs, booking.floor)
             case BookingCancelled() if isinstance(command, CancelBooking) and booking.state == "sold":
                 if command.user_id is not None:
                     kept = booking.kept_if_guest_cancels(now)
@@ -361,20 +381,21 @@ class Books:
         payment.due += event.amount_minor
         booking = self.bookings.get(event.booking_id)
         payment.is_over = not payment.pays or booking is None or booking.state == "ended"
+        payment.is_returned = payment.is_over
         if payment.is_over:
             payment.policy = max(payment.policy, payment.kept)
-        # A target in the row of payments grows alone.
         target = event.amount_minor if event.total_minor is None else event.total_minor
+        assert target <= payment.amount
         payment.target = max(payment.target, target)
-        assert payment.target <= payment.amount
 
     def _refund_failed(self, command: FailRefund) -> None:
         """Expect what goes back after a refund failed: the money that the hotel has now and may not keep."""
         booking, payment = self.bookings.get(command.booking_id), self.payments[command.payment_intent]
         if booking is None:
             return
-        if not payment.pays:
-            self.expected[command.booking_id] = payment.kept
+        if not payment.pays or payment.is_returned:
+            # All but the part of the policy is due to the guest, however much a person gave back of the other payments.
+            self.expected[command.booking_id] = max(0, payment.kept - payment.policy)
         else:
             may_keep = booking.kept if booking.state == "ended" else booking.amount
             kept = sum(paid.kept for paid in self.of(command.booking_id))
@@ -394,7 +415,9 @@ class Books:
         amount, by_hand = payment.reported.pop(command.refund_id, (0, True))
         if not by_hand:
             # Another refund may have been made in its place before the log knew.
-            payment.due = min(payment.due + amount, max(0, payment.reported_left - payment.closed - payment.policy))
+            again = max(0, amount - payment.ahead)
+            payment.ahead -= amount - again
+            payment.due = min(payment.due + again, max(0, payment.reported_left - payment.closed - payment.policy))
 
     def reported_dispute(self, command: RecordDispute) -> None:
         """Note a report of a lost dispute to the log, once."""

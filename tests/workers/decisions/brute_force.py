@@ -52,6 +52,8 @@ class Envelopes:
         self.claims: dict[str, tuple[int, str]] = {}
         #: The sum that the bank took beyond all of this money, and that of refunds beyond it.
         self.beyond = self.twice = 0
+        #: The sum of refunds that went out before those in whose place they went had come back.
+        self.early = 0
 
     def move(self, amount: int, to: str, *sources: str) -> int:
         """Move an amount out of the first envelopes that have some; return what they had too little."""
@@ -65,21 +67,28 @@ class Envelopes:
     def send(self, id: str, amount: int, *, by_hand: bool) -> None:
         """A refund went out."""
         self.refunds[id] = (amount, by_hand)
+        self.early += 0 if by_hand else max(0, amount - self.due - self.waived)
         before = self.lost
-        self.twice += self.move(amount, "sent", "due", "kept", "waived", "house", "lost")
+        # One of ours was on its way when an operator gave it up; a person sends what is the house's own.
+        first, then = ("kept", "waived") if by_hand else ("waived", "kept")
+        self.twice += self.move(amount, "sent", "due", first, then, "house", "lost")
         self.beyond += before - self.lost
 
     def bounce(self, id: str) -> None:
         """A refund came back, and the bank takes what it had too little."""
         self.failed.append(id)
         amount, by_hand = self.refunds.pop(id, (0, False))
+        replaced = 0 if by_hand else min(amount, self.early)
+        self.early -= replaced
         never_left = min(amount, self.twice)
         self.twice -= never_left
         amount -= never_left
         again = min(amount, self.beyond)
         self.beyond -= again
         self.move(again, "lost", "sent")
-        self.move(amount - again, "kept" if by_hand else "due", "sent")
+        not_due = min(amount - again, max(0, replaced - never_left - again))
+        self.move(not_due, "kept", "sent")
+        self.move(amount - again - not_due, "kept" if by_hand else "due", "sent")
         self.keep_promise()
 
     def keep_promise(self) -> None:
@@ -137,7 +146,7 @@ class Clerk(Changes):
         room_id, booking_id = self._command.room_id, self._command.booking_id
         self._events.append({"message_type": message_type, "room_id": room_id, "booking_id": booking_id, **facts})
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str, code_id: int | None = None) -> None:
         sheet = self.sheets.get(self._command.booking_id)
         ours = sheet is not None and sheet["room_id"] == self._command.room_id
         self._answer(
@@ -145,6 +154,7 @@ class Clerk(Changes):
             command=self._command.message_type,
             reason=reason,
             booking_status=status_of(sheet) if sheet is not None and ours else None,
+            code_id=code_id,
         )
 
     def _repeat(self, sheet: Fact, code_id: int | None = None) -> None:
@@ -209,11 +219,16 @@ class Clerk(Changes):
             self._refuse("booking_not_found")
 
     def _reserve(self, sheet: Fact | None, command: Any, now: datetime) -> None:
+        stamp = command.request_hash
+        if sheet is not None and stamp is not None and {sheet["stamp"]} - {stamp, None}:
+            # One key was used for two requests.
+            self._refuse("another_request", _code_of(command))
+            return
         if sheet is not None and sheet["room_id"] == command.room_id:
             self._repeat(sheet, code_id=None if "discount" in (sheet["sale"] or {}) else _code_of(command))
             return
         if sheet is not None:
-            self._refuse("booking_not_found")
+            self._refuse("booking_not_found" if stamp is None else "another_request", _code_of(command))
             return
         asked = {
             name: getattr(command, name)
@@ -221,6 +236,7 @@ class Clerk(Changes):
         }
         no = self._why_no_code(command) or self._why_not(command, now)
         fresh = {"room_id": command.room_id, **asked, "no": no, "guests": [], "attempt": 0, "session": None}
+        fresh["stamp"] = stamp
         fresh |= {"trouble": None, "lapsed": False, "ended": None, "sold": False, "money": {}, "cost": 0, "coin": ""}
         fresh |= {
             "until": None,
@@ -239,7 +255,9 @@ class Clerk(Changes):
         }
         self.sheets[command.booking_id] = fresh
         if no is not None:
-            self._answer("booking.rejected.v1", **asked, **NO_TRIP, reason=no, code_id=_code_of(command))
+            self._answer(
+                "booking.rejected.v1", **asked, **NO_TRIP, reason=no, code_id=_code_of(command), request_hash=stamp
+            )
             return
         fresh |= self._offer(command)
         asked["terms"], fresh["bills"] = fresh["terms"], [fresh["cost"]]
@@ -257,7 +275,9 @@ class Clerk(Changes):
             sale=fresh["sale"],
             guest_list_id=command.guest_list_id,
             accepted_terms=command.accepted_terms,
+            moved=None,
             **NO_TRIP,
+            request_hash=stamp,
         )
         fresh["list"] = command.guest_list_id
         if fresh["terms"] == "at_hotel":
@@ -648,7 +668,7 @@ class Clerk(Changes):
     def _record_refund(self, sheet: Fact, command: Any, now: datetime) -> None:
         money = sheet["money"].get(command.payment_intent)
         asked = money is not None and (
-            not money.pays or money.due or money.waived or any(not by_hand for _, by_hand in money.refunds.values())
+            not money.pays or money.due or money.waived or money.refunds or money.failed or money.claims
         )
         if money is None or not (asked or command.by_hand):
             self._refuse("unknown_payment")
@@ -692,7 +712,7 @@ class Clerk(Changes):
         )
         if money.pays and sheet["policy"] is None:
             whole = sum(other.kept for other in sheet["money"].values() if other.pays)
-            self._send_part(sheet, whole - sheet["cost"] if money.kept else 0)
+            self._send_part(sheet, whole - sheet["cost"] if money.kept else 0, command.payment_intent)
         elif money.pays:
             self._settle(sheet, sheet["policy"])
         elif money.kept and money.promised:

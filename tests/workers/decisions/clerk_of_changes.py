@@ -7,12 +7,16 @@ from datetime import date, datetime, timedelta
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
+
+import msgspec
 
 from tests.workers.decisions.clerk_at_hotel import ONE_DAY, Desk, days_of, hotel_times, wall_time
 from tests.workers.decisions.clerk_of_sales import (
     BARE,
     cents,
     cost_of_cancelling,
+    is_stopped,
     offer,
     people_do_not_fit,
     plan_of,
@@ -21,7 +25,7 @@ from tests.workers.decisions.clerk_of_sales import (
 )
 
 Fact = dict[str, Any]
-LEAST, MOST, BOOKS, TRIES = 50, 99_999_999, 10**12, 20
+LEAST, MOST, BOOKS, CHANGES, BILLS, SLIPS = 50, 99_999_999, 10**12, 20, 100, 100
 STAY = {
     "check_in": "check_in",
     "check_out": "check_out",
@@ -46,8 +50,12 @@ class Changes(Desk):
         if wish is None:
             return
         sheet |= {"wish": None, "until": None, "trouble": None}
-        sheet["given_up"].append(wish["id"])
-        self._answer("booking.change_ended.v1", change_id=wish["id"], reason=reason, held=wish["held"])
+        self.give_up(sheet, wish["id"])
+        self._answer("booking.change_ended.v1", change_id=wish["id"], reason=reason, held=wish["held"], to_room_id=None)
+
+    def give_up(self, sheet: Fact, change_id: UUID) -> None:
+        """Keep the number of a wish that came to nothing; the pile of them has an end."""
+        sheet["given_up"] = [*sheet["given_up"], change_id][-SLIPS:]
 
     def _withdraw_change(self, sheet: Fact, command: Any, now: datetime) -> None:
         if sheet["wish"] is None or sheet["wish"]["id"] != command.change_id:
@@ -72,7 +80,7 @@ class Changes(Desk):
             self._repeat(sheet)
             return
         late = self._too_late_to_change(sheet, command, now)
-        if late is None and len(sheet["changes"]) + len(sheet["given_up"]) >= TRIES:
+        if late is None and (len(sheet["changes"]) >= CHANGES or sheet["attempt"] >= BILLS):
             late = "too_many_changes"
         if late is not None:
             self._refuse(late)
@@ -83,11 +91,19 @@ class Changes(Desk):
         sheet["wish"] = wish
         if no is not None:
             about = {name: getattr(command, name) for name in ("change_id", "check_in", "check_out", "rooms_count")}
-            sheet["given_up"].append(command.change_id)
+            self.give_up(sheet, command.change_id)
             self._answer("booking.change_rejected.v1", **about, reason=no)
             return
         self.tear_up(sheet, "replaced")
         self._write_down(sheet, command, price, now)
+
+    def quote_change(self, command: Any, now: datetime) -> Fact | None:
+        """Return the price of a change that is asked for later, if it is possible now."""
+        sheet = self.sheets[command.booking_id]
+        wish, sheet["wish"] = sheet["wish"], None
+        no, price = self._try(sheet, command, now)
+        sheet["wish"] = wish
+        return price if no is None else None
 
     def _too_late_to_change(self, sheet: Fact, command: Any, now: datetime) -> str | None:
         _, arrive, leave = hotel_times(sheet, command)
@@ -112,23 +128,30 @@ class Changes(Desk):
         if reason is not None:
             return reason, {}
         needs = {day: command.rooms_count - _own(sheet, day) for day in days if command.rooms_count > _own(sheet, day)}
+        slip = command.quoted
+        if slip is not None and (now > slip.good_until or slip.earlier_count != len(sheet["changes"])):
+            return "quote_expired", {}
         terms = self.terms.get(room, BARE)
         plan = None if sheet["sale"] is None else plan_of(terms, sheet["sale"]["plan_id"])
         asked = self._asked(sheet, command)
-        no = "no_such_plan" if sheet["sale"] is not None and plan is None else people_do_not_fit(terms, asked)
+        no = None
+        if slip is None:
+            no = "no_such_plan" if sheet["sale"] is not None and plan is None else people_do_not_fit(terms, asked)
         if no is None and sheet["sale"] is not None and asked.party is not None:
             heads = asked.party.adults + len(asked.party.child_ages)
             no = "party_too_large" if len(sheet["guests"]) > heads else None
         if no is None and any(self.shelf[room, day]["closed"] for day in needs):
             no = "night_closed"
         ruling = plan_of(terms, None) if sheet["sale"] is None and needs else plan
-        if no is None and ruling is not None:
+        if no is None and slip is not None and (sheet["sale"] is not None or needs):
+            no = "stop_sell" if ruling is None or is_stopped(ruling, command.check_in) else None
+        elif no is None and ruling is not None:
             no = rule_against(ruling, command, wall_time(sheet, command, now).date())
         if no is None and any(self.left(room, day) < rooms for day, rooms in needs.items()):
             no = "sold_out"
         if no is not None:
             return no, {}
-        price = self._new_price(sheet, command, asked, now)
+        price = self._new_price(sheet, command, asked, now) if slip is None else _as_quoted(sheet, slip)
         return self._why_not_at_that_price(sheet, command, price, needs), price
 
     def _asked(self, sheet: Fact, command: Any) -> SimpleNamespace:
@@ -224,6 +247,7 @@ class Changes(Desk):
             sheet |= {"wish": {**wish, "held": _ranges(sheet, stay)}, "until": until}
             self._answer(
                 "booking.change_held.v1",
+                to_room_id=None,
                 change_id=command.change_id,
                 **_shown(stay),
                 extra_minor=price["more"],
@@ -259,6 +283,7 @@ class Changes(Desk):
         sheet |= {**stay, "wish": None, "until": None, "trouble": None}
         self._answer(
             "booking.changed.v1",
+            to_room_id=None,
             change_id=wish["id"],
             **_shown(stay),
             currency=sheet["coin"],
@@ -269,9 +294,10 @@ class Changes(Desk):
             payment_intent=None if pay is None else pay.payment_intent,
         )
 
-    def _send_part(self, sheet: Fact, amount: int) -> None:
-        """Send an amount back of the newest money first."""
-        for intent, money in reversed(sheet["money"].items()):
+    def _send_part(self, sheet: Fact, amount: int, first: str = "") -> None:
+        """Send an amount back: of one payment, if it is named, and then of the newest money."""
+        newest = reversed(sheet["money"].items())
+        for intent, money in sorted(newest, key=lambda each: each[0] != first):
             part = min(amount, money.kept)
             if not money.pays or part <= 0:
                 continue
@@ -288,6 +314,14 @@ class Changes(Desk):
                 total_minor=None if total == part else total,
                 retained_minor=0,
             )
+
+
+def _as_quoted(sheet: Fact, slip: Any) -> Fact:
+    """Write the price of a quote down as the clerk writes prices."""
+    sale = None if slip.sale is None else msgspec.to_builtins(slip.sale, builtin_types=(date, datetime))
+    more = slip.amount_minor - sheet["cost"]
+    shares = [*slip.night_amounts_minor]
+    return {"cost": slip.amount_minor, "shares": shares, "sale": sale, "more": max(0, more), "less": max(0, -more)}
 
 
 def wished(sheet: Fact, day: date) -> int:
@@ -333,7 +367,7 @@ def _ranges(sheet: Fact, stay: Fact) -> tuple[Fact, ...]:
 
 
 def _add_costs(new: Fact, costs: int, least: int, *, at_hotel: bool) -> None:
-    """Add the costs of changes as a line; no cancellation is cheaper than it was."""
+    """Add the costs of changes as a line; neither a cancellation nor a no-show is cheaper than it was."""
     sale, whole = new["sale"], new["cost"] + costs
     steps: list[Fact] = []
     for step in sale["steps"]:
@@ -347,11 +381,11 @@ def _add_costs(new: Fact, costs: int, least: int, *, at_hotel: bool) -> None:
             steps.pop()
         steps.append(now)
     sale["steps"] = tuple(steps)
+    sale["no_show_kept_minor"] = max(sale["no_show_kept_minor"] + costs, min(least, whole))
     if not costs:
         return
     line = {"kind": "change", "id": "change", "name": "Costs of changes", "amount_minor": costs}
     sale["lines"] = (*sale["lines"], {**line, "collected": "at_hotel"} if at_hotel else line)
-    sale["no_show_kept_minor"] += costs
     sale["change_costs_minor"] = costs
     if at_hotel:
         sale["at_hotel_minor"] += costs

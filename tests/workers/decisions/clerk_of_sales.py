@@ -244,6 +244,8 @@ def _offered(
     if command.party is not None or _heads_cost(terms, plan, lines):
         sale["party_binding"] = True
     sale["night_prices_minor"] = tuple(prices)
+    if not prepaid and later:
+        sale["at_hotel_taxes_minor"] = later
     return {"terms": "prepaid" if prepaid else "at_hotel", "cost": amount, "shares": shares, "sale": sale}
 
 
@@ -310,7 +312,7 @@ def cost_of_cancelling(sheet: Fact, command: Any, now: datetime, zone_data: str)
 
 
 def cost_of_leaving(sheet: Fact, left: date) -> Fact:
-    """Keep the nights that were used and a part of the others."""
+    """Keep the nights that were used and a part of the others, and no less than any cancellation costs."""
     percent = 100 if sheet["sale"] is None else sheet["sale"]["early_departure_percent"]
     costs = 0 if sheet["sale"] is None else sheet["sale"].get("change_costs_minor", 0)
     shares = shares_of(sheet["cost"] - costs, sheet["shares"]) if costs else sheet["shares"]
@@ -318,6 +320,9 @@ def cost_of_leaving(sheet: Fact, left: date) -> Fact:
         share for day, share in zip(days_of(sheet["check_in"], sheet["check_out"]), shares, strict=True) if day >= left
     )
     kept = cents(sheet["cost"] - unused + Fraction(unused * percent, 100))
+    steps = () if sheet["sale"] is None else sheet["sale"]["steps"]
+    if steps and all(kept < step["kept_minor"] for step in steps):
+        return {"kept_minor": min(step["kept_minor"] for step in steps)}
     return {"kept_minor": kept, "percent": percent}
 
 

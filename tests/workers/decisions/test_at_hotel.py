@@ -74,6 +74,7 @@ from tests.workers.decisions.words_at_hotel import (
 )
 from topics.messages.commands import BookingCommand, CheckIn, CheckOut, MarkNoShow
 from topics.messages.events import Event
+from topics.messages.sale import AppliedPolicy, CancellationStep
 from topics.messages.values import (
     BookingStatus,
     CancelReason,
@@ -224,6 +225,24 @@ def test_the_policy_keeps_its_part_of_the_nights_that_are_left_unused(
         but(LEFT, freed_from=march(freed_from), policy=policy),
         back(200_00 - kept_minor, RefundReason.EARLY_DEPARTURE, kept_minor),
     ).with_booking(ADAS, policy=policy)
+
+
+@pytest.mark.parametrize(
+    ("at", "least_minor", "policy"),
+    [
+        (SECOND_DAY, 180_00, kept(180_00)),
+        (SECOND_DAY, 160_00, kept(160_00, 50)),
+        (SECOND_DAY, 150_00, kept(160_00, 50)),
+        (CHECK_IN, 150_00, kept(150_00)),
+        (CHECK_IN, 200_00, kept(200_00)),
+    ],
+)
+def test_an_early_departure_keeps_the_least_costs_of_a_cancellation(
+    at: datetime, least_minor: int, policy: AppliedPolicy
+) -> None:
+    sale = replace(SALE, steps=(CancellationStep(kept_minor=least_minor),))
+    story = bought(but(SOLD_ON_TERMS, sale=sale))
+    given(*story, ARRIVED).when(LEAVE, at=at).with_booking(ADAS, policy=policy)
 
 
 def test_a_policy_that_keeps_all_sends_nothing_back() -> None:

@@ -32,7 +32,7 @@ from tests.workers.decisions.words import (
     repeated,
 )
 from tests.workers.decisions.words import CHANGED as NIGHTS_CHANGED
-from tests.workers.decisions.words_at_hotel import ARRIVED
+from tests.workers.decisions.words_at_hotel import ARRIVE, ARRIVED, LEAVE, NO_SHOW
 from tests.workers.decisions.words_of_changes import (
     ANOTHER_CHANGE,
     ASKED_MORE,
@@ -44,7 +44,9 @@ from tests.workers.decisions.words_of_changes import (
     IS_SHORTER,
     LENGTHENED,
     LONGER,
+    LONGER_QUOTED,
     PART_BACK,
+    QUOTED_LONGER,
     SHORTENED,
     SHORTER,
     THIRD_NIGHT,
@@ -54,12 +56,29 @@ from tests.workers.decisions.words_of_changes import (
     not_changed,
 )
 from tests.workers.decisions.words_of_codes import SPRING
-from tests.workers.decisions.words_of_sale import SAVER, SOLD, STANDARD, TERMS, TERMS_SET
-from topics.messages.commands import ChangeStay
-from topics.messages.events import BookingReserved, ChangeHeld, Event, RoomsHeld, StayChanged
-from topics.messages.sale import ArrivalRule, Discount, Party
-from topics.messages.values import MAX_CHANGES, MAX_NIGHTS, BookingStatus, ChangeEnd, Refusal, Rejection, Terms
-from workers.decisions.state import EarlierStay
+from tests.workers.decisions.words_of_sale import SAVER, SOLD, SOLD_SAVER, STANDARD, TERMS, TERMS_SET
+from topics.messages.commands import ChangeStay, Command
+from topics.messages.events import (
+    BookingReserved,
+    ChangeHeld,
+    Event,
+    GuestsCheckedOut,
+    GuestsDidNotArrive,
+    RoomsHeld,
+    StayChanged,
+)
+from topics.messages.sale import AppliedPolicy, ArrivalRule, CancellationPolicy, Discount, Kept, Party
+from topics.messages.values import (
+    MAX_CHANGES,
+    MAX_NIGHTS,
+    MAX_PAYMENTS_ASKED,
+    BookingStatus,
+    ChangeEnd,
+    Refusal,
+    Rejection,
+    Terms,
+)
+from workers.decisions.state import MAX_ENDED_CHANGES, EarlierStay
 
 BY_HOTEL = but(LONGER, user_id=None)
 AT_HOTEL = (OPENED, but(RESERVED, terms=Terms.AT_HOTEL, hold_expires_at=None), CONFIRMED_FREE)
@@ -497,16 +516,118 @@ def test_a_booking_is_changed_only_so_many_times() -> None:
     given(*BOUGHT, *changes[1:]).when(LONGER).then(HELD_LONGER, ASKED_MORE)
 
 
-def test_changes_without_effect_count_too_so_that_no_rooms_are_held_without_end() -> None:
-    rejected = [but(not_changed(LONGER, Rejection.SOLD_OUT), change_id=UUID(int=number)) for number in range(3)]
-    scenario = given(*BOUGHT, *rejected)
-    for number in range(3, MAX_CHANGES + 1):
+def rejected_changes(count: int) -> list[Event]:
+    """Return events of changes that were rejected, the first of them `FIRST_CHANGE`."""
+    ids = [FIRST_CHANGE, *(UUID(int=1_000 + number) for number in range(1, count))]
+    return [but(not_changed(LONGER, Rejection.SOLD_OUT), change_id=id) for id in ids]
+
+
+def test_changes_that_were_rejected_or_withdrawn_use_up_no_right() -> None:
+    withdrawn = [
+        event
+        for number in range(MAX_CHANGES)
+        for event in (
+            but(HELD_LONGER, change_id=UUID(int=2_000 + number)),
+            but(ASKED_MORE, attempt=2 + number),
+            but(ended(ChangeEnd.WITHDRAWN), change_id=UUID(int=2_000 + number)),
+        )
+    ]
+    another = but(LONGER, change_id=ANOTHER_CHANGE)
+    given(*BOUGHT, *rejected_changes(MAX_CHANGES), *withdrawn).when(another).then(
+        but(HELD_LONGER, change_id=ANOTHER_CHANGE), but(ASKED_MORE, attempt=2 + MAX_CHANGES)
+    )
+
+
+def test_rooms_are_not_held_without_end_by_changes_that_nobody_pays() -> None:
+    scenario = given(*BOUGHT)
+    for number in range(2, MAX_PAYMENTS_ASKED + 1):
         longer = but(LONGER, change_id=UUID(int=1_000 + number), check_out=march(13 + number % 2))
         assert isinstance(scenario.when(longer).answer[-2], ChangeHeld)
     last = but(LONGER, change_id=ANOTHER_CHANGE)
     scenario.when(last).then(refused(last, Refusal.TOO_MANY_CHANGES, BookingStatus.CONFIRMED))
-    scenario.when(but(WITHDRAW, change_id=UUID(int=1_000 + MAX_CHANGES))).with_booking(ADAS, pending_change=None)
+    scenario.when(but(WITHDRAW, change_id=UUID(int=1_000 + MAX_PAYMENTS_ASKED))).with_booking(ADAS, pending_change=None)
     scenario.when(last).then(refused(last, Refusal.TOO_MANY_CHANGES, BookingStatus.CONFIRMED))
+
+
+def test_the_newest_changes_that_ended_are_known_again_and_a_forgotten_one_is_decided_anew() -> None:
+    remembered = rejected_changes(MAX_ENDED_CHANGES)
+    given(*BOUGHT, *remembered).when(LONGER).then(repeated(LONGER, BookingStatus.CONFIRMED))
+    scenario = given(*BOUGHT, *rejected_changes(MAX_ENDED_CHANGES + 1)).when(LONGER).then(HELD_LONGER, ASKED_MORE)
+    scenario.with_booking(ADAS, ended_change_ids=tuple(UUID(int=1_000 + n) for n in range(1, MAX_ENDED_CHANGES + 1)))
+
+
+def test_a_change_that_took_place_is_never_forgotten() -> None:
+    others = [but(event, change_id=UUID(int=5_000 + n)) for n, event in enumerate(rejected_changes(MAX_ENDED_CHANGES))]
+    given(*SHORTENED, *others).when(SHORTER).then(repeated(SHORTER, BookingStatus.CONFIRMED))
+
+
+# By a quote
+
+
+HELD_AS_QUOTED = but(HELD_LONGER, amount_minor=299_99, extra_minor=99_99, night_amounts_minor=(100_00, 100_00, 99_99))
+
+
+def test_a_change_costs_what_was_quoted_although_prices_have_changed() -> None:
+    dearer = but(NIGHTS_CHANGED, ranges=nights(10, 11, 12), price_minor=500_00)
+    for command in (LONGER_QUOTED, but(LONGER_QUOTED, user_id=None)):
+        given(*BOUGHT, dearer).when(command).then(HELD_AS_QUOTED, but(ASKED_MORE, amount_minor=99_99))
+
+
+def test_a_cheaper_change_gives_back_what_was_quoted() -> None:
+    quoted = replace(QUOTED_LONGER, amount_minor=120_00, night_amounts_minor=(120_00,))
+    given(*BOUGHT).when(but(SHORTER, quoted=quoted)).then(
+        but(IS_SHORTER, amount_minor=120_00, night_amounts_minor=(120_00,)), but(PART_BACK, amount_minor=80_00)
+    )
+
+
+def test_a_quote_of_a_change_counts_until_its_end_and_for_the_stay_that_it_was_made_of() -> None:
+    expired = not_changed(LONGER_QUOTED, Rejection.QUOTE_EXPIRED)
+    at_last = QUOTED_LONGER.good_until
+    until = at_last + timedelta(minutes=15)
+    given(*BOUGHT).when(LONGER_QUOTED, at=at_last).then(
+        but(HELD_AS_QUOTED, hold_expires_at=until), but(ASKED_MORE, amount_minor=99_99)
+    )
+    given(*BOUGHT).when(LONGER_QUOTED, at=at_last + MILLISECOND).then(expired)
+    again = but(LONGER_QUOTED, change_id=ANOTHER_CHANGE)
+    given(*SHORTENED).when(again).then(not_changed(again, Rejection.QUOTE_EXPIRED))
+    for other in ({"currency": "USD"}, {"terms": Terms.AT_HOTEL}):
+        given(*BOUGHT).when(but(LONGER, quoted=replace(QUOTED_LONGER, **other))).then(expired)
+
+
+def test_a_quote_of_a_change_counts_also_after_a_change_that_was_not_paid() -> None:
+    again = but(LONGER_QUOTED, change_id=ANOTHER_CHANGE)
+    given(*WANTS_MORE, ended(ChangeEnd.WITHDRAWN)).when(again).then(
+        but(HELD_AS_QUOTED, change_id=ANOTHER_CHANGE), but(ASKED_MORE, attempt=3, amount_minor=99_99)
+    )
+
+
+def test_a_quote_of_a_change_holds_no_nights_and_no_stopped_plan() -> None:
+    bens = but(BEN_RESERVED, check_in=march(12), check_out=march(13), rooms_count=OPENED.total_count)
+    given(*BOUGHT, bens).when(LONGER_QUOTED).then(not_changed(LONGER_QUOTED, Rejection.SOLD_OUT))
+    closed = but(NIGHTS_CHANGED, ranges=nights(12), closed=True)
+    given(*BOUGHT, closed).when(LONGER_QUOTED).then(not_changed(LONGER_QUOTED, Rejection.NIGHT_CLOSED))
+    rules: dict[str, Any] = {"first_day": march(1), "end_day": march(31)}
+    for rule, reason in (
+        (ArrivalRule(**rules, stop_sell=True), Rejection.STOP_SELL),
+        (ArrivalRule(**rules, min_nights=7, closed_to_arrival=True), None),
+    ):
+        terms = but(TERMS_SET, terms=replace(TERMS, version=2, plans=(replace(STANDARD, rules=(rule,)), SAVER)))
+        scenario = given(*BOUGHT, terms).when(LONGER_QUOTED)
+        if reason is None:
+            scenario.then(HELD_AS_QUOTED, but(ASKED_MORE, amount_minor=99_99))
+        else:
+            scenario.then(not_changed(LONGER_QUOTED, reason))
+    without = but(TERMS_SET, terms=replace(TERMS, version=2, plans=(SAVER,)))
+    given(*SOLD, without).when(LONGER_QUOTED).then(not_changed(LONGER_QUOTED, Rejection.STOP_SELL))
+
+
+def test_the_people_of_a_quote_have_their_places_and_guests_who_are_named_need_theirs() -> None:
+    assert TERMS.capacity is not None
+    crowd = but(LONGER_QUOTED, party=Party(adults=TERMS.capacity + 1))
+    assert isinstance(given(*SOLD).when(crowd).answer[0], ChangeHeld)
+    # Two guests are named.
+    alone = but(LONGER_QUOTED, party=Party(adults=1))
+    given(*SOLD).when(alone).then(not_changed(alone, Rejection.PARTY_TOO_LARGE))
 
 
 # Withdrawing
@@ -547,3 +668,18 @@ def test_a_change_of_the_people_alone_counts_as_one() -> None:
 def test_the_plan_of_the_booking_must_still_be_sold() -> None:
     gone = but(TERMS_SET, terms=replace(TERMS, version=2, plans=(SAVER,)))
     given(*SOLD, gone).when(LONGER).then(not_changed(LONGER, Rejection.NO_SUCH_PLAN))
+
+
+def test_no_end_of_a_changed_stay_costs_less_than_a_cancellation_at_the_change() -> None:
+    free = CancellationPolicy(id="free", no_show=Kept(percent=0), early_departure_percent=0)
+    terms = replace(TERMS, version=2, plans=(replace(SAVER, refundable=True, policy=free),))
+    same_price = but(LONGER, check_in=march(11))
+    ends: tuple[tuple[Command, ...], ...] = ((NO_SHOW,), (ARRIVE, LEAVE))
+    for commands in ends:
+        scenario = given(*SOLD_SAVER, but(TERMS_SET, terms=terms)).when(same_price)
+        assert isinstance(scenario.answer[0], StayChanged)
+        for command in commands:
+            scenario.when(command, at=CHECK_IN + timedelta(days=1))
+        (ended,) = scenario.answer
+        assert isinstance(ended, GuestsDidNotArrive | GuestsCheckedOut)
+        assert ended.policy == AppliedPolicy(kept_minor=180_00)

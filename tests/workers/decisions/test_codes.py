@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tests.support.scenario import NOON, Scenario, given
 from tests.workers.decisions.words import (
     ADAS,
+    ANOTHER_ROOM,
     BENS,
     CONFIRMED_FREE,
     EXPIRED,
@@ -24,6 +25,7 @@ from tests.workers.decisions.words import (
     SECOND,
     but,
     march,
+    refused,
     rejected,
     repeated,
 )
@@ -48,7 +50,7 @@ from tests.workers.decisions.words_of_sale import ARRIVING, FOR_SALE, QUOTED, RE
 from topics.messages.commands import ReturnCode
 from topics.messages.events import CodeReturned, Event
 from topics.messages.sale import CodeTerms, Discount, LineKind, PriceLine, Quoted, Sale
-from topics.messages.values import BookingStatus, CodeRefusal, Rejection, Terms
+from topics.messages.values import BookingStatus, CodeRefusal, Refusal, Rejection, Terms
 
 AMOUNT_OFF = Discount(code_id=SPRING, code="SPRING", amount_minor=30_00, currency="EUR")
 SAME_NIGHTS_OFF = replace(AMOUNT_OFF, first_night=DISCOUNT.first_night, end_night=DISCOUNT.end_night)
@@ -304,6 +306,16 @@ def test_a_booking_keeps_the_code_that_it_was_sold_with_when_the_request_comes_a
 def test_a_booking_without_a_code_gives_the_use_back_that_it_is_granted_later() -> None:
     """Somebody sent a claim again that was refused at first."""
     given(OPENED, RESERVED).when(WITH_CODE).then(but(repeated(WITH_CODE, BookingStatus.RESERVED), code_id=SPRING))
+
+
+@pytest.mark.parametrize("room_id", [ROOM, ANOTHER_ROOM])
+def test_another_request_with_the_key_of_a_booking_gives_its_use_back(room_id: int) -> None:
+    """The booking has a code of its own, and keeps that."""
+    first = but(DISCOUNTED, request_hash="ours")
+    other = but(WITH_CODE, room_id=room_id, request_hash="another", discount=replace(DISCOUNT, code_id=SPRING + 1))
+    status = BookingStatus.RESERVED if room_id == ROOM else None
+    refusal = but(refused(other, Refusal.ANOTHER_REQUEST, status), code_id=SPRING + 1)
+    given(*FOR_SALE, first).when(other).then(refusal)
 
 
 def test_a_rejected_booking_names_the_code_whose_use_comes_back() -> None:

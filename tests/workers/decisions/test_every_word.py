@@ -118,6 +118,8 @@ def test_the_scenarios_of_every_module_are_played() -> None:
         "test_selling",
         "test_policies",
         "test_codes",
+        "test_changing",
+        "test_moving",
     }
 
 

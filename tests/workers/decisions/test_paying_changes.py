@@ -488,3 +488,23 @@ def test_the_part_of_the_policy_beyond_what_is_left_is_kept_of_a_refund_that_fai
     scenario.when(CANCEL, at=PART_UNTIL).then(cancelled(policy(100_00)))
     fails = but(FAIL_REFUND, refund_id="re_hand", by_hand=True)
     scenario.when(fails).then(but(REFUND_FAILED, refund_id="re_hand", by_hand=True), SENT_BACK)
+
+
+def test_a_refund_of_ours_is_recorded_although_one_by_hand_took_its_place_before() -> None:
+    """100.00 are due of a shorter stay and on their way; a person refunds as much, which is recorded first."""
+    by_hand, ours = but(HAND_REFUND, amount_minor=100_00), but(RECORD_REFUND, amount_minor=100_00)
+
+    given(*SHORTENED).when(by_hand).when(ours).then(but(REFUNDED, amount_minor=100_00))
+
+
+def test_the_payment_whose_refund_by_hand_failed_is_the_first_to_go_back() -> None:
+    """A shorter stay has 100.00 due of the first payment, and a longer one is paid by a second payment again."""
+    longer = but(LONGER, change_id=ANOTHER_CHANGE, check_out=march(12))
+    by_hand = but(HAND_REFUND, amount_minor=30_00)
+    fails = but(FAIL_REFUND, refund_id="re_hand", amount_minor=30_00, by_hand=True)
+    scenario = given(*SHORTENED).when(longer).when(RECORD_SECOND).when(PAY_MORE).when(by_hand).when(fails)
+
+    scenario.then(
+        but(REFUND_FAILED, refund_id="re_hand", amount_minor=30_00, by_hand=True),
+        but(PART_BACK, amount_minor=30_00, total_minor=100_00),
+    )

@@ -341,7 +341,7 @@ def test_a_refund_that_replaces_a_failed_one_is_recorded_before_its_failure() ->
     again = but(RECORD_REFUND, refund_id="re_2")
     both = (RefundMade("re_1", 200_00), RefundMade("re_2", 200_00))
     scenario = given(*SENDING, REFUNDED).when(again).then(but(REFUNDED, refund_id="re_2"))
-    scenario.with_booking(ADAS, payments=(replace(GONE, refunds=both),)).when(FAIL_REFUND).then(
+    scenario.with_booking(ADAS, payments=(replace(GONE, refunds=both, ahead_minor=200_00),)).when(FAIL_REFUND).then(
         REFUND_FAILED
     ).with_booking(ADAS, payments=(replace(GONE, refunds=both[1:], failed_refund_ids=("re_1",)),))
     scenario.when(again).then(repeated(again, BookingStatus.CANCELLED))

@@ -52,6 +52,10 @@ from topics.messages.values import (
 LAST_ROOM = but(OPENED, total_count=1)
 AT_HOTEL_RESERVED = but(RESERVED, terms=Terms.AT_HOTEL, hold_expires_at=None)
 
+#: The request with an Idempotency-Key, and the event of its booking.
+KEYED = but(RESERVE, request_hash="ours")
+OURS = but(RESERVED, request_hash="ours")
+
 
 def test_a_free_stay_is_held_for_fifteen_minutes() -> None:
     given(OPENED).when(RESERVE, at=NOON).then(RESERVED).with_booking(
@@ -216,6 +220,46 @@ def test_the_same_request_long_after_holds_nothing_again() -> None:
     given(*HELD).when(RESERVE, at=LATER).then(EXPIRED, repeated(RESERVE, BookingStatus.EXPIRED)).with_night(
         ROOM, march(10), reserved_count=0
     )
+
+
+def test_a_request_with_a_key_is_its_booking_whatever_became_of_that() -> None:
+    kept = but(RESERVED, request_hash="ours")
+    given(OPENED).when(KEYED).then(kept).with_booking(ADAS, request_hash="ours").when(KEYED).then(
+        repeated(KEYED, BookingStatus.RESERVED)
+    ).with_night(ROOM, march(10), reserved_count=1)
+    given(OPENED, kept).when(KEYED, at=LATER).then(EXPIRED, repeated(KEYED, BookingStatus.EXPIRED))
+    refusal = but(rejected(KEYED, Rejection.SOLD_OUT), request_hash="ours")
+    given(LAST_ROOM, BEN_RESERVED).when(KEYED).then(refusal).when(KEYED).then(repeated(KEYED, BookingStatus.REJECTED))
+
+
+@pytest.mark.parametrize(
+    ("first", "status", "reserved_count"),
+    [
+        (OURS, BookingStatus.RESERVED, 1),
+        (but(rejected(KEYED, Rejection.SOLD_OUT), request_hash="ours"), BookingStatus.REJECTED, 0),
+    ],
+)
+def test_another_request_with_the_key_of_a_booking_is_refused_and_sells_nothing(
+    first: Event, status: BookingStatus, reserved_count: int
+) -> None:
+    other = but(KEYED, rooms_count=2, request_hash="another")
+    given(OPENED, first).when(other).then(refused(other, Refusal.ANOTHER_REQUEST, status)).with_night(
+        ROOM, march(10), reserved_count=reserved_count
+    ).with_booking(ADAS, status=status, rooms_count=1, request_hash="ours")
+
+
+def test_another_request_with_the_key_of_a_booking_is_refused_in_every_room() -> None:
+    other = but(KEYED, room_id=ANOTHER_ROOM, request_hash="another")
+    there: InventoryOpened = but(OPENED, room_id=ANOTHER_ROOM)
+    given(OPENED, there, OURS).when(other).then(refused(other, Refusal.ANOTHER_REQUEST, None)).with_booking(
+        ADAS, room_id=ROOM, status=BookingStatus.RESERVED
+    ).with_night(ANOTHER_ROOM, march(10), reserved_count=0)
+
+
+def test_a_request_is_the_same_one_if_one_of_both_has_no_hash() -> None:
+    """A worker of 0.1.0 decided the first, or the row of the key has ids that an older release made."""
+    given(OPENED, RESERVED).when(KEYED).then(repeated(KEYED, BookingStatus.RESERVED))
+    given(OPENED, OURS).when(RESERVE).then(repeated(RESERVE, BookingStatus.RESERVED))
 
 
 def test_a_booking_id_that_another_room_spent_is_no_booking_here() -> None:

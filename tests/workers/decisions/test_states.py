@@ -19,6 +19,7 @@ from tests.workers.decisions.words import (
 )
 from tests.workers.decisions.words_at_hotel import ARRIVED, DID_NOT_ARRIVE, LEFT
 from tests.workers.decisions.words_of_changes import HELD_LONGER, IS_LONGER, ended
+from tests.workers.decisions.words_of_moves import MOVE_OPENED
 from tests.workers.decisions.words_of_trips import (
     CANCEL_ASKED,
     FIRST_ENDED,
@@ -61,6 +62,7 @@ MAY: dict[BookingEvent, set[BookingStatus]] = {
     GUESTS: {S.RESERVED, S.GUESTS_ADDED},
     OTHER_GUESTS: {S.CONFIRMED},
     ASKED: {S.GUESTS_ADDED, S.PAYMENTS_PENDING, S.CONFIRMED},
+    MOVE_OPENED: {S.CONFIRMED},
     HELD_LONGER: {S.CONFIRMED},
     ended(ChangeEnd.EXPIRED): {S.CONFIRMED},
     IS_LONGER: {S.CONFIRMED},

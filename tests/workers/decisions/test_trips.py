@@ -94,7 +94,7 @@ from tests.workers.decisions.words_of_trips import (
     trip_over,
 )
 from topics.messages.commands import BookingCommand, RecordLeg, ReserveTrip
-from topics.messages.events import BookingExpired, Event
+from topics.messages.events import BookingExpired, BookingReserved, Event
 from topics.messages.sale import Discount
 from topics.messages.values import (
     MAX_AMOUNT_MINOR,
@@ -149,6 +149,20 @@ def test_a_trip_is_opened_without_nights_of_its_own() -> None:
 def test_the_same_trip_twice_is_one_trip() -> None:
     for events, status in ((TRIP_ASKED_FOR, BookingStatus.RESERVING), (TRIP_BOUGHT, BookingStatus.CONFIRMED)):
         given(*events).when(RESERVE_TRIP).then(repeated(RESERVE_TRIP, status))
+
+
+def test_another_request_with_the_key_of_a_trip_is_refused_and_asks_for_no_legs() -> None:
+    keyed = but(RESERVE_TRIP, request_hash="ours")
+    scenario = given(*BOTH_OPEN).when(keyed).then(but(TRIP_OPENED, request_hash="ours"))
+    scenario.when(keyed).then(repeated(keyed, BookingStatus.RESERVING))
+    other = but(keyed, check_out=march(11), request_hash="another")
+    scenario.when(other).then(refused(other, Refusal.ANOTHER_REQUEST, BookingStatus.RESERVING))
+    astray = but(other, room_id=SUITES)
+    scenario.when(astray).then(refused(astray, Refusal.ANOTHER_REQUEST, None))
+    nothing = but(keyed, legs=())
+    given().when(nothing).then(but(TRIP_REJECTED, leg_id=None, reason=Rejection.NO_ROOMS, request_hash="ours")).when(
+        but(nothing, request_hash="another")
+    ).then(refused(nothing, Refusal.ANOTHER_REQUEST, BookingStatus.REJECTED))
 
 
 def test_a_trip_of_the_same_id_is_not_opened_in_another_room() -> None:
@@ -309,6 +323,31 @@ def test_legs_that_nobody_can_pay_together_refuse_the_trip_as_a_whole(second: Re
     held = but(SECOND_HELD, amount_minor=second.amount_minor, currency=second.currency)
     whole = but(TRIP_REJECTED, leg_id=None, reason=Rejection.NOT_CHARGEABLE)
     given(*TRIP_ASKED_FOR, FIRST_HELD).when(second).then(held, whole)
+
+
+@pytest.mark.parametrize(("second_minor", "is_enough"), [(20, True), (19, False)])
+def test_the_least_charge_counts_for_the_trip_and_not_for_its_legs(second_minor: int, *, is_enough: bool) -> None:
+    cheap = but(OPENED, price_minor=15)
+    leg = given(cheap).when(RESERVE_FIRST).answer[0]
+    assert isinstance(leg, BookingReserved)
+    assert leg.amount_minor == 30
+    alone = but(RESERVE_FIRST, trip_id=None, trip_room_id=None)
+    given(cheap).when(alone).then(rejected(alone, Rejection.NOT_CHARGEABLE))
+
+    first = but(FIRST_HELD, amount_minor=30, night_amounts_minor=(15, 15))
+    second = but(SECOND_IS_HELD, amount_minor=second_minor, night_amounts_minor=(second_minor, 0))
+    whole: Event = but(TRIP_REJECTED, leg_id=None, reason=Rejection.NOT_CHARGEABLE)
+    if is_enough:
+        whole = but(TRIP_RESERVED, amount_minor=50, night_amounts_minor=(15 + second_minor, 15))
+    held = but(SECOND_HELD, amount_minor=second_minor, night_amounts_minor=(second_minor, 0))
+    given(*TRIP_ASKED_FOR, first).when(second).then(held, whole)
+
+
+def test_a_leg_is_a_whole_number_of_steps_and_not_more_than_can_be_charged() -> None:
+    for price_minor in (10**9, 10**12):
+        given(but(OPENED, price_minor=price_minor)).when(RESERVE_FIRST).then(
+            rejected(RESERVE_FIRST, Rejection.NOT_CHARGEABLE)
+        )
 
 
 @pytest.mark.parametrize("command", [FIRST_IS_HELD, FIRST_ENDS])
@@ -505,10 +544,10 @@ def test_a_trip_whose_payment_was_refunded_by_hand_ends_where_the_hotel_wishes()
 def test_a_refund_by_hand_leaves_less_for_the_legs_and_its_failure_brings_their_money_back() -> None:
     by_hand = of_trip(HAND_REFUND, amount_minor=500_00)
     fails = of_trip(FAIL_REFUND, refund_id="re_hand", amount_minor=500_00, by_hand=True)
-    scenario = given(*TRIP_BOUGHT).when(by_hand).when(FIRST_ENDS).then(FIRST_ENDED, part_back(100_00, 600_00))
+    scenario = given(*TRIP_BOUGHT).when(by_hand).when(FIRST_ENDS).then(FIRST_ENDED)
     failed = but(REFUND_FAILED, booking_id=TRIP, refund_id="re_hand", amount_minor=500_00, by_hand=True)
     # The other leg costs 400.00, and 50.00 of this one are kept.
-    scenario.when(fails).then(failed, part_back(50_00, 150_00)).with_booking(
+    scenario.when(fails).then(failed, part_back(150_00)).with_booking(
         TRIP, payments=(replace(ONCE, due_minor=150_00, failed_refund_ids=("re_hand",)),)
     )
     given(*TRIP_BOUGHT).when(by_hand).when(fails).then(failed)
@@ -520,4 +559,4 @@ def test_a_lost_dispute_takes_what_is_due_for_a_leg_first() -> None:
     scenario.then(but(DISPUTED, booking_id=TRIP, amount_minor=200_00), but(LOST, booking_id=TRIP, amount_minor=200_00))
     [payment] = scenario.bookings[TRIP].payments
     assert (payment.state, payment.due_minor, payment.kept_minor) == (PaymentState.KEPT, 0, 400_00)
-    scenario.when(SECOND_ENDS).then(SECOND_ENDED, part_back(250_00, 450_00), trip_over(200_00))
+    scenario.when(SECOND_ENDS).then(SECOND_ENDED, part_back(200_00, 400_00), trip_over(200_00))

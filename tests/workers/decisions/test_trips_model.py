@@ -14,12 +14,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
 from tests.support.scenario import NOON, Scenario
+from tests.workers.decisions.games import play
 from tests.workers.decisions.words import CHECK_IN, HOTEL, OPENED, TIMES, but, march
 from tests.workers.decisions.words_of_codes import SET_CODE, SPRING
 from tests.workers.decisions.words_of_sale import TERMS_SET
@@ -475,31 +476,13 @@ def commands_after(event: Event, id: str, bookings: dict[UUID, Booking]) -> Sequ
     ]
 
 
-def play(examples: int, *, phases: Sequence[Phase] = tuple(Phase), fixed: bool = True) -> None:
-    """Let Hypothesis play so many games; `fixed` plays the same ones every time."""
-    run_state_machine_as_test(
-        Trips,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=50,
-            phases=phases,
-            derandomize=fixed,
-            database=None,
-            deadline=None,
-            report_multiple_bugs=False,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
 def test_a_trip_is_sold_whole_or_not_at_all() -> None:
-    play(60)
+    play(Trips, 60, steps=50)
 
 
 @pytest.mark.long
 def test_a_trip_is_sold_whole_or_not_at_all_in_many_games() -> None:
-    play(5_000, fixed=False)
+    play(Trips, 5_000, fixed=False, steps=50)
 
 
 # The teeth: each of these breaks one rule of trips, and is found out.
@@ -541,4 +524,4 @@ def test_a_rule_of_trips_that_is_broken_is_noticed(
 ) -> None:
     monkeypatch.setattr(sys.modules[module], name, wrong(getattr(sys.modules[module], name)))
     with pytest.raises((AssertionError, IllegalTransition, LookupError)):
-        play(200, phases=[Phase.generate])
+        play(Trips, 200, phases=[Phase.generate], steps=50)

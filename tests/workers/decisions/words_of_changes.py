@@ -19,7 +19,8 @@ from topics.messages.events import (
     StayBefore,
     StayChanged,
 )
-from topics.messages.values import ChangeEnd, RefundReason, Rejection
+from topics.messages.sale import QuotedChange
+from topics.messages.values import ChangeEnd, RefundReason, Rejection, Terms
 
 FIRST_CHANGE, ANOTHER_CHANGE = UUID(int=201), UUID(int=202)
 CHANGE_DEADLINE = NOON + timedelta(minutes=15)
@@ -89,6 +90,17 @@ IS_SHORTER = but(
     payment_intent=None,
 )
 PART_BACK = but(SENT_BACK, amount_minor=100_00, reason=RefundReason.STAY_CHANGED)
+
+#: The quote of `LONGER`, a cent cheaper than the price.
+QUOTED_LONGER = QuotedChange(
+    good_until=NOON + timedelta(minutes=5),
+    earlier_count=0,
+    terms=Terms.PREPAID,
+    currency="EUR",
+    amount_minor=299_99,
+    night_amounts_minor=(100_00, 100_00, 99_99),
+)
+LONGER_QUOTED = but(LONGER, quoted=QUOTED_LONGER)
 
 WANTS_MORE = (*BOUGHT, HELD_LONGER, ASKED_MORE)
 CAN_PAY_MORE = (*WANTS_MORE, SECOND_SESSION)

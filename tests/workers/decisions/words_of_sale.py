@@ -150,6 +150,7 @@ ARRIVING = but(
         at_hotel_minor=210_00,
         steps=(*SALE.steps[:2], CancellationStep(kept_minor=105_00)),
         no_show_kept_minor=105_00,
+        at_hotel_taxes_minor=10_00,
     ),
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import aiohttp
+import msgspec
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
@@ -26,12 +27,14 @@ from topics.messages.events import (
     BookingEvent,
     ChangeEnded,
     PaymentRequested,
+    RefundFailed,
     RefundRequested,
     StayBefore,
     StayChanged,
 )
 from topics.messages.message import Message
 from topics.messages.values import ChangeEnd, RefundReason
+from workers.decisions import Payment, RefundMade
 from workers.payments.caller import Caller
 from workers.payments.consumer import Payments
 from workers.payments.gateway import open_gateway
@@ -162,8 +165,8 @@ class Desk:
         """Let the time until the next call of refunds pass, unless a caller works on them."""
         await self.connection.execute("update refund set next_attempt_at = now() where next_attempt_at is not null")
 
-    async def add_to_ledger(self, booking_id: UUID, *payments: dict[str, Any], hotel: str = "Sea View") -> None:
-        """Add a booking of room 7, with payments as the ledger keeps them, and its hotel."""
+    async def add_to_ledger(self, booking_id: UUID, *payments: Payment, hotel: str = "Sea View") -> None:
+        """Add a booking of room 7 with its hotel, or replace the booking's payments."""
         await self.connection.execute(
             "insert into hotel (id, name, city, currency) overriding system value values (3, %s, 'Lisbon', 'EUR')"
             " on conflict do nothing",
@@ -179,7 +182,7 @@ class Desk:
             " amount_minor, currency, payment_attempt, payments, version, created_at, updated_at)"
             " values (%s, %s, 3, 1, '2030-12-24', '2030-12-27', 2, 'CONFIRMED', 'prepaid', 24000, 'EUR', 1, %s, 1,"
             " now(), now()) on conflict (id) do update set payments = excluded.payments",
-            (booking_id, ROOM, Jsonb(list(payments))),
+            (booking_id, ROOM, Jsonb(msgspec.to_builtins(payments))),
         )
 
     async def add_trip(self, trip_id: UUID, *leg_ids: UUID) -> None:
@@ -337,6 +340,19 @@ def refund_requested(
         currency="EUR",
         reason=RefundReason.NIGHTS_GONE,
         total_minor=total_minor,
+    )
+
+
+def refund_failed(booking_id: UUID, payment_intent: str, refund: RefundMade) -> RefundFailed:
+    """The room has recorded that the refund failed."""
+    return RefundFailed(
+        room_id=ROOM,
+        booking_id=booking_id,
+        payment_intent=payment_intent,
+        refund_id=refund.refund_id,
+        amount_minor=refund.amount_minor,
+        failure="declined",
+        by_hand=refund.by_hand,
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from storage import payments
 from storage.database import connect_worker
+from storage.pool import WorkerPool
 from storage.settings import DatabaseSettings
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from tests.workers.payments.desk import ROOM, Desk, payment_requested, refund_requested
@@ -556,7 +557,7 @@ async def _killed_at(failpoint: str, desk: Desk, environment: dict[str, str]) ->
 
 async def test_its_connections_have_the_parameters_of_every_workers(database: DatabaseSettings) -> None:
     async with (
-        caller._pool(database) as pool,
+        WorkerPool(database, "innkeeper payments caller", max_size=1) as pool,
         pool.connection() as pooled,
         await connect_worker(database, "innkeeper payments caller") as other,
     ):

@@ -31,6 +31,7 @@ from topics.messages.commands import (
 from topics.messages.events import BookingCancelled, BookingConfirmed, BookingExpired, RefundClosed
 from topics.messages.releases import Release
 from topics.messages.values import CancelReason, DisputeResult, RefundClosing
+from workers.decisions import Payment, PaymentState, RefundMade
 from workers.payments.consumer import Payments
 from workers.runtime.role import Unreadable
 from workers.stripe.marks import Marks
@@ -513,13 +514,19 @@ async def test_a_target_that_grows_makes_a_refund_due_again_and_one_that_does_no
     assert (grown["status"], grown["amount_minor"], grown["next_attempt_at"] is not None) == ("creating", 24_000, True)
 
 
+def _refunded(payment_intent: str, *refunds: RefundMade, **fields: Any) -> Payment:
+    """Return a payment of 240.00 that goes back."""
+    return Payment(payment_intent, "cs_1", 24_000, PaymentState.REFUND_REQUESTED, refunds=refunds, **fields)
+
+
 async def test_a_refund_that_an_operator_closed_is_reopened_by_a_larger_target_alone(desk: Desk) -> None:
     booking_id = uuid4()
-    await desk.add_to_ledger(booking_id, {"payment_intent": "pi_1", "session_id": "cs_1", "closed_minor": 10_000})
+    await desk.add_to_ledger(booking_id, _refunded("pi_1", closed_minor=10_000))
     await desk.read_events(refund_requested(booking_id, "pi_1", 10_000), refund_closed(booking_id))
     (closed,) = await desk.refunds()
     await desk.read_events(refund_requested(booking_id, "pi_1", 10_000))
     (same,) = await desk.refunds()
+    await desk.add_to_ledger(booking_id, _refunded("pi_1", closed_minor=10_000, due_minor=10_000))
     await desk.read_events(refund_requested(booking_id, "pi_1", 10_000, total_minor=20_000))
     (grown,) = await desk.refunds()
 
@@ -531,7 +538,7 @@ async def test_a_refund_that_an_operator_closed_is_reopened_by_a_larger_target_a
 async def test_an_end_by_an_operator_that_is_read_again_or_late_ends_nothing_that_is_due_since(desk: Desk) -> None:
     booking_id = uuid4()
     # The ledger has taken the closed sum back meanwhile, or 14,000 became due after it.
-    await desk.add_to_ledger(booking_id, {"payment_intent": "pi_1", "session_id": "cs_1", "closed_minor": 10_000})
+    await desk.add_to_ledger(booking_id, _refunded("pi_1", closed_minor=10_000, due_minor=14_000))
     await desk.read_events(refund_requested(booking_id, "pi_1", 10_000, total_minor=24_000))
 
     await desk.read_events(refund_closed(booking_id))
@@ -739,7 +746,7 @@ async def test_a_declined_card_of_a_session_from_before_the_key_was_changed_is_o
 async def test_a_refund_that_fails_after_a_lost_dispute_is_due_again(desk: Desk) -> None:
     booking_id = uuid4()
     await paid(desk, booking_id)
-    await desk.add_to_ledger(booking_id, {"payment_intent": "pi_1", "session_id": "cs_1"})
+    await desk.add_to_ledger(booking_id, _refunded("pi_1", due_minor=24_000))
     await desk.read_events(refund_requested(booking_id, "pi_1"))
     await desk.webhooks(dispute_webhook("lost", 15_000))
     await desk.webhooks(refund_webhook(desk.metadata(booking_id), "succeeded", amount=9_000))

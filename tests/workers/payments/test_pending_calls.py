@@ -11,8 +11,8 @@ import pytest
 from storage.payments import (
     DueSession,
     PaymentOfSession,
-    RefundToClose,
     RefundToMake,
+    RefundToSettle,
     SessionsToClose,
     SessionToOpen,
     Stay,
@@ -22,19 +22,22 @@ from topics.envelope import Envelope
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
+    BookingEvent,
     BookingExpired,
     BookingRefunded,
     ChangeEnded,
+    DisputeClosed,
     Event,
     GuestsAdded,
     PaymentDeclined,
     PaymentRequested,
     RefundClosed,
+    RefundFailed,
     RefundRequested,
     StayBefore,
     StayChanged,
 )
-from topics.messages.values import CancelReason, ChangeEnd, RefundClosing, RefundReason
+from topics.messages.values import CancelReason, ChangeEnd, DisputeResult, RefundClosing, RefundReason
 from workers.payments.pending_calls import CallContext, PendingCall, calls_for, renewed_session
 from workers.stripe.marks import Marks
 
@@ -229,17 +232,34 @@ def test_the_target_of_a_refund_is_the_sum_of_all_refunds(total_minor: int | Non
     assert refund.amount_minor == target_minor
 
 
-def test_a_refund_that_an_operator_closed_is_made_no_more() -> None:
-    closed = RefundClosed(
-        room_id=7,
-        booking_id=BOOKING,
-        payment_intent="pi_1",
-        amount_minor=1,
-        currency="EUR",
-        reason=RefundClosing.PAID_OTHERWISE,
-    )
-
-    assert calls_of(closed) == (RefundToClose(payment_intent="pi_1"),)
+@pytest.mark.parametrize(
+    "event",
+    [
+        RefundClosed(
+            room_id=7,
+            booking_id=BOOKING,
+            payment_intent="pi_1",
+            amount_minor=1,
+            currency="EUR",
+            reason=RefundClosing.PAID_OTHERWISE,
+        ),
+        RefundFailed(
+            room_id=7, booking_id=BOOKING, payment_intent="pi_1", refund_id="re_1", amount_minor=1, failure="declined"
+        ),
+        DisputeClosed(
+            room_id=7,
+            booking_id=BOOKING,
+            payment_intent="pi_1",
+            dispute_id="dp_1",
+            amount_minor=1,
+            currency="EUR",
+            result=DisputeResult.LOST,
+        ),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_a_due_amount_that_changes_without_a_request_is_read_from_the_ledger(event: BookingEvent) -> None:
+    assert calls_of(event) == (RefundToSettle(payment_intent="pi_1"),)
 
 
 def test_a_refund_of_nothing_only_notes_the_payment() -> None:

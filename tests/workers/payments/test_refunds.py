@@ -12,9 +12,10 @@ import pytest
 from storage import payments
 from telemetry import metrics
 from tests.support.waiting import wait_until
-from tests.workers.payments.desk import ROOM, Desk, payment_requested, refund_requested
+from tests.workers.payments.desk import ROOM, Desk, payment_requested, refund_failed, refund_requested
 from topics.messages.commands import FailRefund, RecordDispute, RecordRefund
 from topics.messages.releases import Release
+from workers.decisions import Payment, PaymentState, RefundMade
 from workers.payments import caller, refunding, steps
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -282,12 +283,15 @@ async def test_a_failure_whose_webhook_was_lost_is_found_in_the_list(desk: Desk)
     ]
 
 
+def _payment(payment: str, *refunds: RefundMade, **fields: Any) -> Payment:
+    """Return a payment of 240.00 that pays a stay."""
+    return Payment(payment, "cs_1", 24_000, PaymentState.KEPT, refunds=refunds, **fields)
+
+
 async def test_commands_about_what_the_ledger_knows_are_not_sent_again(desk: Desk) -> None:
     booking_id, payment = await desk.paid_booking()
     by_hand = await desk.refund_by_hand(payment, 5_000)
-    await desk.add_to_ledger(
-        booking_id, {"payment_intent": payment, "session_id": "cs_1", "refunds": [[by_hand, 5_000, True]]}
-    )
+    await desk.add_to_ledger(booking_id, _payment(payment, RefundMade(by_hand, 5_000, by_hand=True), due_minor=19_000))
     await desk.read_events(refund_requested(booking_id, payment, 19_000, total_minor=24_000))
 
     async with desk.caller():
@@ -298,13 +302,60 @@ async def test_commands_about_what_the_ledger_knows_are_not_sent_again(desk: Des
 
 async def test_a_rest_that_an_operator_closed_is_not_sent(desk: Desk) -> None:
     booking_id, payment = await desk.paid_booking()
-    await desk.add_to_ledger(booking_id, {"payment_intent": payment, "session_id": "cs_1", "closed_minor": 20_000})
+    await desk.add_to_ledger(booking_id, _payment(payment, closed_minor=20_000, due_minor=4_000))
     await desk.read_events(refund_requested(booking_id, payment))
 
     async with desk.caller():
         await desk.until_refund("closed", booking_id)
 
     assert await desk.left_stripe(payment) == 4_000
+
+
+async def test_a_refund_of_ours_that_fails_is_due_in_full_beside_one_by_hand(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 240.00, 100.00 go back for a cheaper stay and 50.00 by hand; then the 100.00 fail."""
+    monkeypatch.setattr(refunding, "MIN_REFUSED_DELAY_SECONDS", 0.1)
+    booking_id, payment = await desk.paid_booking()
+    await desk.add_to_ledger(booking_id, _payment(payment, due_minor=10_000))
+    await desk.read_events(refund_requested(booking_id, payment, 10_000))
+    async with desk.caller():
+        ours = RefundMade((await desk.until_refund("succeeded", booking_id))["refund_id"], 10_000)
+        by_hand = RefundMade(await desk.refund_by_hand(payment, 5_000), 5_000, by_hand=True)
+        await desk.add_to_ledger(booking_id, _payment(payment, ours, by_hand))
+        await desk.at_bank(f"refunds/{ours.refund_id}/fail")
+        await desk.webhooks(*await desk.events())
+        (row,) = await desk.refunds(booking_id)
+        assert (row["status"], row["next_attempt_at"]) == ("succeeded", None), "the room has not recorded the failure"
+        failed = _payment(payment, by_hand, due_minor=10_000, failed_refund_ids=(ours.refund_id,))
+        await desk.add_to_ledger(booking_id, failed)
+        await desk.read_events(refund_failed(booking_id, payment, ours))
+        await desk.until_refund("succeeded", booking_id)
+
+    assert await desk.left_stripe(payment) == 15_000
+
+
+async def test_a_refund_by_hand_that_fails_lowers_the_target(desk: Desk) -> None:
+    """Of 240.00, 50.00 go back by hand and 80.00 for a cheaper stay; then the 50.00 fail."""
+    booking_id, payment = await desk.paid_booking()
+    by_hand = RefundMade(await desk.refund_by_hand(payment, 5_000), 5_000, by_hand=True)
+    await desk.add_to_ledger(booking_id, _payment(payment, by_hand, due_minor=8_000))
+    await desk.read_events(refund_requested(booking_id, payment, 8_000, total_minor=13_000))
+    async with desk.caller():
+        ours = RefundMade((await desk.until_refund("succeeded", booking_id))["refund_id"], 8_000)
+        await desk.add_to_ledger(booking_id, _payment(payment, by_hand, ours))
+        await desk.at_bank(f"refunds/{by_hand.refund_id}/fail")
+        await desk.webhooks(*await desk.events())
+        (before,) = await desk.refunds(booking_id)
+        await desk.add_to_ledger(booking_id, _payment(payment, ours, failed_refund_ids=(by_hand.refund_id,)))
+        await desk.read_events(refund_failed(booking_id, payment, by_hand))
+        (after,) = await desk.refunds(booking_id)
+
+    assert [(row["status"], row["amount_minor"], row["next_attempt_at"]) for row in (before, after)] == [
+        ("succeeded", 13_000, None),
+        ("succeeded", 8_000, None),
+    ]
+    assert await desk.left_stripe(payment) == 8_000
 
 
 async def test_a_server_error_after_the_refund_was_made_does_not_make_it_twice(desk: Desk) -> None:
@@ -478,7 +529,7 @@ async def test_sessions_that_0_1_0_completed_get_their_payments(desk: Desk) -> N
         " expires_at, causation, correlation) values (%s, 1, 7, 'complete', '{}', 'k', 'cs_1', now(), 'x', 'x')",
         (booking_id,),
     )
-    await desk.add_to_ledger(booking_id, {"payment_intent": "pi_7", "session_id": "cs_1"})
+    await desk.add_to_ledger(booking_id, _payment("pi_7"))
 
     async with desk.caller():
         await wait_until(lambda: _noted(desk, booking_id))

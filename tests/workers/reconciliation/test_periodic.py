@@ -97,7 +97,7 @@ class Scripted(PeriodicComparison):
         async def connection() -> AsyncIterator[None]:
             yield
 
-        async def connect(*_: Any) -> Any:
+        async def connect(*_: Any, **__: Any) -> Any:
             return connection()
 
         monkeypatch.setattr(periodic, "correct", correct)

@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 
-from storage import pauses
+from storage import pauses, stripe_position
 from storage.database import connect
 from telemetry import metrics
 from tests.operators.decided_log import HELD, PAID
@@ -18,6 +19,12 @@ from tests.workers.reconciliation.reconciler import on_topic, reconciling
 from workers.reconciliation.stripe_client import StripeClient
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+#: The low half of the lock's key is the hash of the role; batches take other advisory locks for a moment.
+LEADER = (
+    "select pid from pg_locks where locktype = 'advisory' and granted"
+    " and objid = (hashtext('innkeeper.reconciliation')::bigint & 4294967295)::oid"
+)
 
 
 async def turns(paid: PaidBookings, count: int = 2) -> None:
@@ -90,6 +97,30 @@ async def test_a_paused_role_does_nothing_until_it_is_resumed(
 
         await pauses.end(operator, "reconciliation", who="ines")
         await has_arrived(paid, 1)
+
+
+async def test_a_pause_in_the_middle_of_statements_keeps_the_lead(
+    paid: PaidBookings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    saving = asyncio.Event()
+
+    async def saving_for_ever(connection: AsyncConnection, *_: Any) -> None:
+        while True:
+            saving.set()
+            await connection.execute("select 1")
+
+    monkeypatch.setattr(stripe_position, "save", saving_for_ever)
+    async with await connect(paid.database, "a test") as operator, reconciling(paid):
+        for _ in range(2):
+            saving.clear()
+            await wait_until(saving.is_set)
+            [leader] = await paid.rows(LEADER)
+            caplog.clear()
+            await pauses.begin(operator, "reconciliation", who="ines", reason=None)
+            await wait_until(lambda: "reconciliation is paused" in caplog.text)
+            assert await paid.rows(LEADER) == [leader]
+            await pauses.end(operator, "reconciliation", who="ines")
+            assert "waits for the database" not in caplog.text
 
 
 async def test_while_payments_is_paused_nothing_is_compared(paid: PaidBookings) -> None:

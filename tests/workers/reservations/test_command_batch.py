@@ -15,6 +15,7 @@ from storage.settings import DatabaseSettings
 from tests.support.scenario import NOON
 from tests.workers.decisions.words import (
     ADA,
+    ADD_GUESTS,
     ANOTHER_ROOM,
     CANCEL,
     CANCELLED,
@@ -24,6 +25,8 @@ from tests.workers.decisions.words import (
     LATER,
     OPEN,
     OPENED,
+    PAY,
+    REQUEST_PAYMENT,
     RESERVE,
     RESERVED,
     ROOM,
@@ -32,6 +35,7 @@ from tests.workers.decisions.words import (
     repeated,
 )
 from tests.workers.decisions.words_at_hotel import BLOCK, BLOCKED, RELEASE, RELEASED, unchanged
+from tests.workers.decisions.words_of_changes import ASKED_MORE, PAY_MORE
 from tests.workers.decisions.words_of_codes import (
     BEN_CLAIMS,
     CARLA_CLAIMS,
@@ -43,6 +47,16 @@ from tests.workers.decisions.words_of_codes import (
     claimed,
     code_rejected,
     code_unchanged,
+)
+from tests.workers.decisions.words_of_moves import (
+    CONFIRM_LEG,
+    HAS_MOVED,
+    MOVE,
+    MOVE_OPENED,
+    RESERVE_LEG,
+    SUITE_IS_HELD,
+    SUITES,
+    move_ended,
 )
 from tests.workers.decisions.words_of_sale import TERMS
 from topics.kafka.settings import KafkaSettings
@@ -56,9 +70,10 @@ from topics.messages.events import (
     Event,
     InventoryUnchanged,
     RoomsHeld,
+    StayChanged,
 )
 from topics.messages.releases import Release
-from topics.messages.values import BookingStatus, InventoryRefusal, Refusal, Rejection, Terms
+from topics.messages.values import BookingStatus, ChangeEnd, InventoryRefusal, Refusal, Rejection, Terms
 from workers.decisions import Booking, unpaid
 from workers.decisions.state import PendingChange, unpaid_rooms
 from workers.reservations.handler import MAX_CACHED_ROOMS, MAX_CACHED_TERMS, CommandBatch, Reservations
@@ -340,6 +355,69 @@ async def test_the_index_of_unpaid_bookings_serves_the_query(connection: AsyncCo
     plan = " ".join([line for (line,) in await explained.fetchall()])
 
     assert "booking_unpaid" in plan
+
+
+# Changes to another room type
+
+
+PAY_FIRST = but(PAY, attempt=1)
+
+
+async def counted(connection: AsyncConnection) -> dict[int, tuple[int, int]]:
+    """Return the rooms booked and reserved in each night of the stay, by room type."""
+    found = await connection.execute(
+        "select room_id, min(booked_count), max(booked_count), min(reserved_count), max(reserved_count) from inventory"
+        " where date between %s and %s group by 1",
+        (march(10), march(11)),
+    )
+    rows = await found.fetchall()
+    assert all(row[1] == row[2] and row[3] == row[4] for row in rows), rows
+    return {room_id: (booked, reserved) for room_id, booked, _, reserved, _ in rows}
+
+
+async def test_a_stay_moves_by_batches_that_each_read_what_the_one_before_wrote(connection: AsyncConnection) -> None:
+    prices = (but(CHANGE, room_id=SUITES, price_minor=150_00), but(OPEN, room_id=SUITES))
+    await decide_all(connection, OPEN, *reversed(prices), RESERVE, ADD_GUESTS, REQUEST_PAYMENT, PAY_FIRST)
+
+    assert await decide_all(connection, MOVE) == [MOVE_OPENED]
+    (reserved,) = await decide_all(connection, RESERVE_LEG)
+    assert isinstance(reserved, BookingReserved)
+    assert await counted(connection) == {ROOM: (1, 0), SUITES: (0, 1)}
+    assert await decide_all(connection, SUITE_IS_HELD) == [ASKED_MORE]
+    assert await decide_all(connection, PAY_MORE) == [HAS_MOVED]
+    assert await counted(connection) == {ROOM: (0, 0), SUITES: (0, 1)}
+    await decide_all(connection, CONFIRM_LEG)
+    assert await counted(connection) == {ROOM: (0, 0), SUITES: (1, 0)}
+
+
+async def test_an_answer_finds_the_nights_of_the_stay_that_it_frees_and_its_hotels_clock(
+    connection: AsyncConnection,
+) -> None:
+    move = but(MOVE, hold_seconds=30 * 24 * 3_600)
+    await decide_all(connection, OPEN, RESERVE, ADD_GUESTS, REQUEST_PAYMENT, PAY_FIRST, move)
+    began = CommandBatch({}, {})
+    async with connection.transaction(force_rollback=True):
+        await began.load(connection, [SUITE_IS_HELD])
+        (ended,) = began.decide(SUITE_IS_HELD, CHECK_OUT)
+        assert ended == move_ended(ChangeEnd.STAY_BEGAN)
+
+    as_dear = but(SUITE_IS_HELD, amount_minor=200_00, night_amounts_minor=(100_00, 100_00))
+    (moved,) = await decide_all(connection, as_dear)
+
+    assert isinstance(moved, StayChanged)
+    assert await counted(connection) == {ROOM: (0, 0)}
+
+
+async def test_the_rooms_of_a_leg_that_waits_count_as_the_accounts_in_its_room_alone(
+    connection: AsyncConnection,
+) -> None:
+    opened, paid = but(OPEN, room_id=SUITES, total_count=10), (RESERVE, ADD_GUESTS, REQUEST_PAYMENT, PAY_FIRST)
+    await decide_all(connection, TEN_ROOMS, opened, *paid, MOVE)
+    await decide_all(connection, but(RESERVE_LEG, rooms_count=3, account_share_percent=50))
+
+    events = await decide_all(connection, asks(2, room_id=SUITES), asks(3, rooms_count=5))
+
+    assert [outcome(event) for event in events] == [Rejection.ACCOUNT_SHARE, BookingReserved]
 
 
 # Releases side by side

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from tests.support.scenario import NOON
 from tests.workers.decisions.words import RESERVE, ROOM, but
+from tests.workers.decisions.words_of_changes import LONGER_QUOTED, QUOTED_LONGER
 from tests.workers.decisions.words_of_codes import CLAIM
 from tests.workers.decisions.words_of_sale import QUOTED, RESERVE_QUOTED, SALE
 from topics.catalogue import BOOKING_COMMANDS
@@ -66,6 +67,13 @@ def test_a_quote_that_is_no_price_of_the_stay_is_a_dead_letter(quoted: Quoted, r
     for command in (reserve, but(CLAIM, code_id=ROOM, reserve=reserve)):
         with pytest.raises(Unreadable, match=reason):
             read(command)
+
+
+def test_a_quote_that_is_no_price_of_the_changed_stay_is_a_dead_letter() -> None:
+    assert read(LONGER_QUOTED) is LONGER_QUOTED
+    wrong = but(LONGER_QUOTED, quoted=replace(QUOTED_LONGER, amount_minor=1))
+    with pytest.raises(Unreadable, match="sum to its amount"):
+        read(wrong)
 
 
 def test_a_command_about_a_code_has_the_key_of_the_code() -> None:

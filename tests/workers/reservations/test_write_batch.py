@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 import pytest
 from psycopg import AsyncConnection
+from psycopg.errors import SerializationFailure
 
 from storage.database import connect
 from storage.settings import DatabaseSettings
@@ -34,9 +35,11 @@ from tests.workers.decisions.words_at_hotel import (
     SOLD_ON_TERMS,
     kept,
 )
+from tests.workers.decisions.words_of_changes import ASKED_MORE
+from tests.workers.decisions.words_of_moves import HAS_MOVED, LEG, MOVE_HELD, MOVE_OPENED, SUITES, move_ended
 from topics.messages.events import Event, InventoryChanged, SaleTermsChanged
 from topics.messages.sale import NO_SALE_TERMS, SaleTerms
-from topics.messages.values import BlockReason, BookingStatus
+from topics.messages.values import BlockReason, BookingStatus, ChangeEnd
 from workers.decisions import Block, Night
 from workers.reservations.write_batch import NightKey, WriteBatch
 
@@ -88,6 +91,32 @@ async def test_a_booking_that_changes_in_the_batch_that_makes_it_is_written_once
     assert counts == [(march(10), 1, 0), (march(11), 1, 0), (march(12), 0, 0)]
 
 
+async def test_the_request_of_a_booking_is_read_as_it_was_written(connection: AsyncConnection) -> None:
+    await write(connection, OPENED, but(RESERVED, request_hash="0f" * 16))
+    kept = (await batch_of(connection)).booking(ADAS)
+    assert kept is not None
+    assert kept.request_hash == "0f" * 16
+
+
+async def test_a_booking_that_another_room_made_at_the_same_time_is_tried_again(
+    connection: AsyncConnection, database: DatabaseSettings
+) -> None:
+    """Two requests with one Idempotency-Key, whose row was lost, ask for two rooms."""
+    await write(connection, OPENED)
+    async with await connect(database, "the worker of another room") as other:
+        batch = await batch_of(connection, RESERVED)
+        async with other.transaction():
+            await (await batch_of(other, but(OPENED, room_id=ANOTHER_ROOM), but(RESERVED, room_id=ANOTHER_ROOM))).write(
+                other
+            )
+        with pytest.raises(SerializationFailure, match="another room"):
+            async with connection.transaction():
+                await batch.write(connection)
+    found = (await batch_of(connection)).booking(ADAS)
+    assert found is not None
+    assert found.room_id == ANOTHER_ROOM
+
+
 async def test_a_later_batch_reads_what_an_earlier_one_wrote(connection: AsyncConnection) -> None:
     await write(connection, OPENED, RESERVED)
     written = await batch_of(connection)
@@ -135,6 +164,43 @@ async def test_a_sold_stay_that_ends_early_is_read_as_it_was_written(connection:
     assert (booking.status, booking.freed_from) == (BookingStatus.CHECKED_OUT, march(11))
     assert (booking.sale, booking.policy) == (SALE, kept(160_00, 50))
     assert counts == [(1,), (0,)]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (MOVE_OPENED,),
+        (MOVE_OPENED, MOVE_HELD, ASKED_MORE),
+        (MOVE_OPENED, MOVE_HELD, ASKED_MORE, HAS_MOVED),
+        (MOVE_OPENED, move_ended(ChangeEnd.EXPIRED)),
+    ],
+    ids=["open", "held", "moved", "ended"],
+)
+async def test_a_change_to_another_room_type_is_read_as_it_was_written(
+    connection: AsyncConnection, events: tuple[Event, ...]
+) -> None:
+    await write(connection, OPENED, RESERVED, GUESTS, PAID)
+    for event in events:
+        await write(connection, event)
+    written = (await batch_of(connection)).booking(ADAS)
+
+    async with connection.transaction(force_rollback=True):
+        await connection.execute("truncate booking, booking_guest, inventory")
+        before = await batch_of(connection, OPENED, RESERVED, GUESTS, PAID, *events)
+    assert written == before.booking(ADAS)
+    booked, reserved = (1, 0) if events[-1] is not HAS_MOVED else (0, 0)
+    counts = await rows(connection, "select booked_count, reserved_count from inventory order by date limit 2")
+    assert counts == [(booked, reserved)] * 2
+
+
+async def test_the_stay_that_moved_is_that_of_a_leg(connection: AsyncConnection) -> None:
+    await write(connection, OPENED, RESERVED, GUESTS, PAID, MOVE_OPENED, MOVE_HELD, ASKED_MORE, HAS_MOVED)
+
+    booking = (await batch_of(connection)).booking(ADAS)
+
+    assert booking is not None
+    assert (booking.rooms_count, booking.pending_change, booking.hold_expires_at) == (0, None, None)
+    assert [(leg.booking_id, leg.room_id) for leg in booking.legs] == [(LEG, SUITES)]
 
 
 # Blocks and sale terms

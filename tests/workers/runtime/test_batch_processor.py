@@ -1,6 +1,10 @@
 """A worker processes its batches once, also when the broker, the database or a record fails."""
 
-from collections.abc import Sequence
+import asyncio
+import dataclasses
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -57,6 +61,21 @@ async def rows(connection: psycopg.AsyncConnection[Any], query: str) -> list[tup
     return await (await connection.execute(query)).fetchall()
 
 
+def decide_slowly_if_many(
+    role: Role, monkeypatch: pytest.MonkeyPatch, be_slow: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]]
+) -> None:
+    """Let the role call `be_slow` before it decides more than two records."""
+    (consumer,) = role.consumers
+    decide = consumer.handle
+
+    async def decide_slowly(connection: psycopg.AsyncConnection[Any], batches: Sequence[PartitionBatch]) -> Any:
+        if sum(len(batch.received) for batch in batches) > 2:
+            await be_slow(connection)
+        return await decide(connection, batches)
+
+    monkeypatch.setattr(consumer, "handle", decide_slowly)
+
+
 async def test_the_last_room_goes_to_the_first_who_asked(
     log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
@@ -86,6 +105,25 @@ async def test_records_that_come_again_have_no_further_effect(
     assert await rows(connection, "select count(*) from booking") == [(1,)]
 
 
+@pytest.mark.parametrize("first_batch", [3, 2], ids=["in one batch", "from batch to batch"])
+async def test_the_time_of_the_log_does_not_go_back_with_the_brokers_clock(
+    log: Log, role: Role, database: DatabaseSettings, first_batch: int
+) -> None:
+    first, second = stay(), stay()
+    await log.send(nights_on_sale(), first, second)
+    ((_, records),) = (await log.read(BOOKING_COMMANDS)).items()
+    hour_ms = 60 * 60 * 1000
+    records[2] = dataclasses.replace(records[2], timestamp=records[1].timestamp - hour_ms)
+
+    async with open_processor(role, log, database) as processor:
+        for batch in (records[:first_batch], records[first_batch:]):
+            await processor.process([batch] if batch else [])
+
+    events = [event for _, event in await log.events()]
+    deadlines = {event.booking_id: event.hold_expires_at for event in events if isinstance(event, BookingReserved)}
+    assert deadlines[second.booking_id] == deadlines[first.booking_id]
+
+
 async def test_a_batch_too_large_for_a_slow_machine_is_decided_in_smaller_ones(
     log: Log,
     role: Role,
@@ -95,18 +133,14 @@ async def test_a_batch_too_large_for_a_slow_machine_is_decided_in_smaller_ones(
 ) -> None:
     """Each try of the whole batch would take as long as the first, and the database ends such idle transactions."""
     await log.send(nights_on_sale(), *(stay() for _ in range(4)))
-    (consumer,) = role.consumers
-    decide = consumer.handle
 
     async def ended() -> bool:
         return not await rows(connection, "select 1 from pg_stat_activity where state = 'idle in transaction'")
 
-    async def decide_slowly(connection: psycopg.AsyncConnection[Any], batches: Sequence[PartitionBatch]) -> Any:
-        if sum(len(batch.received) for batch in batches) > 2:
-            await wait_until(ended, message="the database ends the transaction")
-        return await decide(connection, batches)
+    async def be_slow(_: psycopg.AsyncConnection[Any]) -> None:
+        await wait_until(ended, message="the database ends the transaction")
 
-    monkeypatch.setattr(consumer, "handle", decide_slowly)
+    decide_slowly_if_many(role, monkeypatch, be_slow)
 
     hasty = database.model_copy(update={"idle_in_transaction_timeout_ms": 1000})
     async with open_processor(role, log, hasty) as processor:
@@ -114,6 +148,101 @@ async def test_a_batch_too_large_for_a_slow_machine_is_decided_in_smaller_ones(
 
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3, 4, 5]
     assert await rows(connection, "select count(*) from booking") == [(4,)]
+
+
+async def test_a_statement_too_long_for_a_slow_machine_makes_smaller_batches(
+    log: Log,
+    role: Role,
+    database: DatabaseSettings,
+    connection: psycopg.AsyncConnection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await log.send(nights_on_sale(), *(stay() for _ in range(4)))
+
+    async def be_slow(connection: psycopg.AsyncConnection[Any]) -> None:
+        await connection.execute("set local statement_timeout = 50; select pg_sleep(3600)")
+
+    decide_slowly_if_many(role, monkeypatch, be_slow)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+
+    assert await rows(connection, "select count(*) from booking") == [(4,)]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "word"),
+    [
+        ("do $$ begin raise exception sqlstate '53100'; end $$", "full"),
+        ("do $$ begin raise exception sqlstate '42501'; end $$", "no right"),
+        ("do $$ begin raise exception sqlstate '25006'; end $$", "read-only"),
+        ("select pg_terminate_backend(pg_backend_pid())", "away"),
+    ],
+)
+async def test_each_state_of_the_database_is_waited_for_by_its_name_on_a_new_connection(
+    log: Log,
+    role: Role,
+    database: DatabaseSettings,
+    connection: psycopg.AsyncConnection[Any],
+    *,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    trouble: str,
+    word: str,
+) -> None:
+    await log.send(nights_on_sale(), stay())
+    (consumer,) = role.consumers
+    decide = consumer.handle
+    used: list[psycopg.AsyncConnection[Any]] = []
+
+    async def decide_in_trouble(connection: psycopg.AsyncConnection[Any], batches: Sequence[PartitionBatch]) -> Any:
+        used.append(connection)
+        if len(used) == 1:
+            await connection.execute(trouble.encode())
+        return await decide(connection, batches)
+
+    monkeypatch.setattr(consumer, "handle", decide_in_trouble)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+
+    assert f"reservations waits for the database or the broker ({word}, " in caplog.text
+    assert used[0].closed
+    assert used[0] is not used[1]
+    assert await rows(connection, "select count(*) from booking") == [(1,)]
+
+
+async def test_a_frozen_database_is_given_up_and_the_batch_is_decided_once_when_it_is_back(
+    log: Log,
+    role: Role,
+    database: DatabaseSettings,
+    connection: psycopg.AsyncConnection[Any],
+    *,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await log.send(nights_on_sale(), stay())
+    (consumer,) = role.consumers
+    decide = consumer.handle
+    frozen: list[int] = []
+
+    async def decide_frozen(connection: psycopg.AsyncConnection[Any], batches: Sequence[PartitionBatch]) -> Any:
+        result = await decide(connection, batches)
+        if not frozen:
+            frozen.append(connection.info.backend_pid)
+            os.kill(frozen[0], signal.SIGSTOP)
+        return result
+
+    monkeypatch.setattr(consumer, "handle", decide_frozen)
+    hasty = database.model_copy(update={"database_statement_seconds": 0.5})
+    async with open_processor(role, log, hasty) as processor:
+        deciding = asyncio.create_task(process_all(processor, role, log))
+        try:
+            await wait_until(lambda: "(away, NoAnswer: " in caplog.text, message="the worker gives the server up")
+        finally:
+            os.kill(frozen[0], signal.SIGCONT)
+        await deciding
+
+    assert len(await log.events()) == 2
+    assert await rows(connection, "select count(*) from booking") == [(1,)]
 
 
 @pytest.mark.parametrize("poison", ["bad json", "no headers", "unknown type", "an event", "another room's key", "nul"])
@@ -384,6 +513,52 @@ async def test_events_published_twice_are_applied_once_and_a_gap_waits_until_it_
 
     assert witness.seen == [1, 2, 3, 4, 5, 6]
     assert await rows(connection, "select applied, sequence from log_cursor where sequence > 0") == [(9, 6)]
+
+
+class Follower(Witness):
+    """A consumer of events that sends a record for each."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__()
+        self._topic = topic
+
+    async def handle(
+        self, connection: psycopg.AsyncConnection[Any], batches: Sequence[PartitionBatch]
+    ) -> Sequence[Sequence[Outgoing]]:
+        """Send the sequence of each event."""
+        await super().handle(connection, batches)
+        return [
+            [
+                Outgoing(self._topic, b"7", b"%d" % (received.envelope.sequence or 0), [])
+                for received in batch.received
+                if received.envelope
+            ]
+            for batch in batches
+        ]
+
+
+@pytest.mark.parametrize("kept_hours", [0.0, 48.0])
+async def test_a_gap_that_closes_over_several_batches_loses_no_record_in_a_crash(
+    log: Log, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, kept_hours: float
+) -> None:
+    keeping = database.model_copy(update={"outbox_kept_hours": kept_hours})
+    role = Role("witness", (Follower(log.settings.topic(BOOKING_COMMANDS)),))
+    await log.write(*(event(log, sequence) for sequence in (1, 4)))
+    async with open_processor(role, log, keeping) as processor:
+        await process_all(processor, role, log)
+        await log.write(event(log, 2))
+        monkeypatch.setattr(processor._publisher, "publish", never)
+        with pytest.raises(PowerCut):
+            await process_all(processor, role, log)
+
+    async with open_processor(role, log, keeping) as processor:
+        for sequence in (3, 4, 5):
+            await log.write(event(log, sequence))
+            await process_all(processor, role, log)
+        await processor.mark_published()
+
+    sent = [found.value for records in (await log.read(BOOKING_COMMANDS)).values() for found in records]
+    assert sent == [b"1", b"2", b"3", b"4", b"5"]
 
 
 async def test_a_gap_that_stays_open_stops_the_role(

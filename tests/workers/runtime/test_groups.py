@@ -3,12 +3,12 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from operators.lag import lags
@@ -20,12 +20,14 @@ from tests.workers.runtime.conftest import Assigned, Tool, shared
 from tests.workers.runtime.test_batch_processor import nights_on_sale
 from tests.workers.runtime.test_pausing import workers
 from topics.catalogue import BOOKING_COMMANDS
+from topics.kafka.partitions import partition_of
 from topics.kafka.settings import KafkaSettings
 
 pytestmark = pytest.mark.system
 
 #: How often another member joins and leaves again: two rebalances each.
 COMINGS = 8
+KILLS = 2
 #: A worker whose session outlasts every pause of a machine.
 LONG_SESSION = """
 import runpy
@@ -129,19 +131,91 @@ async def test_a_worker_keeps_running_however_often_others_come_and_go(
         assert programs["one"].pid == born, (tmp_path / "one.log").read_text()
 
 
+async def test_a_worker_works_on_while_a_rebalance_waits_for_another_member(
+    environment: dict[str, str], log: Log, assigned: Assigned, tmp_path: Path
+) -> None:
+    async with workers(["one"], environment, tmp_path):
+        async with member(log.settings, "busy", busy := Busy()):
+            await wait_until(lambda: shared(assigned, ["one", "busy"], log.settings.topic_partitions))
+            rooms = rooms_of("one", await assigned())
+            async with member(log.settings, "newcomer") as newcomer:
+                await wait_until(busy.asked_to_let_go.is_set)
+
+                await log.send(*(nights_on_sale(room) for room in rooms))
+                await wait_until(lambda: all_are_decided(log, len(rooms)))
+
+                assert not newcomer.assignment(), "the rebalance still waits for the busy member"
+                busy.may_let_go.set()
+                await wait_until(newcomer.assignment)
+
+        await log.send(*(nights_on_sale(room, rooms=11) for room in range(1, 33)))
+        await wait_until(lambda: all_are_decided(log, len(rooms) + 32))
+
+
+async def test_a_worker_that_is_killed_and_back_in_time_takes_nothing_from_the_other(
+    environment: dict[str, str], log: Log, assigned: Assigned, tmp_path: Path
+) -> None:
+    async with workers(["one", "two"], environment, tmp_path, ("-c", LONG_SESSION)) as programs:
+        before = await wait_until(lambda: shared(assigned, ["one", "two"], log.settings.topic_partitions))
+        reports = (tmp_path / "two.log").read_text().count("worker ready")
+
+        for _ in range(KILLS):
+            await programs["one"].kill()
+            await programs["one"].start()
+
+        assert await assigned() == before
+        assert (tmp_path / "two.log").read_text().count("worker ready") == reports, "it learned of no rebalance"
+
+
+def rooms_of(worker: str, workers: Mapping[int, str]) -> list[int]:
+    """Return some rooms whose partitions are assigned to the worker."""
+    return [room for room in range(1, 33) if workers[partition_of(b"%d" % room, len(workers))] == worker]
+
+
+async def all_are_decided(log: Log, events: int) -> bool:
+    return len(await log.events()) == events
+
+
+class Busy(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """A member of the group that works, and takes part in no rebalance until it may let its partitions go."""
+
+    def __init__(self) -> None:
+        self.asked_to_let_go = asyncio.Event()
+        self.may_let_go = asyncio.Event()
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        if revoked:
+            self.asked_to_let_go.set()
+            await self.may_let_go.wait()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        pass
+
+
 @asynccontextmanager
-async def passer_by(settings: KafkaSettings) -> AsyncIterator[None]:
-    """Join the reservations workers, and leave them as soon as a partition is assigned to us."""
+async def member(
+    settings: KafkaSettings, name: str, listener: ConsumerRebalanceListener | None = None
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """Join the reservations workers; the group waits for this member longer than the test does."""
     consumer = AIOKafkaConsumer(
-        settings.topic(BOOKING_COMMANDS),
         bootstrap_servers=settings.kafka_url,
         group_id=settings.group("reservations"),
+        client_id=name,
         heartbeat_interval_ms=100,
+        rebalance_timeout_ms=600_000,
         partition_assignment_strategy=[RoundRobinPartitionAssignor],
     )
     await consumer.start()
     try:
-        await wait_until(consumer.assignment)
-        yield
+        consumer.subscribe([settings.topic(BOOKING_COMMANDS)], listener=listener)
+        yield consumer
     finally:
         await consumer.stop()
+
+
+@asynccontextmanager
+async def passer_by(settings: KafkaSettings) -> AsyncIterator[None]:
+    """Join the reservations workers, and leave them as soon as a partition is assigned to us."""
+    async with member(settings, "passer-by") as consumer:
+        await wait_until(consumer.assignment)
+        yield

@@ -23,17 +23,17 @@ from workers.runtime.transport import WorkerConsumer
 #: A worker whose member of the group knows of no broker at first, as while the only one comes up.
 NO_BROKER_AT_FIRST = """
 import runpy
-from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
-make, choose = GroupCoordinator.__init__, AIOKafkaClient.get_random_node
+make = GroupCoordinator.__init__
 
 def make_without_broker(self, client, *rest, **named):
-    client.unknown = iter(range(3))
+    unknown = iter(range(3))
+    # Of this client alone, whatever its class is by then.
+    client.get_random_node = lambda: type(client).get_random_node(client) if next(unknown, None) is None else None
     make(self, client, *rest, **named)
 
 GroupCoordinator.__init__ = make_without_broker
-AIOKafkaClient.get_random_node = lambda self: None if next(getattr(self, "unknown", iter(())), 3) < 3 else choose(self)
 runpy.run_module("operators", run_name="__main__")
 """
 #: A worker whose client loses its membership of the group by an unforeseen error.

@@ -1,0 +1,1 @@
+"""The rows of the fault matrix, a module for each kind of fault; `tests.faults.catalogue` has them all."""

@@ -1,0 +1,1 @@
+"""The database switches over from one server to the other."""
