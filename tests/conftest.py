@@ -84,7 +84,10 @@ class _ChildrenSeen:
 
 _children_seen = _ChildrenSeen()
 # A machine that pauses in the middle of an example, or while one is made, has found nothing wrong.
-hypothesis.settings.register_profile("slow", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# Hypothesis repeats its examples by itself wherever the variable CI is set, hence False.
+hypothesis.settings.register_profile(
+    "slow", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=False
+)
 # Where a change may land or not, the examples are the same in each run; all other runs choose new ones.
 hypothesis.settings.register_profile("repeatable", hypothesis.settings.get_profile("slow"), derandomize=True)
 hypothesis.settings.load_profile("slow")
