@@ -31,6 +31,7 @@ async def dies_at(scene: Scene, part: str, failpoint: str) -> None:
     doomed = await wait_until(lambda: _next_process(supervised, before), MAX_RESTART_SECONDS, part)
     assert doomed is not None
     await wait_until(lambda: doomed.poll() is not None, MAX_RESTART_SECONDS, f"{part} dies at {failpoint}")
+    scene.over()
     if doomed.returncode == -signal.SIGKILL:
         scene.causes[died_at(part, failpoint)] += 1
     else:
@@ -54,6 +55,7 @@ async def killed(scene: Scene, part: str, cause: str) -> None:
     supervised = scene.system.supervisor[part]
     before = supervised.pid
     await inject_now(scene, "kill", part)
+    scene.over()
     await wait_until(
         lambda: supervised.running_pid not in {None, before}, MAX_RESTART_SECONDS, f"{part} has another process"
     )

@@ -48,6 +48,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     #: Requests by status; `none` got no answer, and `hung up` did not wait for it.
     answers: Mapping[str, int]
     longest_wait_seconds: float
+    #: From a guest's first request to the decision that the guest saw; None: an older run, which did not note it.
+    guest_wait_seconds: float | None = None
     recovery_seconds: float | None
     causes: Mapping[str, int]
     figures: Mapping[str, str]

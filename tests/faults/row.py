@@ -78,11 +78,17 @@ class Scene:
     log_time_leaps: bool = False
     #: Problems by the row's own checks.
     problems: list[str] = field(default_factory=list)
+    #: Called when the fault is over although `breaks` goes on, to see for instance that a part runs again: the time to
+    #: recover begins now, anew with each call. Without one it begins when `breaks` returns.
+    over: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A fault. `breaks` makes it under load and returns when it is over; parts may still be on their way back."""
+    """A fault. `breaks` makes it under load, and returns when it is over or calls `Scene.over`.
+
+    Parts may still be on their way back then.
+    """
 
     #: As in the design's table, with a letter for variants: F6, F6b.
     id: str
@@ -99,5 +105,7 @@ class Row:
     answers: frozenset[str] = frozenset({"503", "none"})
     #: Each must be among the scene's causes.
     causes: tuple[str, ...] = ()
+    #: The parts that may end with a failure of their own, such as a broker whose disk is full.
+    may_end: frozenset[str] = frozenset()
     #: Why this machine cannot make the fault; None: it can.
     missing: Callable[[], str | None] = lambda: None

@@ -7,9 +7,9 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from tests.faults import scene
 from tests.faults.judging import QUIET_ANSWERS, Facts, problems_of
 from tests.faults.results import Quiet, Result, Results
-from tests.faults.row import Group, Row, Scene
+from tests.faults.row import Group, Promise, Row, Scene
 from tests.system.pipeline.faults import say
 
 #: No row takes longer, with everything that follows its load.
@@ -35,6 +35,9 @@ class AnyStage(Protocol):
 
     async def play(self, name: str, breaks: Callable[[Scene], Awaitable[None]]) -> Facts:
         """Make a fault under load; return what it leaves behind."""
+
+    async def audit(self) -> Mapping[str, list[str]]:
+        """Return the problems of all rows since the start, by what they are about."""
 
 
 Opens = Callable[[Group, Path, int], AbstractAsyncContextManager[AnyStage]]
@@ -70,7 +73,7 @@ class NotQuiet(Exception):
 class Runner:
     """Runs rows under one seed; a row that has a result already is skipped unless `again`.
 
-    On a machine that is too busy for the load alone no row is judged, unless `busy`.
+    On a machine that is too busy for the load alone no row is judged; `busy` judges all but the times.
     """
 
     results: Results
@@ -124,15 +127,21 @@ class Runner:
                 row = left.pop(0)
                 say(f"{row.id}: {row.fault}")
                 began = time.monotonic()
-                result = self._keep(row, quiet, await _played(stage.play(row.id, row.breaks)))
+                facts = await _played(stage.play(row.id, row.breaks))
+                if not left or Promise.READ_MODELS_AGREE in row.promises or self._problems(row, facts):
+                    facts = await _audited(stage, facts)
+                result = self._keep(row, quiet, facts)
                 say(f"{row.id} in {time.monotonic() - began:.0f} s: {_in_words(result)}")
         if result is None or not result.problems:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             say(f"SEED {self.results.seed}: {result.row} FAILED; the logs and the data are in {folder}")
 
+    def _problems(self, row: Row, facts: Facts) -> list[str]:
+        return problems_of(row, facts, timed=not self.busy)
+
     def _keep(self, row: Row, quiet: Quiet, facts: Facts) -> Result:
-        result = _result(row, self.results, quiet, facts)
+        result = _result(row, self.results, quiet, facts, self._problems(row, facts))
         self.results.put(result)
         self.run.results.append(result)
         return result
@@ -153,8 +162,19 @@ async def _played(playing: Awaitable[Facts]) -> Facts:
             dead_letters=0,
             answers=Counter(),
             longest_wait_seconds=0.0,
+            guest_wait_seconds=0.0,
             recovery_seconds=None,
         )
+
+
+async def _audited(stage: AnyStage, facts: Facts) -> Facts:
+    """Add what an audit finds; one that does not come to its end is a problem of its own."""
+    try:
+        async with asyncio.timeout(MAX_ROW_SECONDS):
+            found = await stage.audit()
+    except (Exception, ExceptionGroup) as error:  # noqa: BLE001 - it may fail in any way, and the others go on
+        found = {"audit": [*_sentences(error)]}
+    return replace(facts, found={**facts.found, **found})
 
 
 def _quiet(calibration: Facts, *, busy: bool) -> Quiet:
@@ -181,7 +201,7 @@ def _quiet(calibration: Facts, *, busy: bool) -> Quiet:
     )
 
 
-def _result(row: Row, results: Results, quiet: Quiet, facts: Facts) -> Result:
+def _result(row: Row, results: Results, quiet: Quiet, facts: Facts, problems: Sequence[str]) -> Result:
     return Result(
         row=row.id,
         seed=results.seed,
@@ -197,10 +217,11 @@ def _result(row: Row, results: Results, quiet: Quiet, facts: Facts) -> Result:
         republished=facts.republished,
         answers=dict(sorted(facts.answers.items())),
         longest_wait_seconds=round(facts.longest_wait_seconds, 2),
+        guest_wait_seconds=round(facts.guest_wait_seconds, 2),
         recovery_seconds=None if facts.recovery_seconds is None else round(facts.recovery_seconds, 2),
         causes=dict(sorted(facts.causes.items())),
         figures=dict(facts.figures),
-        problems=problems_of(row, facts),
+        problems=problems,
     )
 
 
@@ -211,6 +232,7 @@ def _in_words(result: Result) -> str:
     return (
         f"{result.promised} promised, {result.decided} decided, {result.lost} lost, {result.doubled} doubled,"
         f" longest wait {result.longest_wait_seconds:.1f} s (quiet {result.quiet.longest_wait_seconds:.1f} s),"
+        f" of a guest {result.guest_wait_seconds:.1f} s,"
         f" recovery {recovery}; {answers}; {holds}"
     )
 

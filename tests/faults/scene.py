@@ -3,11 +3,13 @@
 async with opened(group, folder, seed) as stage:
 quiet = await stage.calibrate()
 facts = await stage.play(row.id, row.breaks)
+found = await stage.audit()
 """
 
 import asyncio
 import os
 import random
+import re
 import sys
 import time
 from collections import Counter
@@ -23,6 +25,7 @@ from tests.faults.holds import MARGIN_SECONDS, Expired, Holds, ended_late
 from tests.faults.judging import Facts
 from tests.faults.room_model import RoomModel, out_of_order
 from tests.faults.row import Group, Scene
+from tests.support.program_logs import ProgramLogs
 from tests.system.deploy.guests import Guests
 from tests.system.pipeline import chaos, log, reckoning
 from tests.system.pipeline.chaos import Compared, Verdict
@@ -44,6 +47,9 @@ PROBE_EVERY_SECONDS: Final = 1.0
 MAX_RECOVERY_SECONDS: Final = 120.0
 #: An operator's command over the log of a group takes seconds.
 _MAX_COMMAND_SECONDS: Final = 120.0
+
+#: How the sandbox says that a part ended; one that others ended, or that ended in order, is another matter.
+_ENDED: Final = re.compile(r"^(\S+) ended \((?!SIGKILL|SIGTERM|exit status (?:0|143)\b)")
 
 Breaks = Callable[[Scene], Awaitable[None]]
 
@@ -75,7 +81,7 @@ class Stage:
 
     async def play(self, name: str, breaks: Breaks) -> Facts:
         """Make a fault under load, let everything settle, and return what is left behind."""
-        scene = self._new_scene(name)
+        scene, logs = self._new_scene(name), ProgramLogs(self.system.logs)
         commands_before = await log.ends(self.system.kafka_url, [reckoning.COMMANDS])
         dead_letters_before = await self._dead_letters()
         began = time.monotonic()
@@ -85,7 +91,6 @@ class Stage:
         await chaos.everything_runs(self.system)
         verdict.unsettled = await chaos.settled(self.system, self.town)
         compared = await chaos.compare(self.system, self.town, verdict)
-        rebuilt = await self._audited(verdict)
         since = {partition: end for (_, partition), end in commands_before.items()}
         commands = [each for each in compared.commands if each.offset >= since.get(each.partition, 0)]
         republished, self.republished = verdict.doubles - self.republished, verdict.doubles
@@ -95,7 +100,7 @@ class Stage:
                 compared.by_ledger.get(booking, "PENDING") not in {"PENDING", *reckoning.HOLDING}
                 for booking in self.town.promises.bookings
             ),
-            found=self._found(scene, verdict, compared, rebuilt, fault_seconds + (recovery_seconds or 0.0)),
+            found=self._found(scene, verdict, compared, fault_seconds + (recovery_seconds or 0.0)),
             republished=republished,
             dead_letters=await self._dead_letters() - dead_letters_before,
             answers=self._answers(),
@@ -104,11 +109,22 @@ class Stage:
                 if scene.log_time_leaps
                 else reckoning.longest_wait_seconds(commands, compared.published)
             ),
+            guest_wait_seconds=longest_wait_by_wall(self.guests),
             recovery_seconds=recovery_seconds,
             fault_seconds=fault_seconds,
             causes=scene.causes,
             figures=scene.figures,
+            ended=ended_by_themselves(logs),
         )
+
+    async def audit(self) -> Mapping[str, list[str]]:
+        """Return the problems that the operators' audit finds, and those of each read model that is rebuilt beside."""
+        verdict = Verdict(self.seed, 0.0, Counter())
+        _, (status, output) = await asyncio.gather(
+            chaos.audit(self.system, verdict), self._innkeeper("rebuild", "all", "--compare-only", "--json")
+        )
+        rebuilt = [] if status == 0 else [output or "the rebuild printed nothing"]
+        return {"audit": audit_problems(verdict), "rebuilt": rebuilt}
 
     def _new_scene(self, name: str) -> Scene:
         """Forget what guests were promised before: all of it was judged."""
@@ -123,6 +139,7 @@ class Stage:
         """Return how long the fault lasted, and how long after it a new booking was confirmed."""
         town, guests = self.town, self.guests
         stopped, recovery_seconds = asyncio.Event(), None
+        recovering: asyncio.Task[float | None] | None = None
         load_seed = scene.chance.getrandbits(32)
         async with asyncio.TaskGroup() as together:
             together.create_task(
@@ -141,11 +158,21 @@ class Stage:
             try:
                 await asyncio.sleep(BEFORE_SECONDS)
                 await guests.every_room_decides()
-                began = time.monotonic()
+                began = ended = time.monotonic()
+
+                def over() -> None:
+                    nonlocal ended, recovering
+                    if recovering is not None:
+                        recovering.cancel()
+                    ended = time.monotonic()
+                    recovering = together.create_task(first_confirmed(town, name))
+
+                scene.over = over
                 await breaks(scene)
-                ended = time.monotonic()
-                recovering = together.create_task(first_confirmed(town, name))
+                if recovering is None:
+                    over()
                 await guests.every_room_decides()
+                assert recovering is not None
                 recovery_seconds = await recovering
             finally:
                 stopped.set()
@@ -155,7 +182,7 @@ class Stage:
         return ended - began, recovery_seconds
 
     def _found(
-        self, scene: Scene, verdict: Verdict, compared: Compared, rebuilt: list[str], disturbed_seconds: float
+        self, scene: Scene, verdict: Verdict, compared: Compared, disturbed_seconds: float
     ) -> Mapping[str, list[str]]:
         """Return every problem, by what it is about; `disturbed_seconds` the fault lasted, with the recovery."""
         promises = self.town.promises
@@ -182,8 +209,6 @@ class Stage:
             "log_wrong": verdict.log_wrong,
             "surprises": promises.surprises + self.guests.unexpected,
             "unsettled": verdict.unsettled,
-            "audit": audit_problems(verdict),
-            "rebuilt": rebuilt,
             "holds": [] if scene.log_time_leaps else ended_late(expired, MARGIN_SECONDS + disturbed_seconds),
             "rooms": self.model.problems[known:],
             "order": out_of_order(self.model.decisions, promises.asked, promises.decided),
@@ -194,14 +219,6 @@ class Stage:
         answers.update({str(status): number for status, number in self.guests.statuses.items()})
         answers[NO_ANSWER] += len(self.guests.unanswered)
         return +answers
-
-    async def _audited(self, verdict: Verdict) -> list[str]:
-        """Let the operators' audit judge, and rebuild each read model beside the one that serves."""
-        _, rebuilt = await asyncio.gather(
-            chaos.audit(self.system, verdict), self._innkeeper("rebuild", "all", "--compare-only", "--json")
-        )
-        status, output = rebuilt
-        return [] if status == 0 else [output or "the rebuild printed nothing"]
 
     async def _innkeeper(self, *arguments: str) -> tuple[int, str]:
         """Run an operator's command; return its exit status and what it printed."""
@@ -224,6 +241,12 @@ class Stage:
 
     async def _dead_letters(self) -> int:
         return sum((await log.ends(self.system.kafka_url, [reckoning.DEAD_LETTERS])).values())
+
+
+def ended_by_themselves(logs: ProgramLogs) -> Counter[str]:
+    """Return how often each part ended with a failure of its own, by the lines of the sandbox."""
+    ended = (_ENDED.match(line) for line in logs.lines("sandbox", _ENDED.pattern))
+    return Counter(found[1] for found in ended if found is not None)
 
 
 def longest_wait_by_wall(guests: Guests) -> float:

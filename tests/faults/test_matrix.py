@@ -20,7 +20,8 @@ from tests.faults.page import faults_page
 from tests.faults.results import DOCUMENT, ROOT, Result, Results, publish, published
 from tests.faults.row import Promise, Row, Scene
 from tests.faults.runner import Run, Runner
-from tests.faults.scene import audit_problems
+from tests.faults.scene import audit_problems, ended_by_themselves
+from tests.support.program_logs import ProgramLogs
 from tests.system.pipeline.chaos import Verdict
 
 HERE = replace(ONE_BROKER, name="here", missing=lambda: None)
@@ -41,6 +42,7 @@ ROW = Row(
     max_wait_seconds=5.0,
     max_recovery_seconds=10.0,
     causes=("the street is wet",),
+    may_end=frozenset({"the cloud"}),
 )
 
 
@@ -54,6 +56,8 @@ def facts(**more: Any) -> Facts:
         "dead_letters": 0,
         "answers": Counter({"202": 90, "503": 3}),
         "longest_wait_seconds": 4.0,
+        "guest_wait_seconds": 4.2,
+        "fault_seconds": 3.0,
         "recovery_seconds": 2.0,
         "causes": Counter({"the street is wet": 1}),
         **more,
@@ -68,6 +72,8 @@ class Stage:
     by_row: Mapping[str, Facts | BaseException]
     quiet: Facts = field(default_factory=lambda: facts(longest_wait_seconds=0.2, answers=Counter({"202": 9})))
     ends: bool = True
+    #: What its audit finds, or how it fails.
+    audited: Mapping[str, list[str]] | BaseException = field(default_factory=dict)
     opened: list[str] = field(default_factory=list)
     played: list[str] = field(default_factory=list)
 
@@ -91,6 +97,13 @@ class Stage:
         if isinstance(left, BaseException):
             raise left
         return left
+
+    async def audit(self) -> Mapping[str, list[str]]:
+        """Audit nothing."""
+        self.played.append("audit")
+        if isinstance(self.audited, BaseException):
+            raise self.audited
+        return self.audited
 
 
 @pytest.fixture
@@ -141,15 +154,70 @@ def test_a_fault_names_its_variants_and_an_id_names_its_row_alone() -> None:
         (facts(found={"keys_broken": ["k: b1, b2"]}), "keys_broken: k: b1, b2"),
         (facts(promised=0), "nothing was promised: there was no load"),
         (facts(longest_wait_seconds=5.1), "a booking waited 5.1 s for its decision, 5 s are allowed"),
+        (facts(guest_wait_seconds=13.1), "a guest waited 13.1 s from the first request, 13 s are allowed"),
         (facts(recovery_seconds=None), "no booking was confirmed after the fault"),
         (facts(recovery_seconds=11.0), "a booking was confirmed 11.0 s after the fault, 10 s are allowed"),
         (facts(answers=Counter({"202": 9, "500": 2})), "2 requests got the answer 500"),
         (facts(causes=Counter()), "it was not seen that the street is wet"),
         (facts(dead_letters=1), "1 records went to the dead-letter topic"),
+        (facts(ended=Counter({"the cloud": 1})), None),
+        (facts(ended=Counter({"payments-1": 1})), "payments-1 ended by itself"),
     ],
 )
 def test_a_row_fails_for_each_thing_that_must_not_be(left: Facts, problem: str | None) -> None:
     assert problems_of(ROW, left) == ([] if problem is None else [problem])
+
+
+def test_on_a_busy_machine_no_time_has_a_limit() -> None:
+    late = facts(longest_wait_seconds=99.0, guest_wait_seconds=99.0, recovery_seconds=99.0)
+
+    assert len(problems_of(ROW, late)) == 3
+    assert problems_of(ROW, late, timed=False) == []
+    assert problems_of(ROW, facts(recovery_seconds=None, causes=Counter()), timed=False) == [
+        "no booking was confirmed after the fault",
+        "it was not seen that the street is wet",
+    ]
+
+
+def test_the_parts_that_ended_by_themselves_are_known_by_the_lines_of_the_sandbox(tmp_path: Path) -> None:
+    log = tmp_path / "sandbox.log"
+    log.write_text("payments-1 ended (exit status 1); starts again now\n")
+    logs = ProgramLogs(tmp_path)
+    with log.open("a") as lines:
+        lines.write(
+            "ingress ended (exit status 1); starts again now\n"
+            "ingress ended (exit status 1); starts again in 0.5 s\n"
+            "expiry-1 ended (SIGSEGV); starts again now\n"
+            "reservations-1 ended (SIGKILL); starts again now\n"
+            "reservations-2 ended (exit status 0); starts again now\n"
+            "kafka ended (exit status 143); starts again now\n"
+            "kafka failed: it ended (exit status 1)\n"
+        )
+
+    assert ended_by_themselves(logs) == Counter({"ingress": 2, "expiry-1": 1})
+
+
+def test_an_audit_judges_rows_about_read_models_rows_that_fail_and_the_last_of_a_system(results: Results) -> None:
+    rows = [replace(ROW, id=id) for id in ("F1", "F3", "F4", "F5")]
+    rows.insert(1, replace(ROW, id="F2", promises=(Promise.READ_MODELS_AGREE,)))
+    stage = Stage({"F3": facts(dead_letters=1)}, audited={"audit": ["b1 is not on the log"]})
+
+    done = run(results, stage, *rows)
+
+    assert stage.played == ["F1", "F2", "audit", "F3", "audit", "F4", "F5", "audit"]
+    assert {result.row: result.problems for result in done.results} == {
+        "F1": [],
+        "F2": ["audit: b1 is not on the log"],
+        "F3": ["audit: b1 is not on the log", "1 records went to the dead-letter topic"],
+        "F4": [],
+        "F5": ["audit: b1 is not on the log"],
+    }
+
+
+def test_an_audit_that_does_not_come_to_its_end_is_a_problem_of_its_row(results: Results) -> None:
+    done = run(results, Stage({}, audited=RuntimeError("nothing was printed")), ROW)
+
+    assert [result.problems for result in done.results] == [["audit: RuntimeError: nothing was printed"]]
 
 
 def test_of_many_problems_of_a_kind_the_first_are_shown_and_the_others_counted() -> None:
@@ -177,7 +245,7 @@ def test_a_row_that_fails_is_a_failure_of_the_run_and_the_next_has_another_syste
 
     assert done.failed == ["F2"]
     assert stage.opened == ["here", "here"]
-    assert stage.played == ["F1", "F2", "F3"]
+    assert [name for name in stage.played if name != "audit"] == ["F1", "F2", "F3"]
     found = results.get("F2")
     assert found is not None
     assert (found.lost, found.doubled) == counted
@@ -221,7 +289,7 @@ def test_rows_of_one_group_share_a_system(results: Results) -> None:
     done = run(results, stage, ROW, replace(ROW, id="F2", group=THERE), replace(ROW, id="F3"))
 
     assert stage.opened == ["here", "there"]
-    assert stage.played == ["F1", "F3", "F2"]
+    assert stage.played == ["F1", "F3", "audit", "F2", "audit"]
     assert done.failed == []
 
 
@@ -252,7 +320,7 @@ def test_a_run_that_was_killed_goes_on_with_the_next_row(results: Results, tmp_p
     stage = Stage({})
     done = run(Results(7, "abc", tmp_path), stage, *rows)
 
-    assert stage.played == ["F2", "F3"]
+    assert stage.played == ["F2", "F3", "audit"]
     assert [result.row for result in done.results] == ["F1", "F2", "F3"]
 
 
@@ -261,14 +329,14 @@ def test_a_result_of_another_seed_or_commit_does_not_count_and_again_runs_all(tm
 
     for results, again, played in (
         (Results(7, "abc", tmp_path), False, []),
-        (Results(7, "abc", tmp_path), True, ["F1"]),
-        (Results(8, "abc", tmp_path), False, ["F1"]),
-        (Results(7, "abd", tmp_path), False, ["F1"]),
+        (Results(7, "abc", tmp_path), True, ["F1", "audit"]),
+        (Results(8, "abc", tmp_path), False, ["F1", "audit"]),
+        (Results(7, "abd", tmp_path), False, ["F1", "audit"]),
         # Files differ from these commits, and nobody knows whether it is the same difference.
-        (Results(7, "abc+", tmp_path), False, ["F1"]),
-        (Results(7, "abc+", tmp_path), False, ["F1"]),
-        (Results(7, "abc+-busy", tmp_path), False, ["F1"]),
-        (Results(7, "abc+-busy", tmp_path), False, ["F1"]),
+        (Results(7, "abc+", tmp_path), False, ["F1", "audit"]),
+        (Results(7, "abc+", tmp_path), False, ["F1", "audit"]),
+        (Results(7, "abc+-busy", tmp_path), False, ["F1", "audit"]),
+        (Results(7, "abc+-busy", tmp_path), False, ["F1", "audit"]),
     ):
         stage = Stage({})
         run(results, stage, ROW, again=again)
@@ -298,7 +366,7 @@ def test_the_page_shows_sums_over_seeds_the_slowest_times_and_rows_that_were_not
 
     (row,) = [line for line in page.splitlines() if "It rains" in line]
     assert '<a id="f1"></a>F1' in row
-    assert "180 x 202, 6 x 503 | 180 | 180 | 0 | 0 | 4.6 s (quiet 0.2 s, limit 5 s) | 2.0 s | 3 |" in row
+    assert "180 x 202, 6 x 503 | 180 | 180 | 0 | 0 | 4.6 s (quiet 0.2 s, limit 5 s) | 4.2 s | 2.0 s | 3 |" in row
     (row,) = [line for line in page.splitlines() if "It snows" in line]
     assert "| not run yet |" in row
     assert "1 of 2 rows were run: 180 bookings promised, 0 lost, 0 doubled." in page

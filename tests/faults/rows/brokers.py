@@ -43,6 +43,7 @@ async def _leader_is_killed(scene: Scene) -> None:
     await scene.guests.every_room_decides()
     scene.causes["every room was decided while the broker was away"] += 1
     await scene.system.start_part(name)
+    scene.over()
     await _in_sync(scene)
 
 
@@ -53,6 +54,7 @@ async def _leader_freezes(scene: Scene) -> None:
         scene.causes["every room was decided while the broker hung"] += 1
         if await _leader(scene) != name:
             scene.causes["others lead"] += 1
+    scene.over()
     await _in_sync(scene)
 
 
@@ -63,6 +65,7 @@ async def _each_is_restarted(scene: Scene) -> None:
         await scene.guests.every_room_decides()
         scene.causes["every room was decided while a broker was away"] += 1
         await scene.system.start_part(name)
+    scene.over()
     await _in_sync(scene)
     if refused(scene) or scene.guests.unanswered:
         scene.problems.append(f"{refused(scene)} requests were refused, {len(scene.guests.unanswered)} got no answer")
@@ -76,6 +79,7 @@ async def _two_are_away(scene: Scene) -> None:
     await for_seconds(_AWAY_SECONDS)
     for name in others:
         await scene.system.start_part(name)
+    scene.over()
     await _in_sync(scene)
 
 
@@ -94,6 +98,7 @@ async def _one_falls_out_of_sync(scene: Scene) -> None:
         await wait_until(is_out, message="the broker is not in sync any more")
         scene.causes["the broker was out of those in sync"] += 1
         await scene.guests.every_room_decides()
+    scene.over()
     await _in_sync(scene)
     scene.causes["the broker caught up"] += 1
 
@@ -121,6 +126,7 @@ async def _switch(scene: Scene, *, in_order: bool) -> None:
     """Let the other database server be the primary, and wait until the former one is its standby."""
     first, second = folders_of(scene.system.folder)
     name = await _primary(scene)
+    scene.over()
     if in_order:
         # Its sessions end, and the standby has everything.
         await scene.system.stop_part(name)
@@ -162,6 +168,8 @@ _DATABASES: Final = replace(
     group=STANDBY,
     promises=(*_BROKERS.promises, Promise.MONEY_IS_EXPLAINED, Promise.READ_MODELS_AGREE),
     causes=("the standby was promoted",),
+    max_wait_seconds=10.0,
+    max_recovery_seconds=10.0,
 )
 
 ROWS: Final[tuple[Row, ...]] = (
@@ -179,7 +187,7 @@ ROWS: Final[tuple[Row, ...]] = (
         made_by="SIGSTOP of one of three brokers until every room decides",
         breaks=_leader_freezes,
         causes=("every room was decided while the broker hung", "others lead"),
-        max_wait_seconds=25.0,
+        max_wait_seconds=15.0,
     ),
     replace(
         _BROKERS,

@@ -111,6 +111,7 @@ async def fill_disks(scene: Scene, names: Sequence[str], part: str | None) -> No
         for filler in fillers:
             # One that could not be made is not the failure to be reported.
             filler.unlink(missing_ok=True)
+        scene.over()
     if "kafka" in names:
         await wait_until(lambda: broker.running_pid not in {None, before}, message="the broker runs again")
         scene.causes[_BROKER_ENDED] += 1
@@ -126,6 +127,7 @@ def _row(id: str, fault: str, names: Sequence[str], part: str | None, *causes: s
         breaks=functools.partial(fill_disks, names=names, part=part),
         max_wait_seconds=60.0,
         causes=(_FULL, *causes),
+        may_end=frozenset(names),
     )
 
 

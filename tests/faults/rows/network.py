@@ -91,6 +91,7 @@ async def kill_in_turn(scene: Scene, parts: Sequence[Sequence[str]]) -> None:
         before = {name: scene.system.pid(name) for name in together}
         for pid in before.values():
             os.kill(pid, signal.SIGKILL)
+        scene.over()
         for name, pid in before.items():
             await wait_until(functools.partial(_runs_anew, scene, name, pid), message=_again(name))
             await wait_until(scene.system.supervisor[name].is_ready, message=f"{name} is ready")

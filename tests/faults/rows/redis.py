@@ -72,6 +72,7 @@ async def breaks_redis(
     finally:
         answered = scene.town.promises.answers.total() - answers_before
         await mends(server)
+    scene.over()
     mended = time.monotonic()
     await wait_until(lambda: logs.lines("ingress", _LINES[TOGETHER]), _MAX_SECONDS, "the ingress counts in Redis again")
     scene.figures["visitors' requests meanwhile"] = str(answered)
