@@ -2,12 +2,14 @@
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, LiteralString
+
+import psycopg
 
 from sandbox.system import Plan, System
 from tests.system.deploy.guests import Guests
@@ -81,6 +83,11 @@ class Scene:
     #: Called when the fault is over although `breaks` goes on, to see for instance that a part runs again: the time to
     #: recover begins now, anew with each call. Without one it begins when `breaks` returns.
     over: Callable[[], None] = lambda: None
+
+    async def rows(self, query: LiteralString, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Ask the system's database."""
+        async with await psycopg.AsyncConnection.connect(self.system.database_url) as connection:
+            return await (await connection.execute(query, parameters)).fetchall()
 
 
 @dataclass(frozen=True, kw_only=True)

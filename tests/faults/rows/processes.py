@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-import psycopg
 from aiokafka import AIOKafkaProducer
 
 from sandbox.processes import Program
@@ -120,12 +119,9 @@ async def _are(scene: Scene, ids: list[str], status: str) -> bool:
 
 
 async def _count(scene: Scene, ids: list[str], status: str) -> int:
-    async with await psycopg.AsyncConnection.connect(scene.system.database_url) as connection:
-        rows = await connection.execute(
-            "select count(*) from booking where id = any(%s::uuid[]) and status = %s", (ids, status)
-        )
-        ((found,),) = await rows.fetchall()
-        return int(found)
+    query: Final = "select count(*) from booking where id = any(%s::uuid[]) and status = %s"
+    ((found,),) = await scene.rows(query, (ids, status))
+    return int(found)
 
 
 async def _workers_come_and_go(scene: Scene) -> None:
