@@ -114,5 +114,7 @@ class Row:
     causes: tuple[str, ...] = ()
     #: The parts that may end with a failure of their own, such as a broker whose disk is full.
     may_end: frozenset[str] = frozenset()
+    #: Whether it leaves thousands of records, which later rows would all read: it is played after the others.
+    is_crowd: bool = False
     #: Why this machine cannot make the fault; None: it can.
     missing: Callable[[], str | None] = lambda: None

@@ -293,6 +293,14 @@ def test_rows_of_one_group_share_a_system(results: Results) -> None:
     assert done.failed == []
 
 
+def test_a_crowd_whose_records_all_others_would_read_comes_last(results: Results) -> None:
+    stage = Stage({})
+
+    run(results, stage, replace(ROW, is_crowd=True), replace(ROW, id="F2"), replace(ROW, id="F3"))
+
+    assert stage.played == ["F2", "F3", "F1", "audit"]
+
+
 def test_a_system_that_does_not_end_is_a_failure_of_the_run_though_its_rows_hold(results: Results) -> None:
     done = run(results, Stage({}, ends=False), ROW, replace(ROW, id="F2"))
 

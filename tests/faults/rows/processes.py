@@ -256,6 +256,7 @@ ROWS: Final[tuple[Row, ...]] = (
         fault="The expiry timer is dead over thousands of holds",
         made_by=f"SIGKILL of `expiry-1`; {_HOLDS:,} holds of {_HOLD_SECONDS} s are overdue when it starts again",
         breaks=_expiry_is_dead_over_many_holds,
+        is_crowd=True,
         promises=(*_ALWAYS, Promise.HOLDS_END_IN_TIME),
         causes=("the holds were overdue",),
     ),
