@@ -6,8 +6,8 @@
 # The setting is documented as the pause between two attempts to find WAL. Reading the settings ends the present pause,
 # so that the standby looks for its primary anew; a request to promote that comes meanwhile is noted ("received promote
 # request"), the attempt fails, and a whole pause follows ("waiting for WAL to become available"), which the request
-# does not end, because it came before. Who takes `synchronous_standby_names` away from a standby that is to be promoted
-# (`alter system reset`, `pg_reload_conf()`, `pg_promote()`) does just this.
+# does not end, because it came before. Administrators who take `synchronous_standby_names` away from a new primary
+# (`alter system reset`, `pg_reload_conf()`, `pg_promote()`) do just this.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

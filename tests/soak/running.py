@@ -75,7 +75,7 @@ def plan(folder: Path, hours: float) -> Plan:
     """Return the system of a storm, with the settings that only a long run needs."""
     storm = chaos.plan(folder)
     # The load does not log in again: sessions are made, refreshed and ended by people of their own. Published records
-    # are kept for six minutes, not for the days of a deployment: what goes away within the run must not grow.
+    # are kept for six minutes, not for the days of a deployment, so that the table must not grow.
     return Plan(
         folder=storm.folder,
         workers=storm.workers,
