@@ -224,7 +224,7 @@ class ExpectedReadModels:
         if "daily_report" in applied_by:
             self._count(record, event, is_trip=is_trip)
         if "money_movements" in applied_by:
-            self._movements.apply(record.kind, record.sequence, _milliseconds(record), event)
+            self._movements.apply(record.kind, _key(record, event), _milliseconds(record), event)
 
     def _note_trip(self, kind: str, event: _Event) -> None:
         """Note a booking that is a trip from now on."""
@@ -233,7 +233,7 @@ class ExpectedReadModels:
             self._trips.add(event["booking_id"])
 
     def _append(self, record: Record, event: _Event) -> None:
-        self._timeline[f"booking {event['booking_id']}, sequence {record.sequence}"] = (
+        self._timeline[_key(record, event)] = (
             record.id,
             record.kind,
             _milliseconds(record),
@@ -369,6 +369,10 @@ class ExpectedReadModels:
             )
             for night, shares in sold.items()
         }
+
+
+def _key(record: Record, event: _Event) -> str:
+    return f"booking {event['booking_id']}, partition {record.partition}, sequence {record.sequence}"
 
 
 def _milliseconds(record: Record) -> int:

@@ -68,15 +68,17 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "pays_booking",
     ),
 }
+# Without its positions, a row from before 0.1.0 is not on the log.
+_OF_BOOKING: Final = "concat('booking ', booking_id, ', partition ', partition, ', sequence ', sequence)"
 _KEYS: Final[Mapping[str, str]] = {
-    "booking_timeline": "'booking ' || booking_id || ', sequence ' || sequence",
+    "booking_timeline": _OF_BOOKING,
     "room_night": "'room ' || room_id || ', night ' || date",
     "room_night_change": "'partition ' || partition || ', position ' || position",
     "hotel_min_price": "'hotel ' || hotel_id || ', night ' || date",
     "reported_stay": "'booking ' || booking_id",
     "reported_trip": "'trip ' || trip_id",
     "daily_report": "'hotel ' || hotel_id || ', night ' || date",
-    "money_movement": "'booking ' || booking_id || ', sequence ' || sequence",
+    "money_movement": _OF_BOOKING,
 }
 _EXPRESSIONS: Final = {
     "time": "round(extract(epoch from time) * 1000)::bigint",

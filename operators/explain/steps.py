@@ -51,17 +51,20 @@ def sent_again(steps: Iterable[Step]) -> Iterator[Step]:
 def followed_from_repeats(steps: Sequence[Step], causes: Mapping[str, LogPosition]) -> Iterator[Step]:
     """Yield events; those that followed from another record of a command than the first event did are marked.
 
+    Sequences are compared within a partition: two requests with one Idempotency-Key are one command, and may name two
+    rooms.
+
     Args:
         steps: events.
         causes: the position of each event's command, by the event's id.
     """
-    first: dict[str, LogPosition] = {}
+    first: dict[tuple[str, int], LogPosition] = {}
     for step in sorted(steps, key=lambda step: step.sequence or 0):
         cause = causes.get(step.id or "")
         if cause is None or step.cause is None:
             yield step
         else:
-            yield replace(step, sent_again=first.setdefault(step.cause, cause) != cause)
+            yield replace(step, sent_again=first.setdefault((step.cause, cause.partition), cause) != cause)
 
 
 def fields_of(record: Any | None) -> dict[str, Any]:
