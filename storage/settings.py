@@ -52,6 +52,13 @@ class DatabaseSettings(BaseSettings):
         description="The longest statement of a worker; the server ends it then, and the worker closes the connection"
         " to a server that is silent.",
     )
+    database_transaction_seconds: float = Field(
+        default=30.0,
+        ge=0.0,
+        description="The longest transaction of a worker, from PostgreSQL 17 on: longer than a batch and than"
+        " `DATABASE_STATEMENT_SECONDS`. A request's is three times `DATABASE_REQUEST_SECONDS` at most. The server then"
+        " ends the session, also of a client that vanished behind a proxy. 0: no limit.",
+    )
     database_load_seconds: float = Field(
         default=60.0,
         ge=0.1,
