@@ -504,7 +504,10 @@ class Outbox(Table):
 
 
 class DeadLetter(Table):
-    """A record that could not be read, counted so that a bad deploy stops before it dead-letters the whole log."""
+    """A record that could not be read, counted so that a bad deploy stops before it dead-letters the whole log.
+
+    Expiry deletes those that are older than `DEAD_LETTERS_KEPT_DAYS`, and their ends.
+    """
 
     __tablename__ = "dead_letter"
 
@@ -795,7 +798,7 @@ class RoomNightChange(Table):
     """An event that changed nights of a room, all of them in [first_night, end_night).
 
     `position` is the event's sequence in its partition: a search index reads those nights again that changed after its
-    position in each partition.
+    position in each partition. Those of the newest positions alone stay (`storage.projections.night_changes`).
     """
 
     __tablename__ = "room_night_change"

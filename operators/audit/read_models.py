@@ -80,6 +80,8 @@ _KEYS: Final[Mapping[str, str]] = {
     "daily_report": "'hotel ' || hotel_id || ', night ' || date",
     "money_movement": _OF_BOOKING,
 }
+#: Of each partition the changes of nights at so many positions up to the newest are kept; older ones may be left.
+KEPT_CHANGES: Final = 100_000
 _EXPRESSIONS: Final = {
     "time": "round(extract(epoch from time) * 1000)::bigint",
     **{name: f"{name}::text" for name in ("first_night", "end_night", "check_in", "check_out", "freed_from")},
@@ -110,6 +112,9 @@ async def read_models(connection: psycopg.AsyncConnection[Any], events: str) -> 
 async def _rows(connection: psycopg.AsyncConnection[Any], table: str) -> Reads:
     columns = ", ".join(_EXPRESSIONS.get(name, name) for name in _COLUMNS[table])
     query = f"select {_KEYS[table]}, {columns} from {table}"  # noqa: S608 - made of the names above
+    if table == "room_night_change":
+        newest = f"select partition, max(position) as newest from {table} group by partition"  # noqa: S608
+        query += f" join ({newest}) as positions using (partition) where position > newest - {KEPT_CHANGES}"
     rows = await connection.execute(query.encode())
     if table == "booking_timeline":
         return {key: (*values, content(event)) async for key, *values, event in rows}
