@@ -113,7 +113,7 @@ async def _rows(connection: psycopg.AsyncConnection[Any], table: str) -> Reads:
     columns = ", ".join(_EXPRESSIONS.get(name, name) for name in _COLUMNS[table])
     query = f"select {_KEYS[table]}, {columns} from {table}"  # noqa: S608 - made of the names above
     if table == "room_night_change":
-        newest = f"select partition, max(position) as newest from {table} group by partition"  # noqa: S608
+        newest = f"select partition, max(position) as newest from {table} group by partition"  # noqa: S608 - a name above
         query += f" join ({newest}) as positions using (partition) where position > newest - {KEPT_CHANGES}"
     rows = await connection.execute(query.encode())
     if table == "booking_timeline":
