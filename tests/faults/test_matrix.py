@@ -72,7 +72,7 @@ class Stage:
     by_row: Mapping[str, Facts | BaseException]
     quiet: Facts = field(default_factory=lambda: facts(longest_wait_seconds=0.2, answers=Counter({"202": 9})))
     ends: bool = True
-    #: What its audit finds, or how it fails.
+    #: The findings of its audit, or its failure.
     audited: Mapping[str, list[str]] | BaseException = field(default_factory=dict)
     opened: list[str] = field(default_factory=list)
     played: list[str] = field(default_factory=list)
