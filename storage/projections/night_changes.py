@@ -13,7 +13,8 @@ from psycopg import AsyncConnection
 
 #: So many positions of a partition have their rows. Indexes of other processes rely on it: no release makes it smaller.
 KEPT_POSITIONS: Final = 100_000
-#: A batch deletes at most so many old rows beside twice those that it adds: more than it adds, and never very many.
+#: Of each partition a batch deletes at most so many old rows and twice those that it adds: more than come, never very
+#: many.
 _OLDEST: Final = 10
 
 
