@@ -23,6 +23,7 @@ from tests.storage.projections import test_daily_report
 from tests.storage.projections.log import FIRST as FIRST_NIGHT
 from tests.storage.projections.log import HOTEL_OF, Log, apply, cut, on_the_log, opened
 from tests.storage.projections.test_daily_report import Stay
+from tests.storage.projections.test_timeline import IN_TWO_PARTITIONS
 from topics.catalogue import BOOKING_EVENTS
 from topics.kafka.settings import KafkaSettings
 from topics.messages.events import BookingEvent, BookingReserved, Event
@@ -69,6 +70,11 @@ async def check(database: DatabaseSettings, events: Sequence[Event], sizes: Sequ
     await apply(database, cut(log, sizes))
 
     assert await written(database) == expected(log)
+
+
+async def test_events_of_one_sequence_in_two_partitions_have_a_row_each(database: DatabaseSettings) -> None:
+    await check(database, IN_TWO_PARTITIONS, [1])
+    assert len((await written(database))["booking_timeline"]) == 3
 
 
 @given(events=test_batches.logs(), sizes=some_sizes)
