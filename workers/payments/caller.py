@@ -16,7 +16,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -127,8 +127,9 @@ class Caller:
         self._database = database
         self._settings = settings
         self._woken = asyncio.Event()
-        self._ending: set[asyncio.Task[None]] = set()
-        self._opening: set[asyncio.Task[None]] = set()
+        # Dicts keep the order of their keys: calls in progress end in the order in which they began.
+        self._ending: dict[asyncio.Task[None], None] = {}
+        self._opening: dict[asyncio.Task[None], None] = {}
         self._breaker = new_breaker(settings, clock)
         self._has_stopped = False
         self._is_recovering = False
@@ -281,21 +282,21 @@ class Caller:
     def _free(self, slots: int) -> int:
         return min(slots, SLOTS - len(self._ending) - len(self._opening))
 
-    def _start(self, steps: Steps, rows: Sequence[Due], slots: set[asyncio.Task[None]]) -> int:
+    def _start(self, steps: Steps, rows: Sequence[Due], slots: dict[asyncio.Task[None], None]) -> int:
         for due in rows:
             self._start_one(steps, due, slots)
         return len(rows)
 
-    def _start_one(self, steps: Steps, due: Due, slots: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+    def _start_one(self, steps: Steps, due: Due, slots: dict[asyncio.Task[None], None]) -> asyncio.Task[None]:
         task = asyncio.create_task(steps.process(due))
-        slots.add(task)
+        slots[task] = None
         task.add_done_callback(lambda ended: self._free_slot(slots, ended))
         return task
 
-    def _free_slot(self, slots: set[asyncio.Task[None]], ended: asyncio.Task[None]) -> None:
+    def _free_slot(self, slots: dict[asyncio.Task[None], None], ended: asyncio.Task[None]) -> None:
         if not self._free(ENDING_SLOTS - len(self._ending)) or not self._free(SLOTS):
             self.wake()  # Due rows may wait for this slot.
-        slots.discard(ended)
+        slots.pop(ended, None)
 
     async def _measure(self, database: WorkerPool, late: LateObjects) -> None:
         """Export the figures of refunds and disputes, and care for those that nothing else does, until cancelled."""
@@ -377,11 +378,11 @@ def _raise_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-async def _finish(tasks: set[asyncio.Task[None]]) -> None:
+async def _finish(tasks: Collection[asyncio.Task[None]]) -> None:
     """Let calls in progress end; one that takes too long is cancelled, and due again when its lease ends."""
     if not tasks:
         return
-    _, late = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
-    for task in late:
+    await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+    for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
