@@ -172,7 +172,7 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
     timeline, *others = damaged.problems()
     # Of two stays the one comes first that was sold first.
     others[3:5] = sorted(others[3:5], key=lambda problem: "deductions" in problem)
-    assert timeline.startswith(f"{READS}: booking_timeline, booking {booking}, sequence ")
+    assert timeline.startswith(f"{READS}: booking_timeline, booking {booking}, partition ")
     assert timeline.endswith(": event is another one")
     at = f"booking {moved}, sequence {sequence}"
     assert others == [
