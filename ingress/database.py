@@ -77,6 +77,7 @@ class Database:
             raw = cast("Connection", (await connection.get_raw_connection()).driver_connection)
             limit, raw.answer_seconds = raw.answer_seconds, self._load_limits.answer_seconds
             try:
+                await raw.end_transactions_never()
                 for name, value in self._load_limits.options.items():
                     await connection.execute(text(f"set local {name} = {value}"))
                 yield connection

@@ -5,9 +5,13 @@ No wait for the database is endless. The kernel gives a connection up on which n
 session of a client that was cut off would keep its locks and its place for 2 hours. A kind of caller with limits
 (`Limits`) also has the server end its long statements and its waits for locks, and closes the connection to a server
 that is silent though its kernel acknowledges (a frozen one). A new connection resolves the host's name anew.
+
+The server ends a transaction at a limit, too, from PostgreSQL 17 on: behind a proxy, whose kernel acknowledges, the
+session of a client that was lost in the middle of a pipeline counts as busy, and would keep its locks for ever.
 """
 
 import asyncio
+import logging
 import time
 import traceback
 from collections.abc import Mapping
@@ -40,10 +44,15 @@ _SERVER_KEEPALIVES: Final[Mapping[str, object]] = {
 }
 #: The server has so much longer than its own limit of a statement before the client gives the connection up.
 _ANSWER_MARGIN_SECONDS: Final = 0.5
+#: The server's limit of a transaction. PostgreSQL 16 refuses a connection that names it.
+_TRANSACTION_TIMEOUT: Final = "transaction_timeout"
+#: The servers, by their hosts and ports, that refused such a connection to this process.
+_without_transaction_timeout: set[tuple[object, object]] = set()
 #: How long psycopg sleeps before it looks at a connection again on which nothing came.
 _LOOK_SECONDS: Final = 0.1
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class NoAnswer(psycopg.OperationalError):
@@ -56,13 +65,15 @@ class Limits:
 
     `connect_seconds` is for each host. `statement_seconds` and `lock_seconds` are the server's limits of a statement
     and of one wait for a lock; a silent server loses the connection shortly after `statement_seconds`.
-    `idle_in_transaction_seconds`: a frozen caller loses its transaction.
+    `idle_in_transaction_seconds`: a frozen caller loses its transaction. `transaction_seconds`: from PostgreSQL 17 on a
+    transaction loses its session, also while the caller sends; the server disregards a longer `statement_seconds`.
     """
 
     connect_seconds: int = CONNECT_SECONDS
     statement_seconds: float | None = None
     lock_seconds: float | None = None
     idle_in_transaction_seconds: float | None = None
+    transaction_seconds: float | None = None
 
     @property
     def answer_seconds(self) -> float | None:
@@ -71,17 +82,23 @@ class Limits:
 
     @property
     def options(self) -> Mapping[str, object]:
-        """The settings of the session, in milliseconds."""
+        """The settings of the session, in milliseconds, that every server has."""
         seconds = {
             "statement_timeout": self.statement_seconds,
             "lock_timeout": self.lock_seconds,
             "idle_in_transaction_session_timeout": self.idle_in_transaction_seconds,
         }
-        return {name: max(1, round(limit * 1000)) for name, limit in seconds.items() if limit is not None}
+        return {name: _milliseconds(limit) for name, limit in seconds.items() if limit is not None}
 
 
-#: Tools of operators, whose statements may take hours.
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+#: Tools of operators, whose statements and transactions may take hours.
 TOOL_LIMITS: Final = Limits()
+#: A request's transaction has few statements, and lasts no longer than so many of the longest.
+_STATEMENTS_OF_A_REQUEST: Final = 3
 
 
 def worker_limits(settings: DatabaseSettings) -> Limits:
@@ -91,6 +108,7 @@ def worker_limits(settings: DatabaseSettings) -> Limits:
         statement_seconds=settings.database_statement_seconds,
         lock_seconds=settings.lock_timeout_ms / 1000,
         idle_in_transaction_seconds=settings.idle_in_transaction_timeout_ms / 1000,
+        transaction_seconds=settings.database_transaction_seconds or None,
     )
 
 
@@ -101,6 +119,10 @@ def request_limits(settings: DatabaseSettings) -> Limits:
         statement_seconds=settings.database_request_seconds,
         lock_seconds=min(settings.lock_timeout_ms / 1000, settings.database_request_seconds / 2),
         idle_in_transaction_seconds=settings.idle_in_transaction_timeout_ms / 1000,
+        transaction_seconds=min(
+            settings.database_transaction_seconds, _STATEMENTS_OF_A_REQUEST * settings.database_request_seconds
+        )
+        or None,
     )
 
 
@@ -113,32 +135,66 @@ class Connection(AsyncConnection[Any]):
     """
 
     answer_seconds: float | None = None
+    #: Whether the server ends a transaction of this session that takes too long.
+    has_transaction_timeout: bool = False
     #: How long a worker keeps records in the outbox after they were published.
     outbox_kept_seconds: float = 0.0
 
     @classmethod
     async def connect(  # type: ignore[override]  # One more parameter, which psycopg's own would take as libpq's.
-        cls, conninfo: str = "", *, answer_seconds: float | None = None, **parameters: Any
+        cls,
+        conninfo: str = "",
+        *,
+        answer_seconds: float | None = None,
+        transaction_seconds: float | None = None,
+        **parameters: Any,
     ) -> Self:
         """Open a connection. All waits for hosts and for the resolver of names together have a limit.
+
+        Only a server that refuses the limit of transactions, which it does not know, costs a second connection, and
+        only for the first of a process.
 
         Raises:
             psycopg.OperationalError: no host can be used.
         """
+        server = (parameters.get("host"), parameters.get("port"))
+        if transaction_seconds is None or server in _without_transaction_timeout:
+            connection = await cls._open(conninfo, parameters)
+        else:
+            limit = f"-c {_TRANSACTION_TIMEOUT}={_milliseconds(transaction_seconds)}"
+            options = " ".join(part for part in (parameters.get("options"), limit) if part)
+            try:
+                connection = await cls._open(conninfo, {**parameters, "options": options})
+                connection.has_transaction_timeout = True
+            except psycopg.OperationalError as error:
+                # The server's language may be any; the name is the same in all of them.
+                if _TRANSACTION_TIMEOUT not in str(error):
+                    raise
+                log.info("the database has no limit of transactions: PostgreSQL has it from version 17 on")
+                _without_transaction_timeout.add(server)
+                connection = await cls._open(conninfo, parameters)
+        connection.answer_seconds = answer_seconds
+        return connection
+
+    async def end_transactions_never(self) -> None:
+        """Let the present transaction, which has begun, last for as long as it does."""
+        if self.has_transaction_timeout:
+            await self.execute(f"set local {_TRANSACTION_TIMEOUT} = 0".encode())
+
+    @classmethod
+    async def _open(cls, conninfo: str, parameters: Mapping[str, Any]) -> Self:
         # Each host may have two addresses, and its name is resolved before.
         each = int(parameters.get("connect_timeout", CONNECT_SECONDS))
         limit = each * (1 + 2 * addresses.count_of_hosts(parameters))
         try:
             async with asyncio.timeout(limit):
-                connection = await super().connect(conninfo, **parameters)
+                return await super().connect(conninfo, **parameters)
         except TimeoutError as error:
             _close_half_open(error.__cause__)
             raise psycopg.errors.ConnectionTimeout(f"no connection within {limit} s") from None
         except asyncio.CancelledError as error:
             _close_half_open(error)
             raise
-        connection.answer_seconds = answer_seconds
-        return connection
 
     async def wait(
         self,
@@ -218,8 +274,7 @@ def connect_sync(
     options: Mapping[str, object] | None = None,
 ) -> psycopg.Connection:
     """As `connect`, for code without an event loop. No statement has a limit."""
-    found = parameters(settings, application_name, Limits(connect_seconds=connect_seconds), options)
-    del found["answer_seconds"]
+    found = sync_parameters(settings, application_name, Limits(connect_seconds=connect_seconds), options)
     return psycopg.connect(autocommit=autocommit, **found)
 
 
@@ -260,4 +315,13 @@ def parameters(
         "application_name": application_name,
         "connect_timeout": limits.connect_seconds,
         "answer_seconds": limits.answer_seconds,
+        "transaction_seconds": limits.transaction_seconds,
     }
+
+
+def sync_parameters(
+    settings: DatabaseSettings, application_name: str, limits: Limits, options: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    """Return the parameters of psycopg's own connections, of which a silent server and a transaction have no limit."""
+    found = parameters(settings, application_name, limits, options)
+    return {name: value for name, value in found.items() if name not in {"answer_seconds", "transaction_seconds"}}

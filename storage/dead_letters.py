@@ -2,17 +2,20 @@
 
 `dead_letter` has a row for each record that a worker sent to the dead-letter topic; `storage.cursors` inserts it.
 `dead_letter_end` has a row for each dead letter that an operator replayed or discarded; this module alone writes it.
+Rows of both are deleted when the topic has long lost the dead letter.
 """
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from psycopg import AsyncConnection
 
 Connection: TypeAlias = AsyncConnection[Any]
+#: At most so many rows of a table are deleted at a time.
+MAX_FORGOTTEN: Final = 1_000
 
 
 class DeadLetterKey(NamedTuple):
@@ -129,3 +132,22 @@ async def offsets_of(
         (topic_id, consumer, topic),
     )
     return {partition: frozenset(offsets) async for partition, offsets in rows}
+
+
+_FORGET: Final = """
+delete from {0} where ctid = any(array(
+    select ctid from {0} where {1} < now() - make_interval(days => %s) limit %s
+))
+"""
+
+
+async def forget_old(connection: Connection, kept_days: int) -> int:
+    """Delete the oldest rows, those of so many days ago; return how many, at most `MAX_FORGOTTEN` of each table.
+
+    A replay that began and is not known to be done is forgotten too: the topic does not have the dead letter any more.
+    """
+    count = 0
+    for table, time in (("dead_letter", "created_at"), ("dead_letter_end", "coalesce(done_at, began_at)")):
+        deleted = await connection.execute(_FORGET.format(table, time).encode(), (kept_days, MAX_FORGOTTEN))
+        count += deleted.rowcount
+    return count

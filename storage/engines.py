@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from storage.database import TOOL_LIMITS, Connection, Limits, parameters
+from storage.database import TOOL_LIMITS, Connection, Limits, parameters, sync_parameters
 from storage.settings import DatabaseSettings
 
 #: SQLAlchemy's own reading of addresses is not used: it knows fewer forms than libpq, and drops what it does not know.
@@ -34,6 +34,5 @@ def async_engine(
 
 def engine(settings: DatabaseSettings, application_name: str) -> Engine:
     """Return an engine for a tool without an event loop; no statement has a limit."""
-    found = parameters(settings, application_name, TOOL_LIMITS)
-    del found["answer_seconds"]
+    found = sync_parameters(settings, application_name, TOOL_LIMITS)
     return create_engine(_URL, hide_parameters=True, connect_args=found)

@@ -58,6 +58,7 @@ _AWAY: Final = (
     psycopg.InterfaceError,
     # The session of a process that was frozen in the middle of a transaction is gone when it wakes.
     errors.IdleInTransactionSessionTimeout,
+    errors.TransactionTimeout,
 )
 
 

@@ -504,7 +504,10 @@ class Outbox(Table):
 
 
 class DeadLetter(Table):
-    """A record that could not be read, counted so that a bad deploy stops before it dead-letters the whole log."""
+    """A record that could not be read, counted so that a bad deploy stops before it dead-letters the whole log.
+
+    Expiry deletes those that are older than `DEAD_LETTERS_KEPT_DAYS`, and their ends.
+    """
 
     __tablename__ = "dead_letter"
 
@@ -740,15 +743,19 @@ class Installation(Table):
 
 
 class BookingTimeline(Table):
-    """A booking's whole history, one row an event, in the order of the log.
+    """A booking's whole history, one row an event.
 
-    `topic`, `partition` and `offset` are the event's position; those of the causation are its command's. Rows from
-    before 0.1.0 have none, and an event has no causation position where its writer was older.
+    `topic`, `partition` and `offset` are the event's position; those of the causation are its command's. An event has
+    no causation position where its writer was older. `sequence` is the event's in its partition: nearly all events of
+    a booking are in the partition of its room, and a request that was refused for another room is in that room's.
+
+    A database of 0.1.0 has its key without the partition, which rows from before 0.1.0 lack, until a rebuild of it.
     """
 
     __tablename__ = "booking_timeline"
 
     booking_id: Mapped[UUID] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     event_id: Mapped[str]
     type: Mapped[str]
@@ -756,7 +763,6 @@ class BookingTimeline(Table):
     causation: Mapped[str | None]
     event: Mapped[dict[str, Any]]
     topic: Mapped[str | None]
-    partition: Mapped[int | None] = mapped_column(Integer)
     offset: Mapped[int | None]
     causation_topic: Mapped[str | None]
     causation_partition: Mapped[int | None] = mapped_column(Integer)
@@ -792,7 +798,7 @@ class RoomNightChange(Table):
     """An event that changed nights of a room, all of them in [first_night, end_night).
 
     `position` is the event's sequence in its partition: a search index reads those nights again that changed after its
-    position in each partition.
+    position in each partition. Those of the newest positions alone stay (`storage.projections.night_changes`).
     """
 
     __tablename__ = "room_night_change"
@@ -901,9 +907,10 @@ class MoneyMovement(Table):
     """
 
     __tablename__ = "money_movement"
-    __table_args__ = (Index("money_movement_hotel", "hotel_id", "time", "booking_id", "sequence"),)
+    __table_args__ = (Index("money_movement_hotel", "hotel_id", "time", "booking_id", "partition", "sequence"),)
 
     booking_id: Mapped[UUID] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     hotel_id: Mapped[int | None]
     time: Mapped[datetime]

@@ -1,14 +1,19 @@
 """The address and timeouts of PostgreSQL, read from the environment."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Final
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from storage import addresses
+from topics.catalogue import DEAD_LETTERS
 from topics.secret_files import SECRETS
 
+#: The broker deletes whole files, each with the records of a week at most, by its newest record.
+_FILE_DAYS: Final = 7
+DEAD_LETTERS_DAYS: Final = (DEAD_LETTERS.retention or timedelta()).days + _FILE_DAYS
 #: The connect timeout of an operator's command; a loaded machine may take seconds.
 CONNECT_SECONDS: Final = 15
 
@@ -52,6 +57,13 @@ class DatabaseSettings(BaseSettings):
         description="The longest statement of a worker; the server ends it then, and the worker closes the connection"
         " to a server that is silent.",
     )
+    database_transaction_seconds: float = Field(
+        default=30.0,
+        ge=0.0,
+        description="The longest transaction of a worker, from PostgreSQL 17 on: longer than a batch and than"
+        " `DATABASE_STATEMENT_SECONDS`. A request's is three times `DATABASE_REQUEST_SECONDS` at most. The server then"
+        " ends the session, also of a client that vanished behind a proxy. 0: no limit.",
+    )
     database_load_seconds: float = Field(
         default=60.0,
         ge=0.1,
@@ -73,6 +85,13 @@ class DatabaseSettings(BaseSettings):
         ge=0.0,
         description="How long the database keeps records after the broker has them. If the log is lost, a restore puts"
         " back from here what no exported file has: longer than the time from one export to the next.",
+    )
+
+    dead_letters_kept_days: int = Field(
+        default=60,
+        ge=DEAD_LETTERS_DAYS,
+        description="How long the database keeps which records are dead letters, and how each was resolved: longer than"
+        " the topic `dead.letters` keeps a record, whose resolved ones would be open again.",
     )
 
     @field_validator("database_url")

@@ -45,7 +45,7 @@ _SLOW: Final = (
     "tests/system/api",
     "tests/system/cluster",
     "tests/system/pipeline/test_agent_under_kill.py",
-    "tests/system/pipeline/test_chaos.py",
+    "tests/faults/test_rows.py",
     "tests/system/pipeline/test_two_releases.py",
     "tests/sandbox/test_demo.py",
     "tests/workers/runtime/test_groups.py",

@@ -83,10 +83,16 @@ class ExpectedLedger:
             self._known.now_ms = self.rooms.now_ms = self.codes.now_ms = self.documents.now_ms = now_ms
             self._check_partition(kind, event, partition)
             apply(event)
-            if kind.startswith("booking.") and (booking := self.bookings.get(event["booking_id"])) is not None:
-                booking.position = (partition, sequence)
+            if kind.startswith("booking."):
+                self._note_position(event, partition, sequence)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             self._known.mismatch(f"it cannot be read ({error!r})")
+
+    def _note_position(self, event: Event, partition: int, sequence: int) -> None:
+        """Note the booking's last event; a request that was refused for another room is in another partition."""
+        booking = self.bookings.get(event["booking_id"])
+        if booking is not None and booking.room_id == event["room_id"]:
+            booking.position = (partition, sequence)
 
     def _check_partition(self, kind: str, event: Event, partition: int) -> None:
         field, word = _KEYS.get(kind.partition(".")[0], _KEYS[""])

@@ -44,8 +44,8 @@ class ExpectedMovements:
         """Note the hotel of a booking, from the event that began it."""
         self._hotels[event["booking_id"]] = event["hotel_id"]
 
-    def apply(self, kind: str, sequence: int, milliseconds: int, event: _Event) -> None:
-        """Add the event's movement, if it is one."""
+    def apply(self, kind: str, key: str, milliseconds: int, event: _Event) -> None:
+        """Add the event's movement, if it is one; `key` is that of its row."""
         payment = self._paying.get(event["booking_id"]) if kind in _ENDS else event.get("payment_intent")
         if payment is None:
             return
@@ -66,7 +66,7 @@ class ExpectedMovements:
             return
         if payment not in self._currencies or (kind in _ENDS and not amount):
             return
-        self.rows[f"booking {event['booking_id']}, sequence {sequence}"] = (
+        self.rows[key] = (
             self._hotels.get(event["booking_id"]),
             milliseconds,
             name,

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from operators.audit import read_models
 from operators.audit.amounts import rounded, shares
 from operators.audit.expected_movements import ExpectedMovements
 from operators.audit.expected_trip_money import TripMoney
@@ -135,7 +136,8 @@ class ExpectedReadModels:
         """`applied`: by projection and partition the sequence of the last event applied."""
         self._applied = applied
         self._timeline: Reads = {}
-        self._changes: Reads = {}
+        #: By partition and position.
+        self._changes: dict[tuple[int, int], tuple[Any, ...]] = {}
         self._nights: dict[tuple[int, str], dict[str, Any]] = {}
         self._stays: dict[str, _Stay] = {}
         self._sold: dict[str, _Sale] = {}
@@ -177,7 +179,7 @@ class ExpectedReadModels:
             "room_night": {
                 f"room {room_id}, night {day}": tuple(night.values()) for (room_id, day), night in self._nights.items()
             },
-            "room_night_change": self._changes,
+            "room_night_change": self._kept_changes(),
             "hotel_min_price": self._lowest(),
             "reported_stay": {
                 f"booking {id_}": (
@@ -219,12 +221,21 @@ class ExpectedReadModels:
         if "room_nights" in applied_by and record.kind in self._appliers and not is_trip:
             days = sorted(self._appliers[record.kind](event))
             if days:
-                change = f"partition {record.partition}, position {record.sequence}"
-                self._changes[change] = (event["room_id"], days[0], _after(days[-1]))
+                self._changes[record.partition, record.sequence] = (event["room_id"], days[0], _after(days[-1]))
         if "daily_report" in applied_by:
             self._count(record, event, is_trip=is_trip)
         if "money_movements" in applied_by:
-            self._movements.apply(record.kind, record.sequence, _milliseconds(record), event)
+            self._movements.apply(record.kind, _key(record, event), _milliseconds(record), event)
+
+    def _kept_changes(self) -> Reads:
+        newest: dict[int, int] = {}
+        for partition, position in self._changes:
+            newest[partition] = max(position, newest.get(partition, 0))
+        return {
+            f"partition {partition}, position {position}": change
+            for (partition, position), change in self._changes.items()
+            if position > newest[partition] - read_models.KEPT_CHANGES
+        }
 
     def _note_trip(self, kind: str, event: _Event) -> None:
         """Note a booking that is a trip from now on."""
@@ -233,7 +244,7 @@ class ExpectedReadModels:
             self._trips.add(event["booking_id"])
 
     def _append(self, record: Record, event: _Event) -> None:
-        self._timeline[f"booking {event['booking_id']}, sequence {record.sequence}"] = (
+        self._timeline[_key(record, event)] = (
             record.id,
             record.kind,
             _milliseconds(record),
@@ -369,6 +380,10 @@ class ExpectedReadModels:
             )
             for night, shares in sold.items()
         }
+
+
+def _key(record: Record, event: _Event) -> str:
+    return f"booking {event['booking_id']}, partition {record.partition}, sequence {record.sequence}"
 
 
 def _milliseconds(record: Record) -> int:

@@ -68,16 +68,20 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "pays_booking",
     ),
 }
+# Without its positions, a row from before 0.1.0 is not on the log.
+_OF_BOOKING: Final = "concat('booking ', booking_id, ', partition ', partition, ', sequence ', sequence)"
 _KEYS: Final[Mapping[str, str]] = {
-    "booking_timeline": "'booking ' || booking_id || ', sequence ' || sequence",
+    "booking_timeline": _OF_BOOKING,
     "room_night": "'room ' || room_id || ', night ' || date",
     "room_night_change": "'partition ' || partition || ', position ' || position",
     "hotel_min_price": "'hotel ' || hotel_id || ', night ' || date",
     "reported_stay": "'booking ' || booking_id",
     "reported_trip": "'trip ' || trip_id",
     "daily_report": "'hotel ' || hotel_id || ', night ' || date",
-    "money_movement": "'booking ' || booking_id || ', sequence ' || sequence",
+    "money_movement": _OF_BOOKING,
 }
+#: Of each partition the changes of nights at so many positions up to the newest are kept; older ones may be left.
+KEPT_CHANGES: Final = 100_000
 _EXPRESSIONS: Final = {
     "time": "round(extract(epoch from time) * 1000)::bigint",
     **{name: f"{name}::text" for name in ("first_night", "end_night", "check_in", "check_out", "freed_from")},
@@ -108,6 +112,9 @@ async def read_models(connection: psycopg.AsyncConnection[Any], events: str) -> 
 async def _rows(connection: psycopg.AsyncConnection[Any], table: str) -> Reads:
     columns = ", ".join(_EXPRESSIONS.get(name, name) for name in _COLUMNS[table])
     query = f"select {_KEYS[table]}, {columns} from {table}"  # noqa: S608 - made of the names above
+    if table == "room_night_change":
+        newest = f"select partition, max(position) as newest from {table} group by partition"  # noqa: S608 - a name above
+        query += f" join ({newest}) as positions using (partition) where position > newest - {KEPT_CHANGES}"
     rows = await connection.execute(query.encode())
     if table == "booking_timeline":
         return {key: (*values, content(event)) async for key, *values, event in rows}

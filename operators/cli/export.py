@@ -82,6 +82,7 @@ class _Export:
         self.doubles = 0
         self.files: list[Exported] = []
         self.missing: dict[int, int] = {}
+        self.replacing: dict[int, int] = {}
         self._name = settings.topic(BOOKING_EVENTS)
         self._folder = folder
         self._format = format
@@ -143,6 +144,8 @@ class _Export:
                         on_written(exported)
         for partition, count in days.missing().items():
             self.missing[partition] = self.missing.get(partition, 0) + count
+        for partition, count in days.replacing().items():
+            self.replacing[partition] = self.replacing.get(partition, 0) + count
 
     async def _write_day(
         self, day: date, batches: AsyncIterator[ExportBatch], advance: Callable[[int], None]
@@ -197,6 +200,9 @@ def _sum_up(work: _Export, seconds: float) -> None:
         err.print(
             f"Left out, as their day is not over: {counted(work.not_over, 'record')}. --until now writes them, too."
         )
+    for partition, count in sorted(work.replacing.items()):
+        have = "1 event has" if count == 1 else f"{count} events have"
+        err.print(f"Partition {partition}: {have} the sequence of another, which a failover lost; both are there.")
     for partition, count in sorted(work.missing.items()):
         missing = "1 sequence is" if count == 1 else f"{count} sequences are"
         err.print(f"[red]Partition {partition}: {missing} missing.[/]")

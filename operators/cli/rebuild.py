@@ -13,7 +13,17 @@ from rich.table import Column, Table
 
 from operators.cli import console
 from operators.cli.commands.rebuild import ReadModel
-from operators.rebuild import PROJECTIONS, Busy, Compared, EventsMissing, InUse, NoCursor, Rebuilt, rebuild
+from operators.rebuild import (
+    PROJECTIONS,
+    Busy,
+    Compared,
+    EventsMissing,
+    InUse,
+    NoCursor,
+    Rebuilt,
+    StillWritten,
+    rebuild,
+)
 from storage.operator_log import operator_name
 from topics.kafka.settings import KafkaSettings
 
@@ -59,7 +69,7 @@ def _rebuild(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_j
         )
         try:
             done = console.run(_until_terminated(work), kafka)
-        except (Busy, EventsMissing, InUse, NoCursor) as error:
+        except (Busy, EventsMissing, InUse, NoCursor, StillWritten) as error:
             console.refuse(f"{name} was not rebuilt: {error}.", as_json=as_json)
         except (asyncio.CancelledError, KeyboardInterrupt):
             console.fail(f"{name} was not rebuilt: it was interrupted, and nothing of it is left.", console.COULD_NOT)

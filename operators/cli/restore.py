@@ -225,6 +225,9 @@ def _files_of(checked: Checked) -> dict[str, Any]:
         "events": checked.events,
         "newest": to_builtins(checked.newest),
         "without_checksum": checked.without_checksum,
+        "replaced": {
+            str(partition): [each.sequence for each in found] for partition, found in checked.replaced.items()
+        },
     }
 
 
@@ -233,6 +236,13 @@ def _print_files(checked: Checked) -> None:
     console.err.print(
         f"The files are whole: each event once, none missing in between. The newest is of {newest}.", markup=False
     )
+    for partition, found in sorted(checked.replaced.items()):
+        sequences = ", ".join(str(each.sequence) for each in found)
+        console.err.print(
+            f"Partition {partition} has two events of sequence {sequences}: a failover lost the earlier decision, and"
+            " the later one, with all that follows it, is restored.",
+            markup=False,
+        )
     if checked.without_checksum:
         console.err.print(
             f"{console.counted(len(checked.without_checksum), 'file')} without a checksum, such as"

@@ -216,7 +216,7 @@ select jsonb_build_object(
         ) found
     ),
     'timeline', (
-        select coalesce(jsonb_agg(to_jsonb(found) order by found.sequence), '[]') from (
+        select coalesce(jsonb_agg(to_jsonb(found) order by found.time, found.partition, found.sequence), '[]') from (
             select sequence, event_id, type, time, causation, event,
                    topic, partition, "offset", causation_topic, causation_partition, causation_offset
             from booking_timeline where booking_id = %(booking)s

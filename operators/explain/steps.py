@@ -1,6 +1,6 @@
 """Turns rows and records into steps: records of ours with their envelopes, webhooks, rows whose records are gone."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -48,20 +48,21 @@ def sent_again(steps: Iterable[Step]) -> Iterator[Step]:
         yield replace(step, sent_again=again)
 
 
-def followed_from_repeats(steps: Sequence[Step], causes: Mapping[str, LogPosition]) -> Iterator[Step]:
+def followed_from_repeats(events: Iterable[tuple[Step, LogPosition | None]]) -> Iterator[Step]:
     """Yield events; those that followed from another record of a command than the first event did are marked.
 
+    Sequences are compared within a partition: two requests with one Idempotency-Key are one command, and may name two
+    rooms.
+
     Args:
-        steps: events.
-        causes: the position of each event's command, by the event's id.
+        events: each with the position of its command, where that is known.
     """
-    first: dict[str, LogPosition] = {}
-    for step in sorted(steps, key=lambda step: step.sequence or 0):
-        cause = causes.get(step.id or "")
+    first: dict[tuple[str, int], LogPosition] = {}
+    for step, cause in sorted(events, key=lambda event: event[0].sequence or 0):
         if cause is None or step.cause is None:
             yield step
         else:
-            yield replace(step, sent_again=first.setdefault(step.cause, cause) != cause)
+            yield replace(step, sent_again=first.setdefault((step.cause, cause.partition), cause) != cause)
 
 
 def fields_of(record: Any | None) -> dict[str, Any]:
@@ -92,26 +93,26 @@ def _began(request: Request) -> Iterator[Step]:
 
 
 def _events(search: Search) -> Iterator[Step]:
-    """Yield the events of the timeline and those that it does not have yet, each id once."""
-    steps: dict[str, Step] = {}
-    causes: dict[str, LogPosition] = {}
+    """Yield the events of the timeline and those that it does not have yet, each id of a partition once.
+
+    Two requests with one Idempotency-Key are one command, so that their events in two partitions may have one id.
+    """
+    events: dict[tuple[int | None, str], tuple[Step, LogPosition | None]] = {}
     for row in search.snapshot.timeline:
         record = search.records.at(row.position)
         envelope = None if record is None else envelope_of(record)
         is_there = envelope is not None and envelope.id == row.event_id
-        steps[row.event_id] = _event(envelope, record) if envelope is not None and is_there else _event_of_row(row)
-        if row.causation_position is not None:
-            causes[row.event_id] = row.causation_position
+        step = _event(envelope, record) if envelope is not None and is_there else _event_of_row(row)
+        events[row.partition, row.event_id] = step, row.causation_position
     for envelope, record in _enveloped(search.records.of(search.topics.events)):
-        if envelope.id not in steps:
-            steps[envelope.id] = _event(envelope, record)
-            if (cause := causation_position_of(envelope)) is not None:
-                causes[envelope.id] = cause
-    if missing := sum(step.place is None for step in steps.values()):
+        # A row from before 0.1.0 has no partition.
+        if (record.partition, envelope.id) not in events and (None, envelope.id) not in events:
+            events[record.partition, envelope.id] = _event(envelope, record), causation_position_of(envelope)
+    if missing := sum(step.place is None for step, _ in events.values()):
         search.notes.append(
             f"events that are not at the timeline's positions: {missing}; innkeeper rebuild booking_timeline finds them"
         )
-    yield from followed_from_repeats(list(steps.values()), causes)
+    yield from followed_from_repeats(events.values())
 
 
 def _commands_gone(search: Search, commands: Sequence[Step]) -> Iterator[Step]:

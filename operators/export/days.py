@@ -1,5 +1,9 @@
-"""Reads `booking.events` day by day for the export: every event once, in the order of partition and offset."""
+"""Reads `booking.events` day by day for the export: every event once, in the order of partition and offset.
 
+Of two events of one sequence, which a failover can leave, both are exported. A restore takes the later one.
+"""
+
+from array import array
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, date, datetime, time, timedelta
@@ -8,8 +12,10 @@ from typing import Final, NamedTuple
 from aiokafka import TopicPartition
 
 from operators.export.columns import Unexportable, place_of
+from topics.envelope import header
 from topics.kafka.log_reader import LogReader, NoSuchTopic, OffsetRange, Record, partitions_of
 from topics.kafka.records import sequence_of
+from topics.kafka.replaced_events import hash_of
 from topics.kafka.settings import KafkaSettings
 from topics.sequence_tracker import Order, SequenceTracker
 
@@ -21,51 +27,95 @@ _EXPORT_FETCH_WAIT_MS: Final = 20
 
 
 class Deduplicator:
-    """Separates the first publication of each event of one partition from repeated ones, by the sequence.
+    """Separates the first publication of each event of one partition from repeated ones, by sequence and content.
 
-    Sequences have no gaps. A gap that is open because a later event was acknowledged first closes soon.
+    Sequences have no gaps. A gap that is open because a later event was acknowledged first closes soon. An event of a
+    known sequence and another content is new, too: it replaces the earlier one, and the events behind it are counted
+    from there on (`topics.kafka.replaced_events`).
 
     Attributes:
         lost: how many sequences were given up as missing.
+        replacing: how many events came with the sequence of another one.
     """
 
     def __init__(self, last: int | None) -> None:
         """Begin behind a sequence; None: at the sequence of the first record."""
         self.lost = 0
+        self.replacing = 0
         self._sequences = None if last is None else SequenceTracker(last)
-        self._beyond: set[int] = set()
+        self._beyond: dict[int, int] = {}
+        #: The hashes of the newest events up to the tracker's last one.
+        self._hashes = array("I")
+        #: The last sequence before an event replaced an earlier one.
+        self._last_replaced: int | None = None
 
-    def is_new(self, sequence: int) -> bool:
-        """Return whether the event has not come before, and remember that it has come."""
+    def is_new(self, sequence: int, number: int = 0) -> bool:
+        """Return whether the event of this hash has not come before, and remember that it has come."""
         if self._sequences is None:
             self._sequences = SequenceTracker(sequence - 1)
         match self._sequences.add(sequence):
             case Order.NEXT:
-                self._continue(self._sequences)
+                self._hashes.append(number)
+                self._continue()
                 return True
             case Order.DUPLICATE:
+                return self._replaces(sequence, number)
+            case Order.BEYOND_GAP if self._beyond.get(sequence) == number:
                 return False
-            case Order.BEYOND_GAP if sequence in self._beyond:
-                return False
-        self._beyond.add(sequence)
+        self._beyond[sequence] = number
+        self._continue()
         if len(self._beyond) > MAX_REPEAT:
             first = min(self._beyond)
-            self.lost += first - self._sequences.last - 1
-            self._sequences = SequenceTracker(first - 1)
-            self._continue(self._sequences)
+            self.lost += self._missing_before(first)
+            self._begin_behind(first - 1)
+            self._continue()
         return True
 
     def missing(self) -> int:
         """Return how many sequences are missing between those that have come."""
         if self._sequences is None or not self._beyond:
             return self.lost
-        return self.lost + max(self._beyond) - self._sequences.last - len(self._beyond)
+        return self.lost + self._missing_before(min(self._beyond)) + self._missing_beyond()
 
-    def _continue(self, sequences: SequenceTracker) -> None:
-        """Add the events that came beyond the gap which has just closed."""
+    def _missing_beyond(self) -> int:
+        return max(self._beyond) - min(self._beyond) + 1 - len(self._beyond)
+
+    def _missing_before(self, first: int) -> int:
+        """Return how many sequences are missing before the first one beyond the gap.
+
+        There is no gap where a worker that was frozen published an old event, and the others went on behind their own.
+        """
+        assert self._sequences is not None
+        known = self._sequences.last if self._last_replaced is None else max(self._sequences.last, self._last_replaced)
+        return max(0, first - known - 1)
+
+    def _replaces(self, sequence: int, number: int) -> bool:
+        """Return whether a sequence that has come has another content now; then the events behind it are replaced."""
+        assert self._sequences is not None
+        back = self._sequences.last - sequence
+        if back >= len(self._hashes) or self._hashes[-1 - back] == number:
+            return False
+        self.replacing += 1
+        self._last_replaced = self._sequences.last
+        hashes = self._hashes[: len(self._hashes) - back - 1]
+        hashes.append(number)
+        self._begin_behind(sequence)
+        self._hashes = hashes
+        self._beyond.clear()
+        return True
+
+    def _begin_behind(self, sequence: int) -> None:
+        self._sequences, self._hashes = SequenceTracker(sequence), array("I")
+
+    def _continue(self) -> None:
+        """Add the events that came beyond the gap which has just closed; forget those that cannot come again."""
+        sequences = self._sequences
+        assert sequences is not None
         while (following := sequences.last + 1) in self._beyond:
-            self._beyond.remove(following)
+            self._hashes.append(self._beyond.pop(following))
             sequences.add(following)
+        if len(self._hashes) > 2 * MAX_REPEAT:
+            del self._hashes[:-MAX_REPEAT]
 
 
 class ExportBatch(NamedTuple):
@@ -117,13 +167,17 @@ class EventDays:
         midnight = _milliseconds(day + timedelta(days=1))
         for reader in self._readers:
             async for records in reader.before(midnight):
-                new = [record for record in records if reader.deduplicator.is_new(_sequence(record))]
+                new = [record for record in records if reader.deduplicator.is_new(*_fingerprint(record))]
                 yield ExportBatch(new, len(records) - len(new))
 
     def missing(self) -> dict[int, int]:
         """Return, by partition, how many sequences are missing in the days that were read."""
         counts = {reader.number: reader.deduplicator.missing() for reader in self._readers}
         return {number: count for number, count in counts.items() if count}
+
+    def replacing(self) -> dict[int, int]:
+        """Return, by partition, how many events of the days that were read have the sequence of another one."""
+        return {reader.number: count for reader in self._readers if (count := reader.deduplicator.replacing)}
 
     async def _at(self, day: date) -> dict[TopicPartition, int]:
         if not self._partitions:
@@ -176,14 +230,16 @@ class _PartitionReader:
             from_offset = max(beginning, start - reach)
             reader.seek(partition, from_offset)
             earlier = cls(reader, partition, start, Deduplicator(None))
-            sequences = [_sequence(record) async for records in earlier.before(None) for record in records]
+            fingerprints = [_fingerprint(record) async for records in earlier.before(None) for record in records]
+            sequences = [sequence for sequence, _ in fingerprints]
             whole = from_offset == beginning
             if whole or max(sequences) - min(sequences) >= MAX_REPEAT:
                 break
             reach *= 2
         deduplicator = Deduplicator(0 if beginning == 0 and whole else min(sequences) - 1 if sequences else None)
-        for sequence in sequences:
-            deduplicator.is_new(sequence)
+        for fingerprint in fingerprints:
+            deduplicator.is_new(*fingerprint)
+        deduplicator.replacing = 0
         reader.seek(partition, start)
         return cls(reader, partition, stop, deduplicator)
 
@@ -215,11 +271,12 @@ class _PartitionReader:
         return bool(self._fetched)
 
 
-def _sequence(record: Record) -> int:
+def _fingerprint(record: Record) -> tuple[int, int]:
+    """Return an event's sequence, and a number for its content."""
     sequence = sequence_of(record)
     if sequence is None:
         raise Unexportable(f"{place_of(record)} is no event of ours: it has no sequence.")
-    return sequence
+    return sequence, hash_of(header(record.headers, "ce_type") or b"", record.value or b"")
 
 
 def _milliseconds(day: date) -> int:

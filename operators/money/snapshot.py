@@ -107,7 +107,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if self.booking is None else max(0, self.booking.version - counted)
 
     def movements(self) -> Iterator[MovementRecord]:
-        """Yield the movements of the timeline, in the order of the log."""
+        """Yield the movements of the timeline, in the order of the log's time."""
         movements = Movements()
         for row in self.timeline:
             event = decode_value(row.type, bytes(row.event))
@@ -146,8 +146,8 @@ select jsonb_build_object(
         ) found
     ),
     'timeline', (
-        select coalesce(jsonb_agg(to_jsonb(found) order by found.sequence), '[]') from (
-            select sequence, event_id, type, time, event from booking_timeline where booking_id = %(id)s
+        select coalesce(jsonb_agg(to_jsonb(found) order by found.time, found.partition, found.sequence), '[]') from (
+            select partition, sequence, event_id, type, time, event from booking_timeline where booking_id = %(id)s
         ) found
     ),
     'sessions', (

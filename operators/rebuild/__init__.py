@@ -22,6 +22,7 @@ from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_EVENTS
 from topics.kafka.replaced_events import EventsReplaced, Replacements
 from topics.kafka.settings import KafkaSettings
+from topics.messages.releases import Release
 
 __all__ = [
     "PROJECTIONS",
@@ -32,6 +33,7 @@ __all__ = [
     "InUse",
     "NoCursor",
     "Rebuilt",
+    "StillWritten",
     "rebuild",
     "sweep",
 ]
@@ -42,10 +44,16 @@ _MAX_LEFT: Final = 1000
 _MAX_SWAP_WAIT_MS: Final = 1000
 _MAX_SWAPS: Final = 60
 _SWAP_RETRY_SECONDS: Final = 0.5
+#: 0.1.0 writes these by a key that the new tables do not have.
+_KEYS_CHANGED: Final = frozenset({"booking_timeline"})
 
 
 class InUse(Exception):
     """The tables are in use without a pause, so that they cannot be replaced."""
+
+
+class StillWritten(Exception):
+    """A release before this one writes the tables, and could not write the new ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +100,7 @@ async def rebuild(
     Raises:
         Busy: another process is rebuilding it.
         NoCursor: no worker has written it yet.
+        StillWritten: a release that `LOG_READABLE_BY` names could not write the new tables.
         EventsMissing: the log does not have all the events that the read model is made of.
         InUse: the tables could not be replaced.
         psycopg.Error: the database cannot be used.
@@ -99,6 +108,11 @@ async def rebuild(
     """
     topic = kafka.topic(BOOKING_EVENTS)
     projection = PROJECTIONS[name]
+    if swap and name in _KEYS_CHANGED and kafka.log_readable_by is Release.V0_1_0:
+        raise StillWritten(
+            f"projections of {kafka.log_readable_by} could not write the new table; when none of them runs any more,"
+            " remove LOG_READABLE_BY (--compare-only works now, too)"
+        )
     replaced: Replacements = {}
     while True:
         try:

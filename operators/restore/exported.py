@@ -1,5 +1,8 @@
 """Reads the files of `innkeeper export --format jsonl` for a restore: each event once, in order, none missing.
 
+Of two events of one sequence, which a failover can leave on the log, the later one counts, and all that follow it:
+`topics.kafka.replaced_events`.
+
 Every file is read twice: once to be checked, before anything is written anywhere, and once to be put on the log. Both
 read line by line, so that the memory needed does not grow with the files.
 """
@@ -7,7 +10,7 @@ read line by line, so that the memory needed does not grow with the files.
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,8 +21,9 @@ import msgspec
 from operators.export.days import MAX_REPEAT
 from operators.export.files import checksum_path
 from operators.restore.target import NotRestored
-from topics.envelope import Envelope, Undecodable, UnknownType, UnknownVersion, decode_value, encode_headers
+from topics.envelope import Envelope, Undecodable, UnknownType, UnknownVersion, decode_value, encode_headers, header
 from topics.kafka.partitions import partition_of
+from topics.kafka.replaced_events import ReplacedEvents, Replacement, Replacements, hash_of
 
 Progress = Callable[[int, int], None]
 #: Progress is reported every so many events.
@@ -83,8 +87,10 @@ class Checked:
 
     Attributes:
         files: the files, day by day.
-        events: how many events they have.
+        events: how many events they have, without those that others replace.
+        replaced: by partition, which of its events, counted in the order of the files, others replace.
         last: the last sequence of each partition that has events.
+        contents: by partition, what its events are.
         newest: the log's time of the newest event (UTC); None without any.
         without_checksum: the names of the files whose bytes cannot be checked.
     """
@@ -94,6 +100,22 @@ class Checked:
     last: dict[int, int] = field(default_factory=dict)
     newest: datetime | None = None
     without_checksum: tuple[str, ...] = ()
+    replaced: Replacements = field(default_factory=dict)
+    contents: Mapping[int, ReplacedEvents] = field(default_factory=dict)
+
+    def cut_before_another(self, event: LoggedEvent) -> None:
+        """Let the files end before an event that they have otherwise: a failover lost the files' one, and what follows.
+
+        `event` is what the ledger decided.
+        """
+        partition, known = event.partition, self.contents.get(event.partition)
+        message_type = header(event.headers, "ce_type") or b""
+        if (
+            known is not None
+            and event.sequence <= self.last[partition]
+            and known.is_other(event.sequence, message_type, event.value)
+        ):
+            self.last[partition] = event.sequence - 1
 
     @property
     def end_of_whole_days_ms(self) -> int:
@@ -146,7 +168,7 @@ def check(files: Sequence[DayFile], partitions: int, progress: Progress | None =
         Unfit: a file is damaged, cut, doubled, of another day, or missing.
     """
     checked = Checked(files=files, without_checksum=tuple(file.path.name for file in files if file.digest is None))
-    order, newest, read = _Order(), 0, 0
+    order, newest, read, lines = _Order(), 0, 0, 0
     to_read = sum(file.path.stat().st_size for file in files)
     for file in files:
         digest = hashlib.sha256()
@@ -155,31 +177,40 @@ def check(files: Sequence[DayFile], partitions: int, progress: Progress | None =
             event = _decode(file, number, text, partitions)
             order.add(event, file)
             newest = max(newest, event.time_ms)
-            checked.events += 1
+            lines += 1
             read += len(text)
-            if progress is not None and checked.events % _EVENTS_BETWEEN_REPORTS == 0:
+            if progress is not None and lines % _EVENTS_BETWEEN_REPORTS == 0:
                 progress(read, to_read)
         if file.digest is not None and digest.hexdigest() != file.digest:
             raise Unfit(f"{file.path.name} is not as it was written: its checksum differs. Bring back another copy.")
     order.require_no_gap()
     checked.last = dict(order.last)
-    checked.newest = datetime.fromtimestamp(newest / 1000, UTC) if checked.events else None
+    checked.events = sum(order.last.values())
+    checked.replaced, checked.contents = order.replaced, order.contents
+    checked.newest = datetime.fromtimestamp(newest / 1000, UTC) if lines else None
     return checked
 
 
-def events(files: Sequence[DayFile], partitions: int) -> Iterator[LoggedEvent]:
+def events(files: Sequence[DayFile], partitions: int, replaced: Replacements | None = None) -> Iterator[LoggedEvent]:
     """Yield the events of files that were checked, those of a partition in the order of their sequence.
+
+    Events that the check found to be `replaced` are left out.
 
     Raises:
         Unfit: a file was changed after the check.
     """
     last: Counter[int] = Counter()
+    count: Counter[int] = Counter()
+    known = {partition: ReplacedEvents(found) for partition, found in (replaced or {}).items()}
     # A file has an event where it was first published, which may be before one that precedes it.
     early: dict[tuple[int, int], LoggedEvent] = {}
     for file in files:
         for number, text in _lines(file):
             event = _decode(file, number, text, partitions)
             partition = event.partition
+            count[partition] += 1
+            if partition in known and known[partition].drops(event.sequence, count[partition]):
+                continue
             early[partition, event.sequence] = event
             while (next_event := early.pop((partition, last[partition] + 1), None)) is not None:
                 last[partition] += 1
@@ -189,25 +220,37 @@ def events(files: Sequence[DayFile], partitions: int) -> Iterator[LoggedEvent]:
 
 
 class _Order:
-    """The sequences of all partitions: each number once, without a gap that stays."""
+    """The sequences of all partitions: each number once, without a gap that stays, but for events that are replaced."""
 
     def __init__(self) -> None:
         self.last: Counter[int] = Counter()
-        self._early: dict[int, set[int]] = {}
+        self.replaced: dict[int, list[Replacement]] = {}
+        self._count: Counter[int] = Counter()
+        self.contents: dict[int, ReplacedEvents] = {}
+        #: By partition, the hashes of the events beyond a gap.
+        self._early: dict[int, dict[int, int]] = {}
 
     def add(self, event: LoggedEvent, file: DayFile) -> None:
         """Add the next event of the files."""
         partition, sequence = event.partition, event.sequence
-        early = self._early.setdefault(partition, set())
+        self._count[partition] += 1
+        early = self._early.setdefault(partition, {})
+        events = self.contents.setdefault(partition, ReplacedEvents())
+        number = hash_of(header(event.headers, "ce_type") or b"", event.value)
+        if sequence <= self.last[partition] and events.add_hash(sequence, number):
+            self.replaced.setdefault(partition, []).append(Replacement(sequence, self._count[partition]))
+            self.last[partition] = sequence
+            early.clear()
+            return
         if sequence <= self.last[partition] or sequence in early:
             raise Unfit(
                 f"{file.path.name}: event {sequence} of partition {partition} is there twice. Keep one file of each"
                 " day, as the export wrote it."
             )
-        early.add(sequence)
-        while self.last[partition] + 1 in early:
-            self.last[partition] += 1
-            early.remove(self.last[partition])
+        early[sequence] = number
+        while (following := self.last[partition] + 1) in early:
+            events.add_hash(following, early.pop(following))
+            self.last[partition] = following
         if len(early) > MAX_REPEAT:
             self._raise_gap(partition)
 
@@ -218,10 +261,17 @@ class _Order:
                 self._raise_gap(partition)
 
     def _raise_gap(self, partition: int) -> None:
-        raise Unfit(
+        lack = (
             f"The files lack the events of partition {partition} after sequence {self.last[partition]} and before"
-            f" {min(self._early[partition])}: a file of a day is missing. Bring it back."
+            f" {min(self._early[partition])}: "
         )
+        if partition in self.replaced:
+            raise Unfit(
+                f"{lack}a file of a day is missing, or a worker that was frozen published event"
+                f" {self.replaced[partition][-1].sequence} once more, as it was before a failover: remove that line,"
+                " and the checksum beside its file."
+            )
+        raise Unfit(f"{lack}a file of a day is missing. Bring it back.")
 
 
 def _lines(file: DayFile) -> Iterator[tuple[int, bytes]]:

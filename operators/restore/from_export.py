@@ -44,7 +44,7 @@ async def plan(
     """Check files, database and topics, and change nothing. Takes and raises what `restore_from_export` does."""
     await _check_target(kafka, database, without_backup=without_backup)
     checked = await check(kafka, folder, progress)
-    await refill.check(kafka, one_by_one(exported.events(checked.files, kafka.topic_partitions)))
+    await refill.check(kafka, one_by_one(exported.events(checked.files, kafka.topic_partitions, checked.replaced)))
     return checked
 
 
@@ -76,7 +76,7 @@ async def restore_from_export(
     await _check_target(kafka, database, without_backup=without_backup)
     checked = await check(kafka, folder, steps.check)
     async with await target.connect(database) as connection, target.alone(connection):
-        events = one_by_one(exported.events(checked.files, kafka.topic_partitions))
+        events = one_by_one(exported.events(checked.files, kafka.topic_partitions, checked.replaced))
         await refill.refill(kafka, events, lambda done: steps.refill(done, checked.events))
         await refill.finish(kafka)
         return await restore(

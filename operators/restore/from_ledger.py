@@ -282,10 +282,15 @@ def _started_sentence(kafka: KafkaSettings, partition: int, sequence: int) -> st
 
 
 async def _find_kept(kafka: KafkaSettings, connection: AsyncConnection, state: _State) -> None:
-    """Find the first event of each partition from which on the outbox has all of them."""
+    """Find the first event of each partition from which on the outbox has all of them.
+
+    Events that the files have otherwise count as missing in the files.
+    """
     last: dict[int, int] = {}
     async with connection.transaction():
         async for event in _kept(kafka, connection):
+            if state.files is not None:
+                state.files.cut_before_another(event)
             if last.get(event.partition) != event.sequence - 1:
                 state.kept[event.partition] = event.sequence
             last[event.partition] = event.sequence
@@ -356,8 +361,8 @@ async def _events(kafka: KafkaSettings, connection: AsyncConnection, state: _Sta
     if state.files is not None:
         # An event that no file has must not get a day whose file is written: no later export would have it.
         not_before_ms = state.files.end_of_whole_days_ms
-        for event in exported.events(state.files.files, kafka.topic_partitions):
-            if state.begins[event.partition] == 1:
+        for event in exported.events(state.files.files, kafka.topic_partitions, state.files.replaced):
+            if state.begins[event.partition] == 1 and event.sequence <= state.in_files(event.partition):
                 newest_ms[event.partition] = max(newest_ms[event.partition], event.time_ms)
                 yield event
     async for event in _kept(kafka, connection):

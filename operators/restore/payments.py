@@ -448,7 +448,7 @@ async def _bookings(connection: AsyncConnection) -> AsyncIterator[list[_Events]]
     """Yield the events of some bookings at a time; those of one booking come together."""
     left: list[tuple[Any, ...]] = []
     async with connection.cursor("payment_events") as cursor:
-        await cursor.execute("select * from payment_event order by booking_id, sequence")
+        await cursor.execute("select * from payment_event order by booking_id, log_time, sequence")
         while rows := await cursor.fetchmany(_ROWS_IN_BATCH):
             last: UUID = rows[-1][0]
             whole = [*left, *(row for row in rows if row[0] != last)]

@@ -77,7 +77,12 @@ class Member(Postgres):
     @override
     def command(self) -> Sequence[str]:
         # The copy has the primary's port of the time at which it was made, and its list of standbys.
-        more = {"primary_conninfo": _way_to(self.other), "wal_keep_size": "512MB"}
+        more = {
+            "primary_conninfo": _way_to(self.other),
+            "wal_keep_size": "512MB",
+            # A standby that is promoted while it looks for its primary waits for so long (5 s unless it is set).
+            "wal_retrieve_retry_interval": "500ms",
+        }
         return [*super().command(), *(word for name, value in more.items() for word in ("-c", f"{name}={value}"))]
 
     async def is_primary(self) -> bool:

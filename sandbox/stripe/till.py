@@ -97,9 +97,15 @@ class Till:
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by a signal, or by a background worker that met a bug: the stand-in then ends."""
 
+    _epoch: float = field(default_factory=lambda: time.time() - time.monotonic())
+
     def now(self) -> int:
         """Whole seconds since the epoch, as Stripe gives times."""
         return int(self.clock.now())
+
+    def steady(self) -> float:
+        """Return the seconds since the epoch by a clock that never leaps: webhooks are on their way by it."""
+        return self._epoch + time.monotonic()
 
     def get(self, kind: str, object_id: str, *, param: str = "id") -> Json:
         """Read an object; raises Refused (404) if there is none."""
@@ -133,7 +139,7 @@ class Till:
 
     def _send(self, event: Json) -> None:
         faults = self.faults.strike(event["type"], WEBHOOK_FAULTS)
-        now = time.time()
+        now = self.steady()
         state, due_at = "pending", now
         if Fault.WEBHOOK_NEVER in faults:
             state = "withheld"

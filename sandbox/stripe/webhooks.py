@@ -35,10 +35,10 @@ async def deliver_webhooks(till: Till) -> None:
                 woken.clear()
                 _raise_what_failed(on_their_way)
                 # One moment for both: an event that became due in between would be neither due nor next.
-                now = time.time()
+                now = till.steady()
                 _start_due(till, http, on_their_way, woken, now)
                 next_at = till.books.next_delivery_at(now)
-                await wait(woken, None if next_at is None else next_at - time.time())
+                await wait(woken, None if next_at is None else next_at - till.steady())
         finally:
             for task in on_their_way.values():
                 task.cancel()
@@ -76,7 +76,7 @@ def _raise_what_failed(on_their_way: dict[int, asyncio.Task[None]]) -> None:
 
 async def _deliver(till: Till, http: aiohttp.ClientSession, delivery: Delivery) -> None:
     taken, answer = await _post(till, http, delivery)
-    now = time.time()
+    now = till.steady()
     with till.books.transaction():
         if taken:
             till.books.delivered(delivery, answer, now)

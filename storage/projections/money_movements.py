@@ -23,6 +23,7 @@ class _Row(NamedTuple):
     """A row, in the order of the table's columns, but for the hotel."""
 
     booking_id: UUID
+    partition: int
     sequence: int
     time: datetime
     kind: str
@@ -37,20 +38,20 @@ class _Row(NamedTuple):
 _KNOWN: Final = """
 select payment_intent, kind, object_id, currency, case when pays_booking then booking_id end from money_movement
 where booking_id = any(%b::uuid[]) and kind in ('payment', 'refund')
-order by booking_id, sequence
+order by booking_id, time, partition, sequence
 """
 # A row that exists is the same movement, because the log never changes; so a conflict is no update.
 _APPEND: Final = """
-insert into money_movement (booking_id, sequence, hotel_id, time, kind, payment_intent, object_id, amount_minor,
-                            change_minor, currency, pays_booking)
-select moved.booking_id, sequence, booking.hotel_id, time, kind, payment_intent, object_id, moved.amount_minor,
-       change_minor, moved.currency, pays_booking
-from unnest(%b::uuid[], %b::bigint[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::bigint[],
+insert into money_movement (booking_id, partition, sequence, hotel_id, time, kind, payment_intent, object_id,
+                            amount_minor, change_minor, currency, pays_booking)
+select moved.booking_id, partition, sequence, booking.hotel_id, time, kind, payment_intent, object_id,
+       moved.amount_minor, change_minor, moved.currency, pays_booking
+from unnest(%b::uuid[], %b::int[], %b::bigint[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::bigint[],
             %b::bigint[], %b::text[], %b::boolean[])
-    as moved (booking_id, sequence, time, kind, payment_intent, object_id, amount_minor, change_minor, currency,
-              pays_booking)
+    as moved (booking_id, partition, sequence, time, kind, payment_intent, object_id, amount_minor, change_minor,
+              currency, pays_booking)
 left join booking on booking.id = moved.booking_id
-on conflict (booking_id, sequence) do nothing
+on conflict do nothing
 """
 
 
@@ -65,6 +66,7 @@ async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) 
     rows = [
         _Row(
             event.booking_id,
+            each.partition,
             each.sequence,
             each.envelope.time,
             movement.kind.value,

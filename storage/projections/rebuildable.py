@@ -1,14 +1,14 @@
 """The read models that can be rebuilt: the consumer that keeps each, its tables, and how events become its rows."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from dataclasses import dataclass, field
+from typing import Final, LiteralString, TypeAlias, cast
 
 from psycopg import AsyncConnection
 from sqlalchemy import Table as SqlTable
 
 from storage import models
-from storage.projections import daily_report, money_movements, room_nights, timeline
+from storage.projections import daily_report, money_movements, night_changes, room_nights, timeline
 from storage.projections.positioned_event import PositionedEvent
 from topics.envelope import message_types
 
@@ -24,12 +24,14 @@ class Projection:
         tables: its tables; no other consumer writes them.
         event_types: the message types, in all versions, of the events that change its rows.
         apply: writes events into the tables that the search path finds first.
+        compared: by table, the query of the rows that a rebuild compares, if not all; `{0}` is the table's name.
     """
 
     name: str
     tables: tuple[SqlTable, ...]
     event_types: frozenset[str]
     apply: Apply
+    compared: Mapping[str, LiteralString] = field(default_factory=dict)
 
     @property
     def schema(self) -> str:
@@ -56,6 +58,7 @@ PROJECTIONS: Final[Mapping[str, Projection]] = {
             _tables(models.RoomNight, models.RoomNightChange, models.HotelMinPrice),
             message_types(room_nights.EVENTS_APPLIED),
             room_nights.apply,
+            {models.RoomNightChange.__tablename__: night_changes.KEPT},
         ),
         Projection(
             "daily_report",

@@ -15,7 +15,9 @@ from psycopg import AsyncConnection
 
 from pricing.charges import step_minor
 from pricing.stays import NO_SURGE_MILLI, night_price_minor
+from storage.projections import night_changes
 from storage.projections.first_stay import FIRST_STAY
+from storage.projections.night_changes import ChangedNights
 from storage.projections.positioned_event import PositionedEvent
 from topics.messages.events import (
     BlockReleased,
@@ -82,17 +84,17 @@ async def apply_to_nights(connection: AsyncConnection, events: Iterable[NightsEv
     applied = [each for each in events if type(each.event) in _APPLY]
     stays = await _stays(connection, applied)
     changes: _Changes = {}
-    changed_nights: list[_ChangedNights] = []
+    changed_nights: list[ChangedNights] = []
     for event, partition, position in applied:
         if isinstance(event, BookingEvent) and _needs_stay(event) and event.booking_id not in stays:
             # A trip has no nights: its legs have them.
             continue
         nights = _APPLY[type(event)](changes, event, stays)
         if nights:
-            changed_nights.append(_ChangedNights(partition, position, event.key, min(nights), max(nights) + _ONE_DAY))
+            changed_nights.append(ChangedNights(partition, position, event.key, min(nights), max(nights) + _ONE_DAY))
     if not changes:
         return
-    await connection.execute(_ADD_CHANGES, [list(column) for column in zip(*changed_nights, strict=True)])
+    await night_changes.add(connection, changed_nights)
     await _write_opened(connection, {key: change for key, change in changes.items() if change.opened is not None})
     before = {key: change for key, change in changes.items() if change.opened is None}
     await _write_changed(connection, {key: change for key, change in before.items() if change.by_the_hotel})
@@ -101,16 +103,6 @@ async def apply_to_nights(connection: AsyncConnection, events: Iterable[NightsEv
 
 
 _ONE_DAY: Final = timedelta(days=1)
-
-
-class _ChangedNights(NamedTuple):
-    """The range of nights within which one event changes some."""
-
-    partition: int
-    position: int
-    room_id: int
-    first_night: date
-    end_night: date
 
 
 # The changes of a batch to each night.
@@ -315,12 +307,6 @@ def _needs_stay(event: BookingEvent) -> bool:
 # Statements. Arrays travel in binary form (%b): encoding them as text costs the worker several times as much.
 
 # A row exists already if the log is read again over existing rows: then a night starts from its opening.
-_ADD_CHANGES: Final = """
-insert into room_night_change (partition, position, room_id, first_night, end_night)
-select * from unnest(%b::int[], %b::bigint[], %b::bigint[], %b::date[], %b::date[])
-on conflict do nothing
-"""
-
 _OPEN_NIGHTS: Final = """
 insert into room_night (room_id, date, hotel_id, currency, total_count, allowance_count, taken_count, blocked_count,
                         price_minor, surge_milli, closed)

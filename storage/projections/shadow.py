@@ -93,8 +93,8 @@ class Shadow:
         rows = await self.connection.execute(
             sql.SQL(_DIFFERENCES).format(
                 key=sql.SQL(", ").join(map(sql.Identifier, key)),
-                serving=sql.Identifier(self._serving, table),
-                new=sql.Identifier(self._projection.schema, table),
+                serving=self._compared(self._serving, table),
+                new=self._compared(self._projection.schema, table),
                 was=sql.SQL(", ").join(sql.Identifier("was", name) for name in columns),
                 is_now=sql.SQL(", ").join(sql.Identifier("is_now", name) for name in columns),
                 most=MAX_DIFFERENCES_SHOWN,
@@ -114,6 +114,11 @@ class Shadow:
                 for _, was, is_now in found
             ),
         )
+
+    def _compared(self, schema: str, table: str) -> sql.Composable:
+        """Return the table, or a query of the rows of it that must be the same in both."""
+        query, name = self._projection.compared.get(table), sql.Identifier(schema, table)
+        return name if query is None else sql.SQL("({})").format(sql.SQL(query).format(name))
 
     def _columns(self, table: str) -> list[str]:
         return [column.name for each in self._projection.tables if each.name == table for column in each.columns]

@@ -18,7 +18,7 @@ EVENTS_APPLIED: Final[tuple[type[BookingEvent], ...]] = tuple(kind for kind in E
 class TimelineRow(NamedTuple):
     """One event of a booking, in the order of the table's columns.
 
-    `sequence` orders a booking's rows, `time` is the log's (UTC), and `event` is the event's data as JSON text.
+    `sequence` orders the rows of a partition, `time` is the log's (UTC), and `event` is the event's data as JSON text.
     `topic`, `partition` and `offset` are the event's position on the log. The last three are its command's position;
     they are None where the event's header does not name it.
     """
@@ -39,7 +39,8 @@ class TimelineRow(NamedTuple):
 
 
 # Arrays travel in binary form (%b): encoding them as text costs the worker fourteen times as much.
-# A row that exists is the same event, because the log never changes; so a conflict is no update.
+# A row that exists is the same event, because the log never changes; so a conflict is no update. No key is named: a
+# table that was made for 0.1.0 has the one without the partition, until it is rebuilt.
 _APPEND = """
 insert into booking_timeline (booking_id, sequence, event_id, type, time, causation, event,
                               topic, partition, "offset", causation_topic, causation_partition, causation_offset)
@@ -49,7 +50,7 @@ from unnest(%b::uuid[], %b::bigint[], %b::text[], %b::text[], %b::timestamptz[],
             %b::text[], %b::int[], %b::bigint[], %b::text[], %b::int[], %b::bigint[])
     as appended (booking_id, sequence, event_id, type, time, causation, event,
                  topic, partition, "offset", causation_topic, causation_partition, causation_offset)
-on conflict (booking_id, sequence) do nothing
+on conflict do nothing
 """
 _NO_POSITION: Final = (None, None, None)
 

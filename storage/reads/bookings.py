@@ -485,14 +485,15 @@ async def guests_of(connection: AsyncConnection, booking_id: UUID) -> list[Stayi
 
 
 async def timeline_of(connection: AsyncConnection, booking_id: UUID) -> list[TimelineEntry]:
-    """Return the booking's history in the order of the log, as far as the projection has come.
+    """Return the booking's history in the order of the log's time, as far as the projection has come.
 
-    Answers to repeated commands are left out, because nothing happened then.
+    Events of another partition, which has its own sequence, are requests that were refused for another room. Answers to
+    repeated commands are left out, because nothing happened then.
     """
     rows = await connection.execute(
         select(BookingTimeline.sequence, BookingTimeline.type, BookingTimeline.time, BookingTimeline.event)
         .where(BookingTimeline.booking_id == booking_id, BookingTimeline.type != CommandRepeated.message_type)
-        .order_by(BookingTimeline.sequence)
+        .order_by(BookingTimeline.time, BookingTimeline.partition, BookingTimeline.sequence)
     )
     return [TimelineEntry(**row) for row in rows.mappings()]
 

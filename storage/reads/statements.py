@@ -21,6 +21,7 @@ class ByTime(NamedTuple):
 
     time: datetime
     booking_id: UUID
+    partition: int
     sequence: int
 
 
@@ -29,6 +30,7 @@ class MovementRow:
     """One movement of money; `change_minor` is the change of the balance at Stripe."""
 
     booking_id: UUID
+    partition: int
     sequence: int
     time: datetime
     kind: str
@@ -64,7 +66,7 @@ async def movements(
 ) -> Sequence[MovementRow]:
     """Return a hotel's movements of [since, until) by time; `limit` None: all that follow."""
     conditions = [*_within(hotel_id, since, until)]
-    key = (MoneyMovement.time, MoneyMovement.booking_id, MoneyMovement.sequence)
+    key = (MoneyMovement.time, MoneyMovement.booking_id, MoneyMovement.partition, MoneyMovement.sequence)
     if after is not None:
         conditions.append(tuple_(*key) > tuple_(*after))
     rows = await connection.execute(select(*_COLUMNS).where(*conditions).order_by(*key).limit(limit))

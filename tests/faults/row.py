@@ -2,12 +2,14 @@
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, LiteralString
+
+import psycopg
 
 from sandbox.system import Plan, System
 from tests.system.deploy.guests import Guests
@@ -82,6 +84,11 @@ class Scene:
     #: recover begins now, anew with each call. Without one it begins when `breaks` returns.
     over: Callable[[], None] = lambda: None
 
+    async def rows(self, query: LiteralString, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Ask the system's database."""
+        async with await psycopg.AsyncConnection.connect(self.system.database_url) as connection:
+            return await (await connection.execute(query, parameters)).fetchall()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -107,5 +114,7 @@ class Row:
     causes: tuple[str, ...] = ()
     #: The parts that may end with a failure of their own, such as a broker whose disk is full.
     may_end: frozenset[str] = frozenset()
+    #: Whether it leaves thousands of records, which later rows would all read: it is played after the others.
+    is_crowd: bool = False
     #: Why this machine cannot make the fault; None: it can.
     missing: Callable[[], str | None] = lambda: None

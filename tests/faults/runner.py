@@ -83,9 +83,10 @@ class Runner:
     run: Run = field(default_factory=Run)
 
     async def play(self, rows: Sequence[Row]) -> Run:
-        """Play the rows, those of one group after each other."""
+        """Play the rows, those of one group after each other, and its crowds last."""
         for group in dict.fromkeys(row.group for row in rows):
-            await self._play_group(group, [row for row in rows if row.group is group])
+            of_group = [row for row in rows if row.group is group]
+            await self._play_group(group, sorted(of_group, key=lambda row: row.is_crowd))
         return self.run
 
     async def _play_group(self, group: Group, rows: Sequence[Row]) -> None:

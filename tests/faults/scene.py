@@ -48,7 +48,7 @@ MAX_RECOVERY_SECONDS: Final = 120.0
 #: An operator's command over the log of a group takes seconds.
 _MAX_COMMAND_SECONDS: Final = 120.0
 
-#: How the sandbox says that a part ended; one that others ended, or that ended in order, is another matter.
+#: The line of the sandbox about a part that ended; one that others ended, or that ended in order, is another matter.
 _ENDED: Final = re.compile(r"^(\S+) ended \((?!SIGKILL|SIGTERM|exit status (?:0|143)\b)")
 
 Breaks = Callable[[Scene], Awaitable[None]]

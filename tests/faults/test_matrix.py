@@ -72,7 +72,7 @@ class Stage:
     by_row: Mapping[str, Facts | BaseException]
     quiet: Facts = field(default_factory=lambda: facts(longest_wait_seconds=0.2, answers=Counter({"202": 9})))
     ends: bool = True
-    #: What its audit finds, or how it fails.
+    #: The findings of its audit, or the failure of the audit.
     audited: Mapping[str, list[str]] | BaseException = field(default_factory=dict)
     opened: list[str] = field(default_factory=list)
     played: list[str] = field(default_factory=list)
@@ -291,6 +291,14 @@ def test_rows_of_one_group_share_a_system(results: Results) -> None:
     assert stage.opened == ["here", "there"]
     assert stage.played == ["F1", "F3", "audit", "F2", "audit"]
     assert done.failed == []
+
+
+def test_a_crowd_whose_records_all_others_would_read_comes_last(results: Results) -> None:
+    stage = Stage({})
+
+    run(results, stage, replace(ROW, is_crowd=True), replace(ROW, id="F2"), replace(ROW, id="F3"))
+
+    assert stage.played == ["F2", "F3", "F1", "audit"]
 
 
 def test_a_system_that_does_not_end_is_a_failure_of_the_run_though_its_rows_hold(results: Results) -> None:

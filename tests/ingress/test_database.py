@@ -105,3 +105,14 @@ async def test_a_load_has_a_limit_of_its_own_which_is_a_setting(database: Databa
     async with pool.reading() as connection:
         assert (await connection.execute(text("show statement_timeout"))).scalar_one() == "100ms"
     await pool.close()
+
+
+async def test_a_load_outlasts_the_limit_of_a_requests_transaction(database: DatabaseSettings) -> None:
+    settings = database.model_copy(update={"database_request_seconds": 0.3})
+    pool = Database(settings, pool_size=1)
+    async with pool.loading() as connection:
+        await connection.execute(text("select pg_sleep(1.2)"))
+        assert (await connection.execute(text("show transaction_timeout"))).scalar_one() == "0"
+    async with pool.writing() as connection:
+        assert (await connection.execute(text("show transaction_timeout"))).scalar_one() == "900ms"
+    await pool.close()

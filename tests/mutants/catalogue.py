@@ -27,6 +27,7 @@ class Mutant:
 _RESERVING: Final = ("tests/workers/decisions/test_reserving.py",)
 _PAYING: Final = ("tests/workers/decisions/test_paying.py",)
 _SIMULATION: Final = ("tests/simulation/test_simulation.py",)
+_MONEY: Final = ("tests/simulation/test_money.py",)
 _BATCHES: Final = ("tests/workers/runtime/test_batch_processor.py", "tests/workers/runtime/test_unconfirmed_commits.py")
 
 MUTANTS: Final[Sequence[Mutant]] = (
@@ -113,6 +114,34 @@ MUTANTS: Final[Sequence[Mutant]] = (
         right="sums.rest_minor - _unrecorded_refunds_minor(row, paid) - lost_minor",
         wrong="sums.rest_minor - lost_minor",
         tests=("tests/workers/payments/test_refunding.py",),
+    ),
+    Mutant(
+        name="opens a session under another key at each try",
+        file="workers/payments/steps.py",
+        right="key=due.idempotency_key, since=due.created_at",
+        wrong='key=f"{due.idempotency_key}:{due.failures}", since=due.created_at',
+        tests=_MONEY,
+    ),
+    Mutant(
+        name="opens a session again that Stripe opened before it answered with status 500",
+        file="workers/payments/gateway.py",
+        right="found = await self._find_session(ref, since)",
+        wrong="found = None",
+        tests=_MONEY,
+    ),
+    Mutant(
+        name="repeats a refund for a day under the key that Stripe refused",
+        file="workers/payments/refund_steps.py",
+        right="        except Refused as refused:\n            await self._renew_key(due, call)\n",
+        wrong="        except Refused as refused:\n",
+        tests=_MONEY,
+    ),
+    Mutant(
+        name="is done with a refund whose rest is still due",
+        file="workers/payments/refund_steps.py",
+        right="if row is None or not (rest_minor := sums_of(row).rest_minor):",
+        wrong="if row is None or (rest_minor := sums_of(row).rest_minor) >= 0:",
+        tests=_MONEY,
     ),
     Mutant(
         name="asks for a refund under a new key each time",

@@ -63,6 +63,8 @@ async def test_either_leads_and_a_commit_is_on_both(tmp_path: Path) -> None:
                 with pytest.raises(psycopg.Error) as refused:
                     await standby.execute("insert into note values (9)")
                 assert reason_of(refused.value) is Reason.READ_ONLY
+                # Else a promotion may wait for 5 s (findings/postgresql-promotes-after-its-retry-interval.sh).
+                assert await (await standby.execute("show wal_retrieve_retry_interval")).fetchone() == ("500ms",)
 
             # While the standby hangs no commit is acknowledged, also not when the statement takes too long.
             hasty = settings.model_copy(update={"database_statement_seconds": 0.3})

@@ -4,11 +4,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from sandbox.stripe import Settings, webhooks
+from sandbox.stripe import Settings
 from sandbox.stripe.books import Delivery
 from tests.sandbox.stripe_shop import SDK_IS_OLD_FASHIONED, Shop, open_endpoint, open_shop, open_shop_with
 from tests.support.waiting import wait_until
@@ -113,8 +112,8 @@ async def test_an_event_that_becomes_due_while_due_ones_are_looked_for_is_not_fo
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given events that are late by an hour, the machine pauses for longer just when nothing is due yet."""
-    books, passed_seconds = shop.stand_in.till.books, 0.0
-    due_deliveries = books.due_deliveries
+    till, passed_seconds = shop.stand_in.till, 0.0
+    books, steady, due_deliveries = till.books, till.steady, till.books.due_deliveries
 
     def look_for_due(now: float, limit: int) -> list[Delivery]:
         nonlocal passed_seconds
@@ -123,7 +122,7 @@ async def test_an_event_that_becomes_due_while_due_ones_are_looked_for_is_not_fo
             passed_seconds = 7200.0
         return due
 
-    monkeypatch.setattr(webhooks, "time", SimpleNamespace(time=lambda: time.time() + passed_seconds))
+    monkeypatch.setattr(till, "steady", lambda: steady() + passed_seconds)
     monkeypatch.setattr(books, "due_deliveries", look_for_due)
     await shop.plan({"match": "*", "fault": "webhook_delay", "seconds": 3600, "times": None})
 
@@ -147,3 +146,16 @@ async def test_events_that_were_not_delivered_are_delivered_after_a_restart(tmp_
 
     assert received.id == session.id
     assert ledger["captured_minor"] == {"eur": 12000}
+
+
+async def test_a_clock_that_goes_back_delays_no_webhook(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.endpoint.refusals = 1_000_000
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 1200)
+    await shop.paid()
+    await wait_until(lambda: shop.endpoint.refusals < 999_998, message="webhooks are tried")
+
+    monkeypatch.undo()
+    shop.endpoint.refusals = 0
+
+    await wait_until(lambda: states_of(shop) == ["delivered", "delivered"])

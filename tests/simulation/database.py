@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterato
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from datetime import datetime
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -14,8 +16,13 @@ from storage.bookings import BOOKING_COLUMNS
 from tests.simulation.plan import Kind
 from tests.simulation.process import Process
 
+#: The statuses of rows of `refund` that are not at their end.
+_UNFINISHED: Final = frozenset({"creating", "pending", "failed"})
+
 T = TypeVar("T")
 Key = tuple[str, Hashable]
+#: A statement's name, its arguments, and those that have names.
+_Call = tuple[str, tuple[Any, ...], Mapping[str, Any]]
 
 _LOCK_SECONDS: Final = 5.0
 _IDLE_SECONDS: Final = 10.0
@@ -25,11 +32,17 @@ _WITH_DEADLINE: Final = frozenset({"RESERVING", "RESERVED", "GUESTS_ADDED", "PAY
 
 
 class Statement(NamedTuple):
-    """A statement that a committed transaction had: its name, its arguments, and the rows that it returned."""
+    """A step of a transaction, in the order of all of them.
 
+    `name` is that of a statement, or `begin`, `commit` or `undo`; `now` is the time of the transaction's begin (UTC).
+    """
+
+    transaction: int
+    now: datetime
     name: str
-    arguments: tuple[Any, ...]
-    result: Any
+    arguments: tuple[Any, ...] = ()
+    named: Mapping[str, Any] = MappingProxyType({})
+    result: Any = None
 
 
 class Rows:
@@ -39,6 +52,12 @@ class Rows:
         self._tables: dict[str, dict[Any, Any]] = {}
         #: The deadlines of holds: booking -> (deadline, room).
         self.holds: dict[UUID, tuple[datetime, int]] = {}
+        #: The times at which calls to Stripe are due, by table and key.
+        self.due: dict[str, dict[Any, datetime]] = {"checkout_session": {}, "refund": {}}
+        #: The rows of `refund` that are not at their end.
+        self.unfinished: dict[str, Any] = {}
+        #: Called with each time at which a call becomes due.
+        self.at_due: dict[Callable[[datetime], None], None] = {}
 
     def table(self, name: str) -> dict[Any, Any]:
         """Return a table's rows by key."""
@@ -57,6 +76,23 @@ class Rows:
                 self.table(table)[key] = row
             if table == "booking":
                 self._note_hold(row)
+            elif table == "checkout_session":
+                for attempt, session in row.items():
+                    self._note_due(table, (key, attempt), session["next_attempt_at"])
+            elif table == "refund":
+                self._note_due(table, key, row["next_attempt_at"])
+                if row["status"] in _UNFINISHED:
+                    self.unfinished[row["payment_intent"]] = row
+                else:
+                    self.unfinished.pop(row["payment_intent"], None)
+
+    def _note_due(self, table: str, key: Any, at: datetime | None) -> None:
+        if at is None:
+            self.due[table].pop(key, None)
+        elif self.due[table].get(key) != at:
+            self.due[table][key] = at
+            for note in list(self.at_due):
+                note(at)
 
     def _note_hold(self, row: Any) -> None:
         id, deadline = row[0], row[_COLUMNS["hold_expires_at"]]
@@ -69,12 +105,19 @@ class Rows:
 class Transaction:
     """Rows as one transaction sees them: the rows committed so far, and its own changes."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, number: int, began_at: float, time_of: Callable[[float], datetime]) -> None:
         self._rows = rows
+        self.number = number
+        self._began_at = began_at
+        self._time_of = time_of
         self.changes: dict[Key, Any] = {}
         self.locks: dict[Key, None] = {}
-        self.statements: list[Statement] = []
         self.is_over = False
+
+    @cached_property
+    def now(self) -> datetime:
+        """The time of its begin (UTC), which is PostgreSQL's `now()`."""
+        return self._time_of(self._began_at)
 
     def get(self, table: str, key: Hashable) -> Any:
         """Return a row; None: there is none."""
@@ -97,23 +140,44 @@ class Transaction:
 class Database:
     """A server. Its restart ends all sessions, and undoes what is not committed."""
 
-    def __init__(self, time: Callable[[], float], now: Callable[[], datetime], *, records: bool = False) -> None:
-        """`now` is the server's clock (UTC). `records`: keep the statements of all committed transactions."""
+    def __init__(
+        self, time: Callable[[], float], time_of: Callable[[float], datetime], *, records: bool = False
+    ) -> None:
+        """`time` is the server's clock in seconds, of which `time_of` makes a time (UTC).
+
+        `records`: keep the statements of all transactions.
+        """
         self.rows = Rows()
-        self.now = now
         self.time = time
-        self.recorded: list[list[Statement]] | None = [] if records else None
+        self._time_of = time_of
+        self.recorded: list[Statement] | None = [] if records else None
+        self._begun = 0
         self.connections: dict[Connection, None] = {}
         self._holders: dict[Key, Transaction] = {}
         self._waiting: dict[Key, list[asyncio.Future[None]]] = {}
         #: Called after each commit that changed bookings.
         self.at_commit: list[Callable[[], None]] = []
 
+    def begin(self) -> Transaction:
+        """Begin a transaction."""
+        self._begun += 1
+        transaction = Transaction(self.rows, self._begun, self.time(), self._time_of)
+        self.record(transaction, "begin")
+        return transaction
+
+    def now(self) -> datetime:
+        """Return the server's time (UTC)."""
+        return self._time_of(self.time())
+
+    def record(self, transaction: Transaction, name: str) -> None:
+        """Record a begin or an end, if this run is recorded."""
+        if self.recorded is not None:
+            self.recorded.append(Statement(transaction.number, transaction.now, name))
+
     def commit(self, transaction: Transaction) -> None:
         """Make a transaction's changes visible."""
         self.rows.write(transaction.changes)
-        if self.recorded is not None and transaction.changes:
-            self.recorded.append(transaction.statements)
+        self.record(transaction, "commit")
         self.end(transaction)
         for note in self.at_commit:
             note()
@@ -132,6 +196,13 @@ class Database:
         """End all sessions."""
         for connection in list(self.connections):
             connection.drop()
+
+    def try_lock(self, transaction: Transaction, key: Key) -> bool:
+        """Lock a row for a transaction unless another one holds it; return whether it is locked."""
+        holder = self._holders.setdefault(key, transaction)
+        if holder is transaction:
+            transaction.locks[key] = None
+        return holder is transaction
 
     async def lock(self, transaction: Transaction, keys: Iterable[Key], process: Process) -> None:
         """Lock rows for a transaction, in this order; wait for others that hold them.
@@ -202,20 +273,43 @@ class Connection:
         effect: Callable[[Transaction], T],
         *,
         locks: Iterable[Key] = (),
+        named: Mapping[str, Any] = MappingProxyType({}),
     ) -> T:
-        """Run one statement: in the transaction that is open, or in one of its own."""
+        """Run one statement: in the transaction that is open, or in one of its own.
+
+        `named` are arguments that have names.
+        """
         own = self._transaction
         if own is None:
-            async with self.transaction():
-                return await self.run(name, arguments, effect, locks=locks)
+            return await self._run_alone((name, arguments, named), effect, locks)
         self._check(own)
         try:
             if locks:
                 await self._database.lock(own, locks, self._process)
-            return await self._process.step(Kind.STATEMENT, lambda: self._apply(own, name, arguments, effect))
+            return await self._process.step(Kind.STATEMENT, lambda: self._apply(own, (name, arguments, named), effect))
         except psycopg.OperationalError as error:
             # The server undoes it; psycopg's block has ended with this error.
             if not isinstance(error, psycopg.errors.SerializationFailure | psycopg.errors.QueryCanceled):
+                self.drop()
+            raise
+
+    async def _run_alone(self, call: _Call, effect: Callable[[Transaction], T], locks: Iterable[Key]) -> T:
+        """Run one statement in autocommit: it is committed by the time it is answered."""
+        own = self._begin()
+
+        def whole() -> T:
+            result = self._apply(own, call, effect)
+            self._commit(own)
+            return result
+
+        try:
+            if locks:
+                await self._database.lock(own, locks, self._process)
+            return await self._process.step(Kind.COMMIT, whole)
+        except BaseException as error:
+            if self._transaction is own:
+                self._undo()
+            if not isinstance(error, psycopg.errors.SerializationFailure | psycopg.errors.LockNotAvailable):
                 self.drop()
             raise
 
@@ -227,6 +321,18 @@ class Connection:
         """Return the committed deadlines of holds, with their rooms, by booking."""
         return self._database.rows.holds
 
+    def due(self, table: str) -> dict[Any, datetime]:
+        """Return the times at which the committed rows of a table are due."""
+        return self._database.rows.due[table]
+
+    def unfinished(self) -> Mapping[str, Any]:
+        """Return the committed rows of `refund` that are not at their end, by payment."""
+        return self._database.rows.unfinished
+
+    def try_lock(self, own: Transaction, key: Key) -> bool:
+        """Lock a row unless another transaction holds it; return whether it is locked."""
+        return self._database.try_lock(own, key)
+
     def drop(self) -> None:
         """End the session on the server: its transaction is undone."""
         if self._transaction is not None:
@@ -237,12 +343,13 @@ class Connection:
     def _begin(self) -> Transaction:
         assert self._transaction is None, "the workers nest no transactions"
         self._check(None)
-        self._transaction = Transaction(self._database.rows)
+        self._transaction = self._database.begin()
         return self._transaction
 
     def _undo(self) -> None:
         own, self._transaction = self._transaction, None
         assert own is not None
+        self._database.record(own, "undo")
         self._database.end(own)
 
     def _commit(self, own: Transaction) -> None:
@@ -250,11 +357,11 @@ class Connection:
         self._transaction = None
         self._database.commit(own)
 
-    def _apply(self, own: Transaction, name: str, arguments: tuple[Any, ...], effect: Callable[[Transaction], T]) -> T:
+    def _apply(self, own: Transaction, call: _Call, effect: Callable[[Transaction], T]) -> T:
         self._check(own)
         result = effect(own)
         if self._database.recorded is not None:
-            own.statements.append(Statement(name, arguments, deepcopy(result)))
+            self._database.recorded.append(Statement(own.number, own.now, *call, deepcopy(result)))
         return result
 
     def _check(self, own: Transaction | None) -> None:

@@ -45,6 +45,14 @@ class SimulatedLog:
         """Return all records of a partition."""
         return self._records.setdefault((topic, partition), [])
 
+    def has_more(self, positions: Mapping[TopicPartition, int]) -> bool:
+        """Return whether a partition has a record at its position or behind it."""
+        for partition, position in positions.items():
+            found = self._records.get(partition)
+            if found is not None and position < len(found):
+                return True
+        return False
+
     def append(self, record: Outgoing) -> LogPosition:
         """Store a record at the end of its partition."""
         topic, key = record.topic, record.key

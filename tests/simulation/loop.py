@@ -5,9 +5,13 @@ import heapq
 import random
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+#: The simulated time in which all that is left at the end of a run may end.
+_END_SECONDS: Final = 60.0
+_RESTART_SECONDS: Final = 15.0
+_MAX_RESTARTS: Final = 5
 
 
 class NothingLeft(Exception):
@@ -64,6 +68,18 @@ class SimulationLoop(asyncio.BaseEventLoop):
         """Leave a cancelled timer where it is: it is dropped when its time comes."""
 
 
+async def _end() -> None:
+    """Cancel all tasks, and those of processes that start again meanwhile."""
+    for _ in range(_MAX_RESTARTS):
+        await asyncio.sleep(_RESTART_SECONDS)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        if not tasks:
+            return
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=_END_SECONDS)
+
+
 def run(main: Coroutine[Any, Any, T], seed: str) -> T:
     """Run a coroutine in simulated time.
 
@@ -77,7 +93,7 @@ def run(main: Coroutine[Any, Any, T], seed: str) -> T:
         asyncio.set_event_loop(loop)
         return loop.run_until_complete(main)
     finally:
+        # Parts of processes end in order, before Python collects them as garbage without a loop.
+        loop.run_until_complete(_end())
         asyncio.set_event_loop(None)
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
         loop.close()

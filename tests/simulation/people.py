@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from tests.simulation.hotels import HOTELS
 from topics.messages.commands import (
     AddGuests,
     BlockNights,
@@ -29,7 +30,6 @@ from topics.messages.values import BlockReason, CancelReason
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-HOTELS: Final = {1: (11, 12, 13, 14), 2: (21, 22, 23, 24)}
 ROOMS: Final = 7
 OPEN_DAYS: Final = 75
 _LAST_ARRIVAL_DAYS: Final = 40
@@ -88,6 +88,11 @@ class Visitor:
         await self._send(AddGuests(**self._own(), user_id=self._user, guest_ids=(self._user,)))
         await self._world.sleep(chance.random() * 120)
         await self._send(RequestPayment(**self._own(), user_id=self._user), again=chance.random() < 0.1)
+        if what < 0.24:
+            # The session is perhaps being opened.
+            await self._world.sleep(chance.random() ** 2 * 20)
+            await self._send(CancelBooking(**self._own(), user_id=self._user))
+            return
         status = await self._until({"CONFIRMED", "EXPIRED", "CANCELLED"}, seconds=3_000.0)
         if status != "CONFIRMED" or what < 0.5:
             return

@@ -22,6 +22,7 @@ class Kind(Enum):
     COMMIT = auto()
     SEND = auto()
     READ = auto()
+    CALL = auto()
 
 
 class Fault(Enum):
@@ -43,6 +44,9 @@ class Fault(Enum):
     REBALANCE = "the partitions change hands"
     DATABASE_AWAY = "the database is killed and comes back"
     BROKER_AWAY = "the broker is away for a while"
+    SERVER_ERROR = "Stripe answers with status 500, and may have carried out the call"
+    RATE_LIMITED = "Stripe answers with status 429"
+    STRIPE_AWAY = "Stripe is away for a while"
 
 
 _ANYWHERE: Final = (
@@ -62,7 +66,20 @@ FAULTS: Final[Mapping[Kind, tuple[Fault, ...]]] = {
     Kind.COMMIT: (*_ANYWHERE, Fault.ANSWER_LOST, Fault.SERIALIZATION),
     Kind.SEND: (*_ANYWHERE, Fault.ANSWER_LOST, Fault.IN_PART, Fault.LATE),
     Kind.READ: (*_ANYWHERE, Fault.FETCHED_TWICE, Fault.FETCH_LOST),
+    Kind.CALL: (
+        *_ANYWHERE,
+        Fault.ANSWER_LOST,
+        Fault.LATE,
+        Fault.SERVER_ERROR,
+        Fault.SERVER_ERROR,
+        Fault.RATE_LIMITED,
+        Fault.STRIPE_AWAY,
+    ),
 }
+
+
+#: There are few calls to Stripe; a fault is so many times more likely at one of them.
+_WEIGHTS: Final[Mapping[Kind, int]] = {Kind.CALL: 15}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +137,7 @@ class Faults:
             assert fault is not None
             self.happened[fault] += 1
             return fault
-        self._left -= 1
+        self._left -= _WEIGHTS.get(kind, 1)
         if self._left > 0 or self.are_over:
             return None
         self._left = self._gap()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
+import stripe
 from aiokafka.errors import KafkaConnectionError
 
 from tests.simulation.plan import Fault, Kind
@@ -19,6 +20,7 @@ _MAX_FROZEN_SECONDS: Final = 45.0
 _MAX_SLOW_SECONDS: Final = 12.0
 _MAX_LATE_SECONDS: Final = 40.0
 _MAX_AWAY_SECONDS: Final = 30.0
+_MAX_STRIPE_AWAY_SECONDS: Final = 240.0
 _MAX_USUAL_SECONDS: Final = 0.02
 #: The share of steps that take some time, so that others run meanwhile.
 _STEPS_WITH_TIME: Final = 0.12
@@ -47,8 +49,12 @@ class Process:
         """Run a coroutine as a part of this process; its error ends the process."""
         task = asyncio.get_running_loop().create_task(self._part(work))
         self._tasks[task] = None
-        task.add_done_callback(lambda _: self._tasks.pop(task, None))
+        task.add_done_callback(lambda _: self._forget(task, work))
         return task
+
+    def _forget(self, task: asyncio.Task[None], work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.pop(task, None)
+        work.close()  # A task that was cancelled before its first step has never awaited it.
 
     async def _part(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -95,7 +101,7 @@ class Process:
     async def step(self, kind: Kind, effect: Callable[[], T], *, in_part: Callable[[], object] | None = None) -> T:
         """Do one thing to the world: wait for what it takes, have the effect, and get the answer, or a fault.
 
-        `in_part` is a part of the effect.
+        `in_part` is a part of the effect; of a call to Stripe, the one whose answer has status 500.
         """
         world = self.world
         if not self.is_alive:
@@ -155,10 +161,12 @@ class Process:
                 world.take_database(chance.random() * _MAX_AWAY_SECONDS)
             case Fault.BROKER_AWAY:
                 world.take_broker(chance.random() * _MAX_AWAY_SECONDS)
+            case Fault.STRIPE_AWAY:
+                world.take_stripe(chance.random() * _MAX_STRIPE_AWAY_SECONDS)
             case Fault.ANSWER_LOST:
                 effect()
                 raise _error(kind)
-            case Fault.IN_PART if in_part is not None:
+            case Fault.IN_PART | Fault.SERVER_ERROR if in_part is not None:
                 in_part()
                 raise _error(kind)
             case Fault.LATE:
@@ -182,11 +190,14 @@ _ERRORS: Final[Mapping[Fault, Callable[[], Exception]]] = {
     Fault.TOO_SLOW: lambda: psycopg.errors.QueryCanceled("canceling statement due to statement timeout (simulated)"),
     Fault.FETCHED_TWICE: lambda: FetchFault(Fault.FETCHED_TWICE),
     Fault.FETCH_LOST: lambda: FetchFault(Fault.FETCH_LOST),
+    Fault.RATE_LIMITED: lambda: stripe.RateLimitError("too many requests (simulated)", http_status=429),
 }
 
 
 def _error(kind: Kind) -> Exception:
-    """Return the error with which a client of the database or of the broker reports a broken connection."""
+    """Return the error with which a client of a server reports a broken connection."""
+    if kind is Kind.CALL:
+        return stripe.APIConnectionError("connection lost (simulated)", should_retry=True)  # type: ignore[no-untyped-call]
     if kind in {Kind.SEND, Kind.READ}:
         error: Exception = KafkaConnectionError("connection lost (simulated)")
         return error

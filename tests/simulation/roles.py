@@ -1,7 +1,7 @@
 """The processes of the system: workers in groups that share partitions, and the expiry timer; each starts again."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -58,10 +58,11 @@ class Group:
     Kafka, which waits for all.
     """
 
-    def __init__(self, world: "World", name: str, role: Callable[[], Role], workers: int) -> None:
+    def __init__(self, world: "World", name: str, role: Callable[[Process], Role], workers: int) -> None:
         self._world = world
         self._name = name
         self._role = role
+        self._topics: Sequence[str] = ()
         self._members: list[Member] = []
         self._version = 0
         self._chance = world.plan.chance(f"group {name}")
@@ -75,11 +76,10 @@ class Group:
             return
         self._version += 1
         shift = self._chance.randrange(len(members))
-        topics = [self._world.kafka.topic(topic) for topic in self._role().topics]
         for position, member in enumerate(members):
             own = tuple(
                 TopicPartition(topic, number)
-                for topic in topics
+                for topic in self._topics
                 for number in range(self._world.log.partitions)
                 if (number + shift) % len(members) == position
             )
@@ -91,7 +91,11 @@ class Group:
         self._members.append(member)
         process.at_death.append(lambda: self._lost(member))
         process.at_freeze.append(lambda seconds: self._froze(member, seconds))
-        process.spawn(_work(self._world, process, member, self._role()))
+        role = self._role(process)
+        self._topics = [self._world.kafka.topic(topic) for topic in role.topics]
+        process.spawn(_work(self._world, process, member, role))
+        if role.background is not None:
+            process.spawn(_in_background(role.background))
         self._world.later(0.0, self.rebalance)
 
     def _lost(self, member: Member) -> None:
@@ -116,6 +120,10 @@ class Group:
             self.rebalance()
 
 
+async def _in_background(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
+
+
 async def _work(world: "World", process: Process, member: Member, role: Role) -> None:
     """Work as the agent does: read what the partitions have, let it be processed, begin anew at new partitions."""
     dependencies = Dependencies(
@@ -137,7 +145,7 @@ async def _work(world: "World", process: Process, member: Member, role: Role) ->
         if fetched:
             positions |= await processor.process(fetched)
             processed.set()
-        elif not _has_more(world, positions) and member.version == version:
+        elif not world.log.has_more(positions) and member.version == version:
             await member.woken.wait()
 
 
@@ -145,7 +153,7 @@ async def _fetch(
     world: "World", process: Process, member: Member, positions: dict[TopicPartition, int]
 ) -> Sequence[Sequence[SimulatedRecord]]:
     """Return records behind the positions, which move; maybe fewer than there are, or some of them twice."""
-    if not _has_more(world, positions):
+    if not world.log.has_more(positions):
         return []
     chance = world.faults.chance
     again, is_lost = 0, False
@@ -176,10 +184,6 @@ def _read_again(member: Member, positions: dict[TopicPartition, int], before: di
     for partition, position in before.items():
         positions[partition] = min(positions[partition], position)
     member.woken.set()
-
-
-def _has_more(world: "World", positions: dict[TopicPartition, int]) -> bool:
-    return any(position < len(world.log.records(*partition)) for partition, position in positions.items())
 
 
 async def _mark(process: Process, processor: BatchProcessor, processed: asyncio.Event) -> None:

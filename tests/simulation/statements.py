@@ -47,6 +47,11 @@ def stored(value: Any) -> Any:
     return value
 
 
+def column(booking: Sequence[Any], name: str) -> Any:
+    """Return a column of a booking's row."""
+    return booking[_AT[name]]
+
+
 # Bookings.
 
 

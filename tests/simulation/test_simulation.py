@@ -92,8 +92,8 @@ def made_up(plan: Plan, *, fails: bool) -> Result:
         faults=Counter(),
         fault_numbers=numbers,
         events=Counter(),
-        transactions=None,
-        database=Database(lambda: 0.0, lambda: plan.begins_at),
+        statements=None,
+        database=Database(lambda: 0.0, lambda _: plan.begins_at),
     )
 
 

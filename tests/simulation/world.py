@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import gc
 import logging
+import random
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -17,14 +18,15 @@ from storage.inventory import NIGHT_COLUMNS
 from tests.faults.row import Promise
 from tests.simulation import statements
 from tests.simulation.auditor import Auditor
-from tests.simulation.bank import Bank
 from tests.simulation.database import Database, Statement
 from tests.simulation.log import SimulatedLog, SimulatedRecord
 from tests.simulation.loop import run
+from tests.simulation.payment_role import payments_role
 from tests.simulation.people import Host, Visitor, opening
 from tests.simulation.plan import Fault, Faults, Kind, Plan
 from tests.simulation.process import Killed, Process
 from tests.simulation.roles import Expiry, Group
+from tests.simulation.stripe_guests import Stripe
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, DEAD_LETTERS
 from topics.envelope import Outgoing, command_record
 from topics.kafka.settings import KafkaSettings
@@ -37,6 +39,10 @@ PARTITIONS: Final = 4
 _STATUS: Final = list(BOOKING_COLUMNS).index("status")
 _VERSION: Final = list(BOOKING_COLUMNS).index("version")
 _REFUSED, _LOST, _LATE, _TWICE = 0.01, 0.01, 0.01, 0.01
+_HASHED: Final = (
+    *("booking", "inventory", "promo_code", "hotel_document", "log_cursor"),
+    *("checkout_session", "refund", "payment_refund"),
+)
 _SETTLING_SECONDS: Final = 3 * 3_600.0
 #: A run that takes more steps for each visitor does not come to rest.
 _MAX_STEPS_OF_A_VISITOR: Final = 3_000
@@ -56,7 +62,8 @@ class Result:
     #: The numbers of the faults that happened.
     fault_numbers: tuple[int, ...]
     events: Counter[str]
-    transactions: list[list[Statement]] | None
+    #: All statements, if this result is of a recorded plan.
+    statements: list[Statement] | None
     database: Database
 
 
@@ -65,21 +72,21 @@ class World:
 
     def __init__(self, plan: Plan, *, records: bool = False) -> None:
         self.plan = plan
+        self._begins_at = plan.begins_at
         self.faults = Faults(plan)
         self._max_steps = int(_MAX_STEPS_OF_A_VISITOR * (50 + plan.hours * plan.visitors_per_hour))
         self.kafka = KafkaSettings(topic_partitions=PARTITIONS, _env_file=None)
         self._loop = asyncio.get_running_loop()
         self.log = SimulatedLog(PARTITIONS, lambda: int(self.now().timestamp() * 1000))
-        self.database = Database(self.time, self.now, records=records)
+        self.database = Database(self.time, self._time_of, records=records)
         self.auditor = Auditor(*(self.kafka.topic(topic) for topic in (BOOKING_EVENTS, BOOKING_COMMANDS, DEAD_LETTERS)))
-        self.bank = Bank(self)
+        self.stripe = Stripe(self)
         self._commands = self.kafka.topic(BOOKING_COMMANDS)
-        self._database_until = self._broker_until = 0.0
+        self._database_until = self._broker_until = self._stripe_until = 0.0
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         #: Done at the first problem: others would only follow from it.
         self._enough: asyncio.Future[None] = self._loop.create_future()
-        self._reports = 0
         self.visitors = 0
         self.log.readers.append(self._read)
 
@@ -91,7 +98,10 @@ class World:
 
     def now(self) -> datetime:
         """Return the time (UTC)."""
-        return self.plan.begins_at + timedelta(seconds=self._loop.time())
+        return self._time_of(self._loop.time())
+
+    def _time_of(self, seconds: float) -> datetime:
+        return self._begins_at + timedelta(seconds=seconds)
 
     def note_step(self) -> None:
         """Note a step of a process; end the run if there are far too many."""
@@ -129,8 +139,9 @@ class World:
 
     def is_away(self, kind: Kind) -> bool:
         """Return whether the server of such a step is away."""
-        of_broker = kind is Kind.SEND or kind is Kind.READ
-        return self._loop.time() < (self._broker_until if of_broker else self._database_until)
+        if kind is Kind.SEND or kind is Kind.READ:
+            return self._loop.time() < self._broker_until
+        return self._loop.time() < (self._stripe_until if kind is Kind.CALL else self._database_until)
 
     def take_database(self, seconds: float) -> None:
         """Kill the database; it comes back with what was committed."""
@@ -140,6 +151,10 @@ class World:
     def take_broker(self, seconds: float) -> None:
         """Let no client reach the broker for a while."""
         self._broker_until = max(self._broker_until, self.time() + seconds)
+
+    def take_stripe(self, seconds: float) -> None:
+        """Let no worker reach Stripe for a while; guests do."""
+        self._stripe_until = max(self._stripe_until, self.time() + seconds)
 
     def rebalance(self) -> None:
         """Let the partitions of all groups change hands."""
@@ -155,7 +170,7 @@ class World:
         if self.auditor.problems and not self._enough.done():
             self._enough.set_result(None)
 
-    # The front, in place of the ingress and the role payments.
+    # The front, in place of the ingress.
 
     async def ask(self, command: Command, id: str, chance: Random) -> None:
         """Send a command until it is accepted, under one id, as a client with an Idempotency-Key does."""
@@ -176,18 +191,6 @@ class World:
                 continue
             self.auditor.promise(id)
             return
-
-    def report(self, command: Command, chance: Random) -> None:
-        """Let Stripe report something, sometimes late or twice, until it is stored."""
-        self._reports += 1
-        id = f"report:{self._reports}"
-        self.spawn(self._report(command, id, chance, chance.random() ** 4 * 300))
-        if chance.random() < 0.1:
-            self.spawn(self._report(command, f"{id}:twice", chance, chance.random() * 3_600))
-
-    async def _report(self, command: Command, id: str, chance: Random, seconds: float) -> None:
-        await self.sleep(seconds)
-        await self.ask(command, id, chance)
 
     def send_unreadable(self, key: bytes, value: bytes) -> None:
         """Send bytes that are no command."""
@@ -214,8 +217,7 @@ class World:
         found = self.auditor.read(record)
         self._end_at_problem()
         if found is not None:
-            kind, event = found
-            self.bank.read(kind, event)
+            _, event = found
             for future in self._waiting.pop(event.get("booking_id", ""), ()):
                 if not future.done():
                     future.set_result(None)
@@ -228,12 +230,14 @@ class World:
         self._groups = [
             Group(self, "reservations", self._reservations, 2),
             Group(self, "coordination", self._coordination, 2),
+            Group(self, "payments", lambda process: payments_role(self, process), 2),
         ]
         Expiry(self)
         whole = self._loop.create_task(self._live())
         await asyncio.wait([whole, self._enough], return_when=asyncio.FIRST_COMPLETED)
         if whole.done():
             whole.result()
+        self.faults.are_over = True
         return self._result()
 
     async def _live(self) -> None:
@@ -242,6 +246,7 @@ class World:
             await self.ask(command, f"open:{number}", chance)
         await self.sleep(60)
         self.spawn(Host(self).story(self.plan.hours))
+        self.spawn(self.stripe.share_account(self.plan.hours))
         end = self.time() + self.plan.hours * 3_600
         while True:
             await self.sleep(chance.expovariate(self.plan.visitors_per_hour / 3_600))
@@ -255,7 +260,7 @@ class World:
 
     async def _settle(self) -> None:
         """Let all faults end and all that is on its way arrive; then nothing may be left undone."""
-        self.faults.are_over = True
+        self.faults.are_over = self.stripe.books.is_kind = True
         await self.sleep(_SETTLING_SECONDS)
         await self._until_quiet()
         probe = Visitor(self, 0)
@@ -264,11 +269,10 @@ class World:
         if self.look(probe.booking_id) is None:
             self.auditor.problem(Promise.IT_RECOVERS, "a booking after the faults is not decided")
         await self.sleep(_SETTLING_SECONDS)
-        payments = {
-            intent: (str(each.booking_id), each.amount_minor, each.refunded_minor)
-            for intent, each in self.bank.payments.items()
-        }
-        self.auditor.check_settled(self.now(), payments)
+        self.auditor.check_settled(self.now())
+        self.auditor.money.check_money(self.stripe.payments(), self.auditor.due())
+        self.auditor.money.check_sessions(self.stripe.sessions())
+        self.auditor.money.check_calls(self._calls())
         self.auditor.compare_nights(self._night_rows())
         self.auditor.compare_bookings(
             {str(id): row[_STATUS] for id, row in self.database.rows.table("booking").items()}
@@ -284,15 +288,24 @@ class World:
         rows = self.database.rows.table("inventory")
         return {key: (row[at[0]], row[at[1]], row[at[2]], row[at[3]]) for key, row in rows.items()}
 
-    def _reservations(self) -> Role:
+    def _calls(self) -> Iterator[tuple[str, str, bool]]:
+        """Yield what the workers know of each call to Stripe: about what, its status, and whether it is due."""
+        rows = self.database.rows
+        for booking_id, sessions in rows.table("checkout_session").items():
+            for attempt, row in sessions.items():
+                yield f"session {attempt} of {booking_id}", row["status"], row["next_attempt_at"] is not None
+        for payment_intent, row in rows.table("refund").items():
+            yield f"refund of {payment_intent}", row["status"], row["next_attempt_at"] is not None
+
+    def _reservations(self, _: Process) -> Role:
         return Role("reservations", (Reservations(self.kafka, statements.LEDGER),))
 
-    def _coordination(self) -> Role:
+    def _coordination(self, _: Process) -> Role:
         return Role("coordination", (Coordination(self.kafka, statements.LEDGER),))
 
     def _result(self) -> Result:
         history = self.log.history.copy()
-        for name in ("booking", "inventory", "promo_code", "hotel_document", "log_cursor"):
+        for name in _HASHED:
             table = self.database.rows.table(name)
             for key in sorted(table, key=str):
                 history.update(repr(table[key]).encode())
@@ -305,13 +318,13 @@ class World:
             faults=self.faults.happened,
             fault_numbers=tuple(self.faults.numbers),
             events=self.auditor.events,
-            transactions=self.database.recorded,
+            statements=self.database.recorded,
             database=self.database,
         )
 
 
 def simulate(plan: Plan, *, records: bool = False) -> Result:
-    """Run a plan. `records`: keep the statements of all committed transactions."""
+    """Run a plan. `records`: keep the statements of all transactions."""
 
     async def live() -> Result:
         return await World(plan, records=records).live()
@@ -321,8 +334,12 @@ def simulate(plan: Plan, *, records: bool = False) -> Result:
     # A run makes millions of objects, and nearly all of them without cycles.
     gc.collect()
     gc.disable()
+    # The jitter of delays, which is the one chance that the product has.
+    state = random.getstate()
+    random.seed(f"{plan.seed}:{plan.week}")
     try:
         return run(live(), f"{plan.seed}:{plan.week}")
     finally:
+        random.setstate(state)
         gc.enable()
         logging.disable(level)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import psycopg
 
-#: The slowest cleaning is done every 15 s, and that of tokens at each login of the planted account.
+#: The slowest cleaning is done every minute, and that of tokens at each login of the planted account.
 MAX_STAY_SECONDS: Final = 180.0
 
 
@@ -59,6 +59,32 @@ CANARIES: Final[Sequence[Canary]] = (
         plant="insert into stripe_circuit (worker, state, seen_at)"
         " values ('soak', 'closed', now() - interval '2 hours') on conflict do nothing",
         present="select count(*) from stripe_circuit where worker = 'soak'",
+    ),
+    Canary(
+        table="dead_letter",
+        kept="`DEAD_LETTERS_KEPT_DAYS` (60)",
+        cleaned_by="the leader of expiry, every minute (workers/expiry/old_rows.py)",
+        plant='insert into dead_letter (consumer, topic, partition, generation, "offset", reason, created_at)'
+        " values ('soak', 'soak', 0, 0, 0, 'soak', now() - interval '61 days') on conflict do nothing",
+        present="select count(*) from dead_letter where consumer = 'soak'",
+    ),
+    Canary(
+        table="dead_letter_end",
+        kept="`DEAD_LETTERS_KEPT_DAYS` (60)",
+        cleaned_by="the leader of expiry, every minute (workers/expiry/old_rows.py)",
+        plant='insert into dead_letter_end (topic_id, partition, "offset", ended, who, began_at)'
+        " values ('soak', 0, 0, 'replayed', 'soak', now() - interval '61 days') on conflict do nothing",
+        present="select count(*) from dead_letter_end where topic_id = 'soak'",
+    ),
+    Canary(
+        table="room_night_change",
+        kept="for the last 100,000 positions of a partition",
+        cleaned_by="the partition's next batch that changes a night (storage/projections/night_changes.py)",
+        # In the partition that changes most. No event has such a position, and neither audit nor search reads it.
+        plant="insert into room_night_change (partition, position, room_id, first_night, end_night)"
+        " select partition, max(position) - 200000, 0, 'epoch', 'epoch' from room_night_change"
+        " group by partition order by count(*) desc limit 1 on conflict do nothing",
+        present="select count(*) from room_night_change where first_night = 'epoch'",
     ),
 )
 

@@ -49,10 +49,8 @@ These grow with bookings, and nothing deletes them by itself:
   of bookings: the record.
 - `idempotency_key`: a row for each request with a key. An operator may delete old ones ([ADR
   0042](adr/0042-an-idempotency-key-makes-the-ids.md)).
-- `room_night_change`: a row for each event that changed nights, from which search indexes are refreshed ([ADR
-  0010](adr/0010-search-reads-from-memory.md)). The audit compares every row with the log.
-- `dead_letter` and `dead_letter_end`: a row for each dead letter, also after the 30 days of its topic.
-  These are as few as the records that no worker could read."""
+- `room_night_change` grows until a partition has 100,000 positions, which is more than a run; then its oldest
+  rows are deleted ([ADR 0010](adr/0010-search-reads-from-memory.md))."""
 
 
 _FOUND: Final = """\

@@ -74,13 +74,18 @@ def _one_of_each(chance: random.Random) -> list[Dish]:
 def plan(folder: Path, hours: float) -> Plan:
     """Return the system of a storm, with the settings that only a long run needs."""
     storm = chaos.plan(folder)
-    # The load does not log in again. Sessions are made, refreshed and ended by people of their own.
+    # The load does not log in again: sessions are made, refreshed and ended by people of their own. Published records
+    # are kept for six minutes, not for the days of a deployment, so that the table must not grow.
     return Plan(
         folder=storm.folder,
         workers=storm.workers,
         own_servers=True,
         quiet=True,
-        environment={**storm.environment, "ACCESS_TOKEN_MINUTES": str(round(hours * 60) + 120)},
+        environment={
+            **storm.environment,
+            "ACCESS_TOKEN_MINUTES": str(round(hours * 60) + 120),
+            "OUTBOX_KEPT_HOURS": "0.1",
+        },
     )
 
 

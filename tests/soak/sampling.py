@@ -20,7 +20,7 @@ _COUNTS: Final[Mapping[str, str]] = {
     "idempotency_key": "select count(*) from idempotency_key",
     "stripe_circuit": "select count(*) from stripe_circuit",
     "unattributed_object": "select count(*) from unattributed_object",
-    "dead_letter": "select count(*) from dead_letter",
+    "dead_letter": "select count(*) from dead_letter where consumer <> 'soak'",
     "log_cursor": "select count(*) from log_cursor",
     "held": "select count(*) from booking where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING',"
     " 'RESERVING')",

@@ -110,6 +110,9 @@ def test_nothing_grows_where_nothing_grows() -> None:
         "refresh_token": 44.0,
         "unattributed_object": 14.0,
         "stripe_circuit": 14.0,
+        "dead_letter": 14.0,
+        "dead_letter_end": 14.0,
+        "room_night_change": 14.0,
     }
 
 
@@ -178,7 +181,7 @@ def test_a_row_that_was_never_planted_shows_nothing() -> None:
     planted = {"at": 1.0, "tables": ["refresh_token"]}
     found = canaries.stays([{"at": 10.0, "canaries": []}], [planted])
 
-    assert found == {"outbox": None, "refresh_token": 9.0, "unattributed_object": None, "stripe_circuit": None}
+    assert found == dict.fromkeys(canary.table for canary in canaries.CANARIES) | {"refresh_token": 9.0}
 
 
 def test_there_is_a_fault_every_few_minutes_and_each_family_comes_before_one_comes_again() -> None:

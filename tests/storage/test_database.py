@@ -24,6 +24,7 @@ from storage.database import (
     connect,
     connect_sync,
     connect_worker,
+    parameters,
     request_limits,
 )
 from storage.engines import async_engine, engine
@@ -196,6 +197,75 @@ async def test_a_statement_that_is_too_long_is_ended_by_the_server(database: Dat
             await connection.execute(text("select pg_sleep(60)"))
         assert reason_of(ended.value) is Reason.AWAY
     await many.dispose()
+
+
+async def test_a_client_that_is_lost_in_the_middle_of_a_pipeline_loses_its_transaction(
+    database: DatabaseSettings,
+) -> None:
+    """The server waits for the rest of the pipeline, and counts no idleness: a proxy keeps the connection alive."""
+    settings = database.model_copy(
+        update={
+            "idle_in_transaction_timeout_ms": 100,
+            "database_transaction_seconds": 0.5,
+            "database_request_seconds": 9,
+        }
+    )
+    of_request = parameters(settings, "innkeeper test", request_limits(settings))
+    async with await connect(database, "innkeeper test") as another:
+        for lost in (await connect_worker(settings, "innkeeper test"), await Connection.connect(**of_request)):
+            await lost.execute("begin")
+            take_lock_without_sync(lost, 7)
+
+            async def is_free() -> bool:
+                locks = "select count(*) from pg_locks where locktype = 'advisory'"
+                return await (await another.execute(locks)).fetchone() == (0,)
+
+            await wait_until(is_free, message="the server has ended the transaction, and the lock is free")
+            lost.pgconn.finish()
+
+
+async def test_each_kind_of_caller_has_its_own_limit_of_a_transaction(database: DatabaseSettings) -> None:
+    shown = await on_every_connection(database, "show transaction_timeout", of_replica=database.conninfo())
+
+    requests = dict.fromkeys(("primary", "replica"), ("12s",))
+    assert shown == dict.fromkeys(shown, ("0",)) | dict.fromkeys(("worker", "pool"), ("30s",)) | requests
+    without = database.model_copy(update={"database_transaction_seconds": 0.0})
+    shown = await on_every_connection(without, "show transaction_timeout", of_replica=database.conninfo())
+    assert shown == dict.fromkeys(shown, ("0",))
+
+
+async def test_a_transaction_that_takes_too_long_ends_as_if_the_database_were_away(database: DatabaseSettings) -> None:
+    settings = database.model_copy(update={"database_transaction_seconds": 0.2})
+    async with await connect_worker(settings, "innkeeper test") as connection:
+        with pytest.raises(psycopg.errors.TransactionTimeout) as raised:
+            await connection.execute("select pg_sleep(60)")
+
+    assert reason_of(raised.value) is Reason.AWAY
+
+
+async def test_a_server_without_a_limit_of_transactions_is_asked_for_it_once(
+    database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL 16 refuses a connection that names a setting which it does not know, as this server does, too."""
+    monkeypatch.setattr("storage.database._TRANSACTION_TIMEOUT", "limit_of_a_later_version")
+    monkeypatch.setattr("storage.database._without_transaction_timeout", set())
+    opened: list[str] = []
+    connect_as_libpq = psycopg.AsyncConnection.connect.__func__  # type: ignore[attr-defined]
+
+    async def note(cls: type[Connection], conninfo: str = "", /, **given: Any) -> psycopg.AsyncConnection[Any]:
+        opened.append(given["options"])
+        connection: psycopg.AsyncConnection[Any] = await connect_as_libpq(cls, conninfo, **given)
+        return connection
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "connect", classmethod(note))
+    for _ in range(2):
+        async with await connect_worker(database, "innkeeper test") as connection:
+            assert isinstance(connection, Connection)
+            assert await (await connection.execute("show statement_timeout")).fetchone() == ("10s",)
+            async with connection.transaction():
+                await connection.end_transactions_never()
+
+    assert ["limit_of_a_later_version" in options for options in opened] == [True, False, False]
 
 
 async def test_a_cancelled_statement_does_not_wait_for_a_frozen_server(
@@ -372,6 +442,20 @@ def drop_all_packets_to(connection: psycopg.AsyncConnection[Any]) -> None:
         # The client's kernel would give up first, and reset the connection: the server would get that.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
         client.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def take_lock_without_sync(connection: psycopg.AsyncConnection[Any], number: int) -> None:
+    """Take an advisory lock in a pipeline that is not ended; return when the server has answered."""
+    pgconn = connection.pgconn
+    pgconn.enter_pipeline_mode()
+    pgconn.send_query_params(b"select pg_advisory_xact_lock($1::bigint)", [b"%d" % number])
+    pgconn.send_flush_request()
+    pgconn.nonblocking = 0
+    pgconn.flush()
+    # It waits for the answer, which is a moment.
+    result = pgconn.get_result()
+    assert result is not None
+    assert result.status == psycopg.pq.ExecStatus.TUPLES_OK
 
 
 async def whether_it_serves(settings: DatabaseSettings) -> set[str]:

@@ -38,6 +38,11 @@ class EventsReplaced(Exception):
     """The log has an event that another replaces, and that was not known; `find_replaced` finds all."""
 
 
+def hash_of(message_type: bytes, value: bytes) -> int:
+    """Return a number of 32 bits in which different events of one sequence differ."""
+    return zlib.crc32(value, zlib.crc32(message_type))
+
+
 class ReplacedEvents:
     """The events of one partition: those that others replace are dropped, if they are known.
 
@@ -52,9 +57,17 @@ class ReplacedEvents:
         """Return whether another event replaces this one."""
         return any(sequence >= first and offset < end for first, end in self._known)
 
+    def is_other(self, sequence: int, message_type: bytes, value: bytes) -> bool:
+        """Return whether another event of this sequence was added."""
+        return 0 < sequence <= len(self._hashes) and self._hashes[sequence - 1] != hash_of(message_type, value)
+
     def add(self, sequence: int, message_type: bytes, value: bytes) -> bool:
         """Add the next record's event; return whether it replaces another one, and all that follow that one."""
-        number, found = zlib.crc32(value, zlib.crc32(message_type)), len(self._hashes)
+        return self.add_hash(sequence, hash_of(message_type, value))
+
+    def add_hash(self, sequence: int, number: int) -> bool:
+        """As `add`, for an event of this hash."""
+        found = len(self._hashes)
         if sequence == found + 1:
             self._hashes.append(number)
         elif sequence <= found and self._hashes[sequence - 1] != number:

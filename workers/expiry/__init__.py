@@ -1,4 +1,4 @@
-"""The expiry role: ends holds whose time is over, and keeps a year of nights on sale."""
+"""The expiry role: ends holds whose time is over, keeps a year of nights on sale, and deletes rows that are too old."""
 
 from workers.expiry.holds import run
 

@@ -3,7 +3,8 @@
 Reads `booking`; writes `ExpireHold` to `booking.commands`, and nothing else. The reservations workers decide by the
 log's time whether a hold is over, so an extra command does no harm, and one that is too early is sent again. Any
 number of timers may run: one leads, by an advisory lock of its session, and the others wait. The leader also opens new
-nights (`horizon`). When the database or the broker fails, it gives up the lead, waits and starts over.
+nights (`horizon`) and deletes old rows (`old_rows`). When the database or the broker fails, it gives up the lead, waits
+and starts over.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from topics.kafka.producer import open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ExpireHold
 from workers.expiry.horizon import Horizon
+from workers.expiry.old_rows import OldRows
 from workers.expiry.retry_schedule import RetrySchedule
 from workers.runtime.leading import wait_for_lead
 from workers.runtime.log import Sender
@@ -71,16 +73,20 @@ async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, ba
         await wait_for_lead(connection, ROLE, name, silent_seconds=SILENT_SECONDS, poll_seconds=POLL_SECONDS)
         timer = Timer(connection, producer, kafka.topic(BOOKING_COMMANDS))
         horizon = Horizon(connection, producer, kafka.topic(BOOKING_COMMANDS), role=ROLE)
+        old_rows = OldRows(connection, kept_days=database.dead_letters_kept_days)
         with HoldMetrics(connection) as hold_metrics:
-            await _lead(connection, timer, horizon, hold_metrics)
+            await _lead(connection, timer, horizon, old_rows, hold_metrics)
 
 
-async def _lead(connection: AsyncConnection, timer: "Timer", horizon: Horizon, hold_metrics: "HoldMetrics") -> NoReturn:
+async def _lead(
+    connection: AsyncConnection, timer: "Timer", horizon: Horizon, old_rows: OldRows, hold_metrics: "HoldMetrics"
+) -> NoReturn:
     while True:
         await _wait_until_resumed(connection, hold_metrics)
         await hold_metrics.update()
         seconds = await timer.sweep()
         await horizon.keep()
+        await old_rows.forget()
         # After an outage a sweep may be long; the reservations workers get some time to work off its commands.
         await asyncio.sleep(min(max(POLL_SECONDS, seconds), SILENT_SECONDS / 3))
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from psycopg import AsyncConnection
 
-from storage import installation, payments
+from storage.payment_statements import PaymentStatements
+from storage.payments import BookingOfPayment
 from workers.stripe.marks import Marks
 from workers.stripe.objects import Attribution, BookingRef, Dispute, PaymentIntent, Refund, Session, StripeObject
 
@@ -25,14 +26,15 @@ KINDS: Final[dict[type[StripeObject], str]] = {
 class Attributions:
     """Finds the bookings of objects in the transaction of a batch."""
 
-    def __init__(self, mark_key: str) -> None:
+    def __init__(self, mark_key: str, statements: PaymentStatements) -> None:
         self._mark_key = mark_key
+        self._statements = statements
         self._marks: Marks | None = None
 
     async def marks(self, connection: AsyncConnection) -> Marks:
         """Return the marks of this installation, whose id is read once."""
         if self._marks is None:
-            self._marks = Marks(self._mark_key, await installation.read(connection))
+            self._marks = Marks(self._mark_key, await self._statements.installation_id(connection))
         return self._marks
 
     async def attribution_of(self, connection: AsyncConnection, about: StripeObject) -> Attribution | None:
@@ -41,14 +43,18 @@ class Attributions:
             case Refund():
                 return await self._of_refund(connection, about)
             case Dispute():
-                return _attribution(await payments.booking_of_payment(connection, about.payment_intent))
+                return _attribution(await self._statements.booking_of_payment(connection, about.payment_intent))
             case _ if about.has_our_mark(await self.marks(connection)):
                 ref = about.claimed_ref()
                 return None if ref is None else Attribution(ref)
             case Session():
-                return await _by_row(connection, about, await payments.booking_of_session(connection, about.id))
+                return await self._by_row(
+                    connection, about, await self._statements.booking_of_session(connection, about.id)
+                )
             case PaymentIntent():
-                return await _by_row(connection, about, await payments.booking_of_payment(connection, about.id))
+                return await self._by_row(
+                    connection, about, await self._statements.booking_of_payment(connection, about.id)
+                )
             case _:
                 return None
 
@@ -57,29 +63,32 @@ class Attributions:
         claimed = refund.claimed_ref()
         if claimed is not None and refund.has_our_mark(marks):
             return Attribution(claimed)
-        found = await payments.booking_of_payment(connection, refund.payment_intent)
+        found = await self._statements.booking_of_payment(connection, refund.payment_intent)
         if found is None:
             return None
         ref = BookingRef(*found)
-        known = await payments.is_by_hand(connection, refund.id)
+        known = await self._statements.is_by_hand(connection, refund.id)
         by_hand = not refund.is_made_by_us(ref, marks) if known is None else known
         if not by_hand:
             return Attribution(ref)
-        return Attribution(ref, by_hand=True, cancel_if_full=await payments.cancels_if_full(connection, ref.room_id))
+        return Attribution(
+            ref, by_hand=True, cancel_if_full=await self._statements.cancels_if_full(connection, ref.room_id)
+        )
+
+    async def _by_row(
+        self, connection: AsyncConnection, about: StripeObject, found: BookingOfPayment | None
+    ) -> Attribution | None:
+        """Return the booking whose row has the object's id, or whose call has the object's mark.
+
+        The row of a session that is open does not know its payment yet.
+        """
+        claimed = about.claimed_ref()
+        if found is None and claimed is not None:
+            found = await self._statements.booking_of_attempt(
+                connection, claimed.booking_id, claimed.attempt, about.mark
+            )
+        return _attribution(found)
 
 
-async def _by_row(
-    connection: AsyncConnection, about: StripeObject, found: payments.BookingOfPayment | None
-) -> Attribution | None:
-    """Return the booking whose row has the object's id, or whose call has the object's mark.
-
-    The row of a session that is open does not know its payment yet.
-    """
-    claimed = about.claimed_ref()
-    if found is None and claimed is not None:
-        found = await payments.booking_of_attempt(connection, claimed.booking_id, claimed.attempt, about.mark)
-    return _attribution(found)
-
-
-def _attribution(found: payments.BookingOfPayment | None) -> Attribution | None:
+def _attribution(found: BookingOfPayment | None) -> Attribution | None:
     return None if found is None else Attribution(BookingRef(*found))

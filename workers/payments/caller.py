@@ -16,15 +16,17 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import psycopg
 from aiokafka.errors import KafkaError
 
-from storage import installation, payments, stripe_circuits
 from storage.failures import reason_of
+from storage.payment_statements import PAYMENTS, PaymentStatements
 from storage.payments import (
     ANSWERED,
     ENDING,
@@ -50,7 +52,7 @@ from workers.payments.gateway import Gateway, new_breaker, open_gateway
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import Due, Steps
 from workers.payments.unattributed import LateObjects
-from workers.runtime.log import KafkaLog
+from workers.runtime.log import KafkaLog, Log
 from workers.runtime.publisher import Publisher
 from workers.stripe.marks import Marks
 
@@ -68,6 +70,43 @@ CIRCUIT_POLL_SECONDS: Final = 1.0
 log = logging.getLogger(__name__)
 
 
+async def _wait_for(woken: asyncio.Event, seconds: float) -> None:
+    """Wait until woken, at most `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await woken.wait()
+    except TimeoutError:
+        return
+
+
+def _open_pool(settings: DatabaseSettings) -> WorkerPool:
+    return WorkerPool(settings, "innkeeper payments caller", max_size=CONNECTIONS)
+
+
+def _open_log(kafka: KafkaSettings) -> Log:
+    return KafkaLog(kafka, "innkeeper-payments-caller")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallerDependencies:
+    """All that a caller has of the world around it: database, log, Stripe and time (ADR 0044).
+
+    `wait_for` waits for the next poll, and ends sooner if the event is set. `sleep` passes the time between two
+    measurements, and between two looks at the circuit. `now` returns the time (UTC).
+    """
+
+    statements: PaymentStatements = PAYMENTS
+    open_pool: Callable[[DatabaseSettings], WorkerPool] = _open_pool
+    open_log: Callable[[KafkaSettings], Log] = _open_log
+    open_gateway: Callable[[PaymentSettings, CircuitBreaker], AbstractAsyncContextManager[Gateway]] = open_gateway
+    wait_for: Callable[[asyncio.Event, float], Awaitable[None]] = _wait_for
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+IN_PRODUCTION: Final = CallerDependencies()
+
+
 class Caller:
     """Makes due calls until it is cancelled."""
 
@@ -78,14 +117,19 @@ class Caller:
         settings: PaymentSettings,
         *,
         clock: Callable[[], float] = time.monotonic,
+        dependencies: CallerDependencies = IN_PRODUCTION,
     ) -> None:
         """`clock` returns the seconds by which the circuit breaker waits."""
+        self._dependencies = dependencies
+        self._statements = dependencies.statements
+        self._clock = clock
         self._kafka = kafka
         self._database = database
         self._settings = settings
         self._woken = asyncio.Event()
-        self._ending: set[asyncio.Task[None]] = set()
-        self._opening: set[asyncio.Task[None]] = set()
+        # Dicts keep the order of their keys: calls in progress end in the order in which they began.
+        self._ending: dict[asyncio.Task[None], None] = {}
+        self._opening: dict[asyncio.Task[None], None] = {}
         self._breaker = new_breaker(settings, clock)
         self._has_stopped = False
         self._is_recovering = False
@@ -102,12 +146,12 @@ class Caller:
         metrics.STRIPE_CIRCUIT.set_function(
             lambda: [((state.value,), float(state is breaker.state)) for state in CircuitState]
         )
-        publisher = Publisher(KafkaLog(self._kafka, "innkeeper-payments-caller"))
-        async with WorkerPool(self._database, "innkeeper payments caller", max_size=CONNECTIONS) as database:
+        publisher = Publisher(self._dependencies.open_log(self._kafka))
+        async with self._dependencies.open_pool(self._database) as database:
             metrics.POOL.set_function(lambda: _pool_use(database))
             try:
                 marks = await self._prepared(database)
-                async with open_gateway(self._settings, breaker) as gateway:
+                async with self._dependencies.open_gateway(self._settings, breaker) as gateway:
                     await self._work_and_measure(database, self._steps(gateway, database, publisher, marks))
             finally:
                 await publisher.close()
@@ -121,6 +165,8 @@ class Caller:
             commands_topic=self._kafka.topic(BOOKING_COMMANDS),
             readable_by=self._kafka.log_readable_by,
             live=self._settings.live,
+            statements=self._statements,
+            now=self._dependencies.now,
         )
 
     async def _prepared(self, database: WorkerPool) -> Marks:
@@ -129,8 +175,8 @@ class Caller:
         while True:
             try:
                 async with database.connection() as connection:
-                    id = await installation.read(connection)
-                    await payments.note_payments_of_sessions(connection)
+                    id = await self._statements.installation_id(connection)
+                    await self._statements.note_payments_of_sessions(connection)
             except psycopg.Error as error:
                 await backoff.wait(error, reason_of(error))
                 continue
@@ -138,11 +184,11 @@ class Caller:
             return Marks(self._settings.payment_mark_key.get_secret_value(), id)
 
     async def _work_and_measure(self, database: WorkerPool, steps: Steps) -> None:
-        attributions = Attributions(self._settings.payment_mark_key.get_secret_value())
-        late = LateObjects(database, attributions, steps.send)
+        attributions = Attributions(self._settings.payment_mark_key.get_secret_value(), self._statements)
+        late = LateObjects(database, attributions, steps.send, statements=self._statements, now=self._dependencies.now)
         beside = (
-            asyncio.create_task(_measure(database, self._kafka.log_readable_by, late)),
-            asyncio.create_task(_report(database, self._breaker)),
+            asyncio.create_task(self._measure(database, late)),
+            asyncio.create_task(self._report(database)),
         )
         try:
             await self._work(database, steps)
@@ -164,7 +210,7 @@ class Caller:
                 continue
             backoff.reset()
             if not started:
-                await _wait_for(self._woken, POLL_SECONDS)
+                await self._dependencies.wait_for(self._woken, POLL_SECONDS)
 
     async def _start_due(self, database: WorkerPool, steps: Steps) -> int:
         """Claim due rows while slots are free, as far as the circuit allows; return how many were claimed."""
@@ -186,7 +232,7 @@ class Caller:
         """Claim rows of all kinds, those that end something first; return how many were claimed."""
         started = 0
         if limit := self._free(ENDING_SLOTS - len(self._ending)):
-            refunds = await payments.claim_refunds(connection, limit=limit, lease_seconds=LEASE_SECONDS)
+            refunds = await self._statements.claim_refunds(connection, limit=limit, lease_seconds=LEASE_SECONDS)
             started += self._start(steps, refunds, self._ending)
         if limit := self._free(ENDING_SLOTS - len(self._ending)):
             ending = await self._claim(connection, ENDING, limit)
@@ -220,7 +266,7 @@ class Caller:
         return len(rows)
 
     async def _claim_refund_to_make(self, connection: psycopg.AsyncConnection) -> Sequence[Due]:
-        return await payments.claim_refunds(connection, limit=1, lease_seconds=LEASE_SECONDS)
+        return await self._statements.claim_refunds(connection, limit=1, lease_seconds=LEASE_SECONDS)
 
     async def _claim_to_close(self, connection: psycopg.AsyncConnection) -> Sequence[Due]:
         return await self._claim(connection, TO_CLOSE, 1)
@@ -231,82 +277,79 @@ class Caller:
     async def _claim(
         self, connection: psycopg.AsyncConnection, statuses: Sequence[str], limit: int
     ) -> Sequence[DueSession]:
-        return await payments.claim_sessions(connection, statuses, limit=limit, lease_seconds=LEASE_SECONDS)
+        return await self._statements.claim_sessions(connection, statuses, limit=limit, lease_seconds=LEASE_SECONDS)
 
     def _free(self, slots: int) -> int:
         return min(slots, SLOTS - len(self._ending) - len(self._opening))
 
-    def _start(self, steps: Steps, rows: Sequence[Due], slots: set[asyncio.Task[None]]) -> int:
+    def _start(self, steps: Steps, rows: Sequence[Due], slots: dict[asyncio.Task[None], None]) -> int:
         for due in rows:
             self._start_one(steps, due, slots)
         return len(rows)
 
-    def _start_one(self, steps: Steps, due: Due, slots: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+    def _start_one(self, steps: Steps, due: Due, slots: dict[asyncio.Task[None], None]) -> asyncio.Task[None]:
         task = asyncio.create_task(steps.process(due))
-        slots.add(task)
+        slots[task] = None
         task.add_done_callback(lambda ended: self._free_slot(slots, ended))
         return task
 
-    def _free_slot(self, slots: set[asyncio.Task[None]], ended: asyncio.Task[None]) -> None:
+    def _free_slot(self, slots: dict[asyncio.Task[None], None], ended: asyncio.Task[None]) -> None:
         if not self._free(ENDING_SLOTS - len(self._ending)) or not self._free(SLOTS):
             self.wake()  # Due rows may wait for this slot.
-        slots.discard(ended)
+        slots.pop(ended, None)
 
-
-async def _measure(database: WorkerPool, readable_by: Release, late: LateObjects) -> None:
-    """Export the figures of refunds and disputes, and care for those that nothing else looks at, until cancelled."""
-    for by_hand in ("false", "true"):
-        metrics.REFUND_FAILURES.add(0, by_hand)
-    while True:
-        try:
-            async with database.connection() as connection:
-                if readable_by is not Release.V0_1_0:
-                    await _care(connection)
-                _export(await payments.refund_figures(connection))
-            await late.apply()
-        except (psycopg.Error, KafkaError) as error:
-            log.warning("refunds cannot be counted and cared for (%s): %r", reason_of(error) or OTHER, error)
-        _raise_if_cancelled()
-        await asyncio.sleep(MEASURE_SECONDS)
-
-
-async def _care(connection: psycopg.AsyncConnection) -> None:
-    """Make refunds due that 0.1.0 gave up, or that have pended for long; a worker of 0.1.0 must not claim them."""
-    if reopened := await payments.reopen_failed_refunds(connection):
-        log.warning(
-            "%d refunds that 0.1.0 had given up are due again in %d hours: until then, close those that were paid"
-            " otherwise (innkeeper refunds list, innkeeper refunds close)",
-            reopened,
-            REOPENED_AFTER.total_seconds() / 3600,
-        )
-    await payments.look_at_pending_refunds(connection)
-
-
-async def _report(database: WorkerPool, breaker: CircuitBreaker) -> None:
-    """Write the state of the circuit when it changes and from time to time, until cancelled; then delete it."""
-    worker = f"{socket.gethostname()}:{os.getpid()}"
-    backoff = Backoff("the state of the circuit to Stripe cannot be written")
-    written, written_at = None, 0.0
-    try:
+    async def _measure(self, database: WorkerPool, late: LateObjects) -> None:
+        """Export the figures of refunds and disputes, and care for those that nothing else does, until cancelled."""
+        for by_hand in ("false", "true"):
+            metrics.REFUND_FAILURES.add(0, by_hand)
         while True:
-            status = breaker.status
-            if status != written or time.monotonic() - written_at >= REPORT_SECONDS:
-                try:
-                    async with database.connection() as connection:
-                        await stripe_circuits.report(
-                            connection, worker, status.state, since=status.since, reason=status.reason
-                        )
-                except psycopg.Error as error:
-                    await backoff.wait(error, reason_of(error))
-                    continue
-                backoff.reset()
-                written, written_at = status, time.monotonic()
+            try:
+                async with database.connection() as connection:
+                    if self._kafka.log_readable_by is not Release.V0_1_0:
+                        await self._care(connection)
+                    _export(await self._statements.refund_figures(connection))
+                await late.apply()
+            except (psycopg.Error, KafkaError) as error:
+                log.warning("refunds cannot be counted and cared for (%s): %r", reason_of(error) or OTHER, error)
             _raise_if_cancelled()
-            await asyncio.sleep(CIRCUIT_POLL_SECONDS)
-    finally:
-        with suppress(psycopg.Error, TimeoutError):
-            async with asyncio.timeout(GRACE_SECONDS), database.connection() as connection:
-                await stripe_circuits.forget(connection, worker)
+            await self._dependencies.sleep(MEASURE_SECONDS)
+
+    async def _care(self, connection: psycopg.AsyncConnection) -> None:
+        """Make refunds due that 0.1.0 gave up, or that have pended for long; a worker of 0.1.0 must not claim them."""
+        if reopened := await self._statements.reopen_failed_refunds(connection):
+            log.warning(
+                "%d refunds that 0.1.0 had given up are due again in %d hours: until then, close those that were paid"
+                " otherwise (innkeeper refunds list, innkeeper refunds close)",
+                reopened,
+                REOPENED_AFTER.total_seconds() / 3600,
+            )
+        await self._statements.look_at_pending_refunds(connection)
+
+    async def _report(self, database: WorkerPool) -> None:
+        """Write the state of the circuit when it changes and from time to time, until cancelled; then delete it."""
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        backoff = Backoff("the state of the circuit to Stripe cannot be written")
+        written, written_at = None, 0.0
+        try:
+            while True:
+                status = self._breaker.status
+                if status != written or self._clock() - written_at >= REPORT_SECONDS:
+                    try:
+                        async with database.connection() as connection:
+                            await self._statements.report_circuit(
+                                connection, worker, status.state, since=status.since, reason=status.reason
+                            )
+                    except psycopg.Error as error:
+                        await backoff.wait(error, reason_of(error))
+                        continue
+                    backoff.reset()
+                    written, written_at = status, self._clock()
+                _raise_if_cancelled()
+                await self._dependencies.sleep(CIRCUIT_POLL_SECONDS)
+        finally:
+            with suppress(psycopg.Error, TimeoutError):
+                async with asyncio.timeout(GRACE_SECONDS), database.connection() as connection:
+                    await self._statements.forget_circuit(connection, worker)
 
 
 def _export(figures: RefundFigures) -> None:
@@ -335,20 +378,11 @@ def _raise_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-async def _wait_for(woken: asyncio.Event, seconds: float) -> None:
-    """Wait until woken, at most `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await woken.wait()
-    except TimeoutError:
-        return
-
-
-async def _finish(tasks: set[asyncio.Task[None]]) -> None:
+async def _finish(tasks: Collection[asyncio.Task[None]]) -> None:
     """Let calls in progress end; one that takes too long is cancelled, and due again when its lease ends."""
     if not tasks:
         return
-    _, late = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
-    for task in late:
+    await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+    for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from storage import payments
+from storage.payment_statements import PAYMENTS, PaymentStatements
 from storage.payments import PaymentOfSession, RefundToMake, RefundToSettle, SessionsToClose, SessionToOpen, Stay
 from telemetry import metrics, traces
 from telemetry.ids import ids_of
@@ -53,11 +53,14 @@ class Payments:
     name = "payments"
     topics: tuple[Topic, ...] = (BOOKING_EVENTS, STRIPE_WEBHOOKS)
 
-    def __init__(self, kafka: KafkaSettings, settings: PaymentSettings) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, settings: PaymentSettings, statements: PaymentStatements = PAYMENTS
+    ) -> None:
         self._commands_topic = kafka.topic(BOOKING_COMMANDS)
         self._readable_by = kafka.log_readable_by
         self._settings = settings
-        self._attributions = Attributions(settings.payment_mark_key.get_secret_value())
+        self._statements = statements
+        self._attributions = Attributions(settings.payment_mark_key.get_secret_value(), statements)
         self._versions_logged = {STRIPE_VERSION}
         self._foreign_logged: set[str] = set()
 
@@ -67,7 +70,7 @@ class Payments:
         """Record pending calls and the changes that webhooks report; return the commands to publish, for each batch."""
         # In a pipeline the statements of a batch travel together instead of waiting for each other.
         async with connection.pipeline():
-            stays = await _stays(connection, batches)
+            stays = await self._stays(connection, batches)
             return [[record async for record in self._follow(connection, batch, stays)] for batch in batches]
 
     def forget(self) -> None:
@@ -80,12 +83,12 @@ class Payments:
             if batch.topic == STRIPE_WEBHOOKS:
                 for effect in await self._effects_of(connection, received):
                     for update in effect.updates:
-                        await record(connection, update, is_done=True)
+                        await record(self._statements, connection, update, is_done=True)
                     for command_id, command in readable(self._readable_by, effect.commands):
                         yield self._record(command_id, command, received)
             else:
                 for call in await self._pending_calls(connection, received, stays):
-                    await _add(connection, call)
+                    await self._add(connection, call)
 
     async def _pending_calls(
         self, connection: AsyncConnection, received: Received, stays: Mapping[UUID, Stay]
@@ -120,7 +123,7 @@ class Payments:
         if effect.is_foreign:
             self._count_foreign(KINDS[type(about)], about)
             if (kept := to_keep(about)) is not None:
-                await payments.keep_unattributed(connection, kept)
+                await self._statements.keep_unattributed(connection, kept)
         if effect.is_inquiry:
             metrics.INQUIRIES.add(1)
         return effect
@@ -159,28 +162,26 @@ class Payments:
             causation_position=position_text(webhook),
         )
 
+    async def _stays(self, connection: AsyncConnection, batches: Sequence[PartitionBatch]) -> Mapping[UUID, Stay]:
+        """Return the words about all bookings of the batches that are to be paid, by one statement."""
+        requested = [
+            received.message.booking_id
+            for batch in batches
+            for received in batch.received
+            if isinstance(received.message, PaymentRequested)
+        ]
+        return await self._statements.stays(connection, requested) if requested else {}
 
-async def _stays(connection: AsyncConnection, batches: Sequence[PartitionBatch]) -> Mapping[UUID, Stay]:
-    """Return the words about all bookings of the batches that are to be paid, by one statement."""
-    requested = [
-        received.message.booking_id
-        for batch in batches
-        for received in batch.received
-        if isinstance(received.message, PaymentRequested)
-    ]
-    return await payments.stays(connection, requested) if requested else {}
-
-
-async def _add(connection: AsyncConnection, call: PendingCall) -> None:
-    match call:
-        case SessionToOpen():
-            await payments.add_session(connection, call)
-        case SessionsToClose():
-            await payments.close_sessions(connection, call)
-        case RefundToMake():
-            await payments.add_refund(connection, call)
-        case RefundToSettle():
-            # The ledger has the new sums already, also if the event is read again.
-            await settle(connection, call.payment_intent, is_done=True)
-        case PaymentOfSession():
-            await payments.note_payment(connection, call)
+    async def _add(self, connection: AsyncConnection, call: PendingCall) -> None:
+        match call:
+            case SessionToOpen():
+                await self._statements.add_session(connection, call)
+            case SessionsToClose():
+                await self._statements.close_sessions(connection, call)
+            case RefundToMake():
+                await self._statements.add_refund(connection, call)
+            case RefundToSettle():
+                # The ledger has the new sums already, also if the event is read again.
+                await settle(self._statements, connection, call.payment_intent, is_done=True)
+            case PaymentOfSession():
+                await self._statements.note_payment(connection, call)

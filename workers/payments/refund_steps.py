@@ -11,7 +11,7 @@ from typing import Final
 
 import psycopg
 
-from storage import payments
+from storage.payment_statements import PaymentStatements
 from storage.payments import DueRefund, RefundRow
 from storage.pool import WorkerPool
 from telemetry import metrics
@@ -54,10 +54,11 @@ class RefundAnswer:
 class RefundSteps:
     """The steps of claimed rows of `refund`."""
 
-    def __init__(self, gateway: Gateway, database: WorkerPool, marks: Marks) -> None:
+    def __init__(self, gateway: Gateway, database: WorkerPool, marks: Marks, statements: PaymentStatements) -> None:
         self._gateway = gateway
         self._database = database
         self._marks = marks
+        self._statements = statements
 
     async def call(self, due: DueRefund) -> RefundAnswer:
         """Make a refund of the rest, if there is a rest.
@@ -91,7 +92,7 @@ class RefundSteps:
         """Record the payment's refunds; return the commands about those that the ledger does not know yet."""
         async with connection.transaction():
             effects = await self._record_refunds(connection, due, answer.refunds)
-            ledger = await payments.ledger_payment(connection, due.booking_id, due.payment_intent)
+            ledger = await self._statements.ledger_payment(connection, due.booking_id, due.payment_intent)
         paid = None if ledger is None else payment_of(ledger)
         commands: Commands = ()
         for effect in effects:
@@ -104,9 +105,9 @@ class RefundSteps:
     async def finish(self, due: DueRefund, answer: RefundAnswer) -> None:
         """Mark the row's call as done, or set the time of the next one while a rest is due."""
         async with self._database.connection() as connection:
-            row = await payments.lock_refund(connection, due.payment_intent)
+            row = await self._statements.lock_refund(connection, due.payment_intent)
             if row is None or not (rest_minor := sums_of(row).rest_minor):
-                await payments.mark_done(connection, due)
+                await self._statements.mark_done(connection, due)
                 return
             await self._postpone(connection, due, row, rest_minor, answer.refused)
 
@@ -118,7 +119,7 @@ class RefundSteps:
         """
         async with self._database.connection() as connection, connection.transaction():
             await self._record_refunds(connection, due, found)
-            row = await payments.lock_refund(connection, due.payment_intent)
+            row = await self._statements.lock_refund(connection, due.payment_intent)
             if row is None or not (sums := sums_of(row)).rest_minor:
                 return None
             try:
@@ -135,7 +136,7 @@ class RefundSteps:
             await self._fix(connection, due, another)
 
     async def _fix(self, connection: psycopg.AsyncConnection, due: DueRefund, call: RefundCall) -> None:
-        is_fixed = await payments.fix_refund_call(
+        is_fixed = await self._statements.fix_refund_call(
             connection, due, params=call.params, idempotency_key=call.idempotency_key
         )
         if not is_fixed:
@@ -149,16 +150,16 @@ class RefundSteps:
         for refund in reversed(refunds):
             effect = effect_of_refund(refund, await self._attribution_of(connection, due, refund))
             for update in effect.updates:
-                await record(connection, update, is_done=False)
+                await record(self._statements, connection, update, is_done=False)
             effects.append(effect)
-        await settle(connection, due.payment_intent, is_done=False)
+        await settle(self._statements, connection, due.payment_intent, is_done=False)
         return effects
 
     async def _attribution_of(self, connection: psycopg.AsyncConnection, due: DueRefund, refund: Refund) -> Attribution:
         ref = BookingRef(due.booking_id, due.room_id)
-        known = await payments.is_by_hand(connection, refund.id)
+        known = await self._statements.is_by_hand(connection, refund.id)
         by_hand = not refund.is_made_by_us(ref, self._marks) if known is None else known
-        cancel_if_full = by_hand and await payments.cancels_if_full(connection, due.room_id)
+        cancel_if_full = by_hand and await self._statements.cancels_if_full(connection, due.room_id)
         return Attribution(ref, by_hand=by_hand, cancel_if_full=cancel_if_full)
 
     async def _postpone(
@@ -170,7 +171,7 @@ class RefundSteps:
         refused: Refused | None,
     ) -> None:
         if refused is None and not row.refusals:
-            await payments.try_again(
+            await self._statements.try_again(
                 connection, due, error="the payment changed meanwhile", delay_seconds=_SOON_SECONDS
             )
             return
@@ -187,7 +188,7 @@ class RefundSteps:
             reason,
             code,
         )
-        await payments.try_again(
+        await self._statements.try_again(
             connection,
             due,
             error=f"{code} {reason}",

@@ -5,7 +5,7 @@ The consumer does so in its fenced transaction for webhooks, the caller for the 
 
 import psycopg
 
-from storage import payments
+from storage.payment_statements import PaymentStatements
 from storage.payments import DisputeReported, RefundReported, SessionEnded
 from telemetry import metrics
 from workers.payments.refunding import failed_count, refused_delay_seconds, renewed_key, sums_of
@@ -13,30 +13,37 @@ from workers.payments.refunding import failed_count, refused_delay_seconds, rene
 Update = SessionEnded | RefundReported | DisputeReported
 
 
-async def record(connection: psycopg.AsyncConnection, update: Update, *, is_done: bool) -> None:
+async def record(
+    statements: PaymentStatements, connection: psycopg.AsyncConnection, update: Update, *, is_done: bool
+) -> None:
     """Record a change that Stripe reports. `is_done`: no call is due after it, but for a refund whose rest is due."""
     match update:
         case SessionEnded():
-            await payments.record_session(connection, update, is_done=is_done)
+            await statements.record_session(connection, update, is_done=is_done)
         case RefundReported():
-            if await payments.record_refund(connection, update):
+            if await statements.record_refund(connection, update):
                 metrics.REFUND_FAILURES.add(1, str(update.by_hand).lower())
-            await settle(connection, update.payment_intent, is_done=is_done, is_retried_at_once=False)
+            await settle(statements, connection, update.payment_intent, is_done=is_done, is_retried_at_once=False)
         case DisputeReported():
-            await payments.record_dispute(connection, update)
+            await statements.record_dispute(connection, update)
             won = update.status == "won"
-            await settle(connection, update.payment_intent, is_done=is_done, is_retried_at_once=won)
+            await settle(statements, connection, update.payment_intent, is_done=is_done, is_retried_at_once=won)
 
 
 async def settle(
-    connection: psycopg.AsyncConnection, payment_intent: str, *, is_done: bool, is_retried_at_once: bool = False
+    statements: PaymentStatements,
+    connection: psycopg.AsyncConnection,
+    payment_intent: str,
+    *,
+    is_done: bool,
+    is_retried_at_once: bool = False,
 ) -> None:
     """Bring a refund's row, if the payment has one, up to the ledger and to what Stripe reported of the payment.
 
     Without `is_done` the time of the next call stays: the caller has claimed the row. `is_retried_at_once`: a call
     that Stripe refused before may succeed now. A row that 0.1.0 gave up does not become due here.
     """
-    row = await payments.lock_refund(connection, payment_intent)
+    row = await statements.lock_refund(connection, payment_intent)
     if row is None:
         return
     sums = sums_of(row)
@@ -54,7 +61,7 @@ async def settle(
         delay = 0.0
     # A worker of 0.1.0 that claims the row would get Stripe's saved answer to the old key: a refund that failed since.
     is_failed_again = is_due and not was_due and failed_count(row) > 0
-    await payments.settle_refund(
+    await statements.settle_refund(
         connection,
         payment_intent,
         sums.status,

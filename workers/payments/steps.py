@@ -14,8 +14,9 @@ core (`workers.decisions`).
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -23,8 +24,8 @@ import psycopg
 import stripe
 from aiokafka.errors import KafkaError
 
-from storage import payments
 from storage.failures import reason_of
+from storage.payment_statements import PaymentStatements
 from storage.payments import LEASE_SECONDS, DueRefund, DueSession
 from storage.pool import WorkerPool
 from telemetry import traces
@@ -79,16 +80,20 @@ class Steps:
         commands_topic: str,
         readable_by: Release,
         live: bool,
+        statements: PaymentStatements,
+        now: Callable[[], datetime],
     ) -> None:
-        """`readable_by`: the oldest release that must be able to decide the commands."""
+        """`readable_by`: the oldest release that must be able to decide the commands. `now` returns the time (UTC)."""
         self._gateway = gateway
-        self._refunds = RefundSteps(gateway, database, marks)
+        self._refunds = RefundSteps(gateway, database, marks, statements)
         self._readable_by = readable_by
         self._database = database
         self._publisher = publisher
         self._publishing = asyncio.Lock()
         self._commands_topic = commands_topic
         self._live = live
+        self._statements = statements
+        self._now = now
 
     async def process(self, due: Due) -> None:
         """Make the row's call, or record why it failed and when it is due again. Raises only when cancelled."""
@@ -115,7 +120,7 @@ class Steps:
             await self._refunds.finish(due, answer)
             return
         async with self._database.connection() as connection:
-            await payments.mark_done(connection, due)
+            await self._statements.mark_done(connection, due)
 
     async def _call(self, due: Due) -> Session | RefundAnswer | Refused | None:
         """Return Stripe's answer; None when it was recorded before and only the commands are left to send."""
@@ -157,11 +162,11 @@ class Steps:
         async with self._database.connection() as connection:
             match due, answer:
                 case DueSession(), Session(status="open") as session:
-                    return await _record_opened(connection, due, session)
+                    return await self._record_opened(connection, due, session)
                 case DueSession(), Session() as session:
                     return await self._record_ended(connection, due, session)
                 case DueSession(), Refused() as refused:
-                    return await _record_refused(connection, due, refused)
+                    return await self._record_refused(connection, due, refused)
                 case DueRefund(), RefundAnswer():
                     return await self._refunds.record(connection, due, answer)
         return remaining_commands(due)
@@ -172,9 +177,24 @@ class Steps:
             raise NotUnderstood(effect.summary)
         log.log(effect.level, "%s", effect.summary)
         for update in effect.updates:
-            await record(connection, update, is_done=False)
+            await record(self._statements, connection, update, is_done=False)
         # The room needs no command for a session that expired: it closed the session itself.
         return effect.commands if session.status == "complete" else ()
+
+    async def _record_opened(self, connection: psycopg.AsyncConnection, due: DueSession, session: Session) -> Commands:
+        status = await self._statements.record_opened(connection, due, session_id=session.id, url=session.url)
+        if status is None:
+            log.error("%s was opened for %s, which has another session by now", session.id, _name(due))
+            return ()
+        # The room gets no session that must be closed meanwhile, or was paid already.
+        return remaining_commands(replace(due, status=status, session_id=session.id)) if status == "open" else ()
+
+    async def _record_refused(self, connection: psycopg.AsyncConnection, due: DueSession, refused: Refused) -> Commands:
+        log.error("%s: Stripe refuses: %s", _name(due), refused)
+        failure = SESSION_REFUSED if refused.code is None else f"{SESSION_REFUSED}:{refused.code}"
+        reason = f"{failure} {refused}"
+        status = await self._statements.record_refused_session(connection, due, reason)
+        return () if status is None else remaining_commands(replace(due, status=status, last_error=reason))
 
     async def send(self, commands: Commands, time: datetime) -> None:
         """Publish commands that follow from no row, but from an object of Stripe's; `time` in UTC."""
@@ -192,7 +212,7 @@ class Steps:
                 command,
                 id=name,
                 source=PAYMENTS_SOURCE,
-                time=datetime.now(UTC),
+                time=self._now(),
                 causation=due.causation,
                 correlation=due.correlation,
                 traceparent=traces.current() or _trace(due),
@@ -207,7 +227,7 @@ class Steps:
         """Leave the row as it was before its claim; the circuit's opening is logged once, not for each row."""
         try:
             async with asyncio.timeout(LEASE_SECONDS - WORK_SECONDS), self._database.connection() as connection:
-                await payments.give_back(connection, due)
+                await self._statements.give_back(connection, due)
         except (psycopg.Error, TimeoutError) as trouble:
             log.warning("%s: not given back (%r); due again when the lease ends", _name(due), trouble)
 
@@ -217,8 +237,10 @@ class Steps:
         try:
             async with asyncio.timeout(LEASE_SECONDS - WORK_SECONDS), self._database.connection() as connection:
                 if isinstance(error, IdempotencyKeyExhausted) and isinstance(due, DueSession):
-                    await payments.renew_session(connection, due, renewed_session(due, datetime.now(UTC)))
-                await payments.try_again(connection, due, error=reason, delay_seconds=retry_delay_seconds(due.failures))
+                    await self._statements.renew_session(connection, due, renewed_session(due, self._now()))
+                await self._statements.try_again(
+                    connection, due, error=reason, delay_seconds=retry_delay_seconds(due.failures)
+                )
         except (psycopg.Error, TimeoutError) as trouble:
             log.warning("%s: the failure is not recorded (%r); due again when the lease ends", _name(due), trouble)
 
@@ -247,23 +269,6 @@ def _failure(due: DueSession) -> str:
 def retry_delay_seconds(failures: int) -> float:
     """Return the delay after one more failure than `failures`: doubled each time, with jitter."""
     return min(MAX_RETRY_DELAY_SECONDS, 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret.
-
-
-async def _record_opened(connection: psycopg.AsyncConnection, due: DueSession, session: Session) -> Commands:
-    status = await payments.record_opened(connection, due, session_id=session.id, url=session.url)
-    if status is None:
-        log.error("%s was opened for %s, which has another session by now", session.id, _name(due))
-        return ()
-    # The room gets no session that must be closed meanwhile, or was paid already.
-    return remaining_commands(replace(due, status=status, session_id=session.id)) if status == "open" else ()
-
-
-async def _record_refused(connection: psycopg.AsyncConnection, due: DueSession, refused: Refused) -> Commands:
-    log.error("%s: Stripe refuses: %s", _name(due), refused)
-    failure = SESSION_REFUSED if refused.code is None else f"{SESSION_REFUSED}:{refused.code}"
-    reason = f"{failure} {refused}"
-    status = await payments.record_refused_session(connection, due, reason)
-    return () if status is None else remaining_commands(replace(due, status=status, last_error=reason))
 
 
 def _log_failure(due: Due, error: Exception) -> None:

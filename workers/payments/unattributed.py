@@ -7,12 +7,12 @@ has got the payment meanwhile, and then records the object as the consumer would
 
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
 
-from storage import payments
+from storage.payment_statements import PaymentStatements
 from storage.payments import UnattributedObject
 from storage.pool import WorkerPool
 from workers.payments.attributions import Attributions
@@ -45,22 +45,27 @@ def to_keep(about: StripeObject) -> UnattributedObject | None:
 
 
 class LateObjects:
-    """The kept objects of one database; `send` publishes commands."""
+    """The kept objects of one database; `send` publishes commands, `now` is the time (UTC)."""
 
     def __init__(
         self,
         database: WorkerPool,
         attributions: Attributions,
         send: Callable[[Commands, datetime], Awaitable[None]],
+        *,
+        statements: PaymentStatements,
+        now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._attributions = attributions
         self._send = send
+        self._statements = statements
+        self._now = now
 
     async def apply(self) -> None:
         """Record the objects whose payment is known by now, and send their commands; a repetition is harmless."""
         async with self._database.connection() as connection:
-            for kept in await payments.attributable(connection):
+            for kept in await self._statements.attributable(connection):
                 about = msgspec.convert(kept.fields, _TYPES[kept.kind])
                 attribution = await self._attributions.attribution_of(connection, about)
                 if attribution is None:
@@ -69,9 +74,9 @@ class LateObjects:
                 log.log(effect.level, "%s (reported before its payment was known)", effect.summary)
                 async with connection.transaction():
                     for update in effect.updates:
-                        await record(connection, update, is_done=True)
-                await self._send(effect.commands, datetime.now(UTC))
-                await payments.forget_unattributed(connection, kept)
+                        await record(self._statements, connection, update, is_done=True)
+                await self._send(effect.commands, self._now())
+                await self._statements.forget_unattributed(connection, kept)
 
 
 def _names_of(about: StripeObject) -> dict[str, str] | None:

@@ -46,6 +46,11 @@ MAX_REASON: Final = 500
 #: The time for which a gap in the events' sequence may stay open.
 MAX_GAP_SECONDS: Final = 60.0
 
+_SLOW_ERRORS = (
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.TransactionTimeout,
+)
 _DATA_ERRORS = (psycopg.DataError, psycopg.IntegrityError, OverflowError)
 
 T = TypeVar("T")
@@ -62,7 +67,7 @@ class Dependencies:
 
 
 class TooSlow(Exception):
-    """The database ended an idle transaction or a long statement: the batch is too large for this machine."""
+    """The database ended a long or idle transaction, or a long statement: the batch is too large for this machine."""
 
 
 class BatchProcessor:
@@ -190,7 +195,7 @@ class BatchProcessor:
     async def _commit(self, connection: AsyncConnection, batch: Batch) -> list[Outgoing]:
         try:
             return await self._transaction.commit(connection, batch)
-        except (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.QueryCanceled) as error:
+        except _SLOW_ERRORS as error:
             self._forget()
             await self._drop_connection()
             log.warning("the database ended the transaction (%s); trying smaller batches", str(error).strip())

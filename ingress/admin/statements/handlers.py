@@ -35,8 +35,8 @@ _KINDS: Final = tuple(MovementKind)
 _REFUNDS: Final = frozenset({MovementKind.REFUND, MovementKind.REFUND_FAILED})
 _DISPUTES: Final = frozenset({MovementKind.DISPUTE_OPENED, MovementKind.DISPUTE_WON})
 
-#: A position: microseconds since 1970, booking, sequence.
-_positions: Final = Cursors(tuple[int, UUID, int])
+#: A position: microseconds since 1970, booking, partition, sequence.
+_positions: Final = Cursors(tuple[int, UUID, int, int])
 
 
 class Statements:
@@ -113,13 +113,13 @@ class Statements:
         return json_response(200, body, headers)
 
 
-def _position(given: tuple[int, UUID, int]) -> ByTime:
-    microseconds, booking_id, sequence = given
-    return ByTime(_EPOCH + microseconds * _MICROSECOND, booking_id, sequence)
+def _position(given: tuple[int, UUID, int, int]) -> ByTime:
+    microseconds, booking_id, partition, sequence = given
+    return ByTime(_EPOCH + microseconds * _MICROSECOND, booking_id, partition, sequence)
 
 
 def _cursor(row: MovementRow) -> str:
-    return _positions.write(((row.time - _EPOCH) // _MICROSECOND, row.booking_id, row.sequence))
+    return _positions.write(((row.time - _EPOCH) // _MICROSECOND, row.booking_id, row.partition, row.sequence))
 
 
 def _in_order(sums: Iterable[MovementSum]) -> list[MovementSum]:

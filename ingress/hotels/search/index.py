@@ -12,6 +12,7 @@ from ingress.hotels.search.models import Found, HotelSearch, IndexOutdated, Sort
 from ingress.hotels.search.nights import Nights
 from ingress.stays import HORIZON, MAX_STAY_NIGHTS
 from pricing.conversion import RateTable
+from storage.projections.night_changes import KEPT_POSITIONS
 from storage.reads import search
 from storage.reads.search import IndexPosition, RoomTypeFacts
 
@@ -121,27 +122,33 @@ def _continues(before: Mapping[int, IndexPosition], now: Mapping[int, IndexPosit
     """Whether every partition is where it was or further on, in the same table and generation of its topic.
 
     A rebuild of the nights replaces the table, or removes the cursors with the rows; a topic that is made anew begins
-    another generation.
+    another generation. Of a partition that is very much further on, the changes between are deleted.
     """
-    return all(
+    is_further = all(
         partition in now
         and now[partition]._replace(sequence=seen.sequence) == seen
         and now[partition].sequence >= seen.sequence
         for partition, seen in before.items()
     )
+    return is_further and all(begin + KEPT_POSITIONS >= end for begin, end in _between(before, now).values())
 
 
 def _steps(
     before: Mapping[int, IndexPosition], now: Mapping[int, IndexPosition]
 ) -> Iterator[dict[int, tuple[int, int]]]:
     """Yield the steps from one position to the other: by partition, after which sequence and up to which."""
-    remaining = {
-        partition: (before[partition].sequence if partition in before else 0, seen.sequence)
-        for partition, seen in now.items()
-    }
+    remaining = _between(before, now)
     while remaining := {partition: (begin, end) for partition, (begin, end) in remaining.items() if begin < end}:
         yield {partition: (begin, min(begin + _EVENTS_AT_ONCE, end)) for partition, (begin, end) in remaining.items()}
         remaining = {partition: (begin + _EVENTS_AT_ONCE, end) for partition, (begin, end) in remaining.items()}
+
+
+def _between(before: Mapping[int, IndexPosition], now: Mapping[int, IndexPosition]) -> dict[int, tuple[int, int]]:
+    """Return both sequences by partition."""
+    return {
+        partition: (before[partition].sequence if partition in before else 0, seen.sequence)
+        for partition, seen in now.items()
+    }
 
 
 def _parts(rooms: Sequence[RoomTypeFacts], size: int) -> Iterable[Sequence[RoomTypeFacts]]:

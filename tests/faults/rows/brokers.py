@@ -4,8 +4,6 @@ from collections import Counter
 from dataclasses import replace
 from typing import Final
 
-import psycopg
-
 from sandbox.kafka.probe import as_client
 from sandbox.postgres.standby import fail_over, folders_of
 from tests.faults.breaking import REFUSED, for_seconds, frozen, refused, until_refused
@@ -104,9 +102,7 @@ async def _one_falls_out_of_sync(scene: Scene) -> None:
 
 
 async def _has_standby(scene: Scene) -> bool:
-    async with await psycopg.AsyncConnection.connect(scene.system.database_url) as connection:
-        rows = await connection.execute("select sync_state from pg_stat_replication where state = 'streaming'")
-        return await rows.fetchall() == [("sync",)]
+    return await scene.rows("select sync_state from pg_stat_replication where state = 'streaming'") == [("sync",)]
 
 
 async def _until_more_are_booked(scene: Scene) -> None:
@@ -140,8 +136,7 @@ async def _switch(scene: Scene, *, in_order: bool) -> None:
 
 
 async def _primary(scene: Scene) -> str:
-    async with await psycopg.AsyncConnection.connect(scene.system.database_url) as connection:
-        ((port,),) = await (await connection.execute("select inet_server_port()")).fetchall()
+    ((port,),) = await scene.rows("select inet_server_port()")
     names = ("postgres", "postgres-2")
     return next(name for name in names if getattr(scene.system.supervisor[name], "port", None) == port)
 

@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 from uuid import uuid4
 
 import aiohttp
-import psycopg
 
 from sandbox import days_ahead
 from sandbox.system import Plan
@@ -239,10 +238,8 @@ async def _clock_of(scene: Scene, url: str) -> datetime:
 
 
 async def _clock_of_database(scene: Scene) -> datetime:
-    async with await psycopg.AsyncConnection.connect(scene.system.database_url) as connection:
-        row = await (await connection.execute("select clock_timestamp()")).fetchone()
-    assert row is not None
-    found: datetime = row[0]
+    found: datetime
+    ((found,),) = await scene.rows("select clock_timestamp()")
     return found
 
 
@@ -303,13 +300,12 @@ async def _by_log(scene: Scene, booking: str) -> float:
     """Return how long a hold was kept by the log's time, once the timeline has its end."""
 
     async def times() -> list[datetime]:
-        async with await psycopg.AsyncConnection.connect(scene.system.database_url) as connection:
-            rows = await connection.execute(
-                "select time from booking_timeline where booking_id = %s"
-                " and type in ('booking.reserved.v1', 'booking.expired.v1') order by sequence",
-                (booking,),
-            )
-            found = [time for (time,) in await rows.fetchall()]
+        rows = await scene.rows(
+            "select time from booking_timeline where booking_id = %s"
+            " and type in ('booking.reserved.v1', 'booking.expired.v1') order by sequence",
+            (booking,),
+        )
+        found = [time for (time,) in rows]
         assert len(found) == 2
         return found
 

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-import psycopg
 from aiokafka import AIOKafkaProducer
 
 from sandbox.processes import Program
@@ -120,12 +119,9 @@ async def _are(scene: Scene, ids: list[str], status: str) -> bool:
 
 
 async def _count(scene: Scene, ids: list[str], status: str) -> int:
-    async with await psycopg.AsyncConnection.connect(scene.system.database_url) as connection:
-        rows = await connection.execute(
-            "select count(*) from booking where id = any(%s::uuid[]) and status = %s", (ids, status)
-        )
-        ((found,),) = await rows.fetchall()
-        return int(found)
+    query: Final = "select count(*) from booking where id = any(%s::uuid[]) and status = %s"
+    ((found,),) = await scene.rows(query, (ids, status))
+    return int(found)
 
 
 async def _workers_come_and_go(scene: Scene) -> None:
@@ -260,6 +256,7 @@ ROWS: Final[tuple[Row, ...]] = (
         fault="The expiry timer is dead over thousands of holds",
         made_by=f"SIGKILL of `expiry-1`; {_HOLDS:,} holds of {_HOLD_SECONDS} s are overdue when it starts again",
         breaks=_expiry_is_dead_over_many_holds,
+        is_crowd=True,
         promises=(*_ALWAYS, Promise.HOLDS_END_IN_TIME),
         causes=("the holds were overdue",),
     ),

@@ -50,7 +50,7 @@ async def _database_restarts(scene: Scene) -> None:
 
 
 async def _database_is_frozen(scene: Scene) -> None:
-    because = "it did not answer in the request's time"
+    because = "it did not answer in the request's time|connection timeout expired"
     async with logged(scene, "the ingress gave the reason", because, ["ingress"]), frozen(scene, "postgres"):
         await until_refused(scene)
         await for_seconds(5.0)

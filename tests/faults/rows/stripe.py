@@ -54,7 +54,7 @@ _OPERATOR: Final = "fault matrix"
 STRUCK: Final = "the stand-in struck calls of the product"
 GAVE_UP: Final = "payments stopped calling a Stripe that did not answer"
 NAMED: Final = "the ingress named Stripe as away"
-TRIED_AGAIN: Final = "payments put a call off that had failed"
+TRIED_AGAIN: Final = "payments put a failed call off, or stopped calling Stripe"
 LIMITED: Final = "payments put a call off that Stripe had refused for its limit"
 CUT: Final = "payments noticed an answer that was cut"
 PAID_SLOWLY: Final = "a booking was paid and confirmed meanwhile"
@@ -71,7 +71,7 @@ _MONEY: Final = (
 #: The part of a log line of payments by which each cause is seen.
 _LINES: Final = {
     GAVE_UP: "Stripe does not answer",
-    TRIED_AGAIN: "tried again later",
+    TRIED_AGAIN: "tried again later|Stripe does not answer",
     LIMITED: "RateLimitError",
     CUT: "RemoteProtocolError",
 }

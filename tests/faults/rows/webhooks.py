@@ -260,6 +260,7 @@ ROWS: Final = (
         ),
         breaks=comes_in_a_flood,
         # Guests' own commands wait in the log behind those that follow from the flood.
+        is_crowd=True,
         max_wait_seconds=15.0,
         causes=(TAKEN, REFUSED, SETTLED),
     ),

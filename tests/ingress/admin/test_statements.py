@@ -41,7 +41,8 @@ async def moved(
         kind, "re_" if "refund" in kind else "dp_"
     )
     await desk.connection.execute(
-        "insert into money_movement values (%s, %s, %s, %s, %s, 'pi_1', %s, %s, %s, %s)",
+        "insert into money_movement (booking_id, partition, sequence, hotel_id, time, kind, payment_intent, object_id,"
+        " amount_minor, change_minor, currency) values (%s, 0, %s, %s, %s, %s, 'pi_1', %s, %s, %s, %s)",
         (UUID(int=number), number, hotel, datetime.fromisoformat(at), kind, f"{object_id}{number}", *amounts, currency),
     )
 

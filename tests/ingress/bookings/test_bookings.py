@@ -473,10 +473,10 @@ async def test_a_request_without_a_body_takes_no_fields(house: House, stand_in: 
 async def test_a_booking_has_its_history(house: House, stand_in: StandInWorker) -> None:
     booking_id = await stand_in.add_booking(1, "PAYMENTS_PENDING", failure="card_declined")
     await stand_in.connection.execute(
-        b"insert into booking_timeline (booking_id, sequence, event_id, type, time, event) "
-        b"values (%(id)s, 7, 'e', 'booking.reserved.v1', '2030-01-01T00:00:00Z', %(event)s),"
+        b"insert into booking_timeline (booking_id, partition, sequence, event_id, type, time, event) "
+        b"values (%(id)s, 0, 7, 'e', 'booking.reserved.v1', '2030-01-01T00:00:00Z', %(event)s),"
         # A repeated command that changed nothing is not in it.
-        b"(%(id)s, 8, 'f', 'booking.command_repeated.v1', '2030-01-01T00:00:01Z', %(event)s)",
+        b"(%(id)s, 0, 8, 'f', 'booking.command_repeated.v1', '2030-01-01T00:00:01Z', %(event)s)",
         {"id": booking_id, "event": json.dumps({"room_id": 1})},
     )
     shown = (await house.get(f"/v1/bookings/{booking_id}", user=1)).body
@@ -503,8 +503,8 @@ async def test_a_booking_and_its_history_are_of_one_moment(
         await wait_until(lambda: somebody_waits(database), message="the request waits for the history")
         await stand_in.connection.execute("update booking set status = 'EXPIRED' where id = %(id)s", named)
         await stand_in.connection.execute(
-            "insert into booking_timeline (booking_id, sequence, event_id, type, time, event)"
-            " values (%(id)s, 7, 'e', 'booking.expired.v1', '2030-01-01T00:00:00Z', '{}')",
+            "insert into booking_timeline (booking_id, partition, sequence, event_id, type, time, event)"
+            " values (%(id)s, 0, 7, 'e', 'booking.expired.v1', '2030-01-01T00:00:00Z', '{}')",
             named,
         )
     during, after = (await reading).body, (await house.get(f"/v1/bookings/{booking_id}", user=1)).body

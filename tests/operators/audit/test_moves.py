@@ -39,13 +39,14 @@ from topics.messages.events import (
     ChangeRejected,
     CheckoutOpened,
     CodeReturned,
+    CommandRefused,
     DocumentIssued,
     Event,
     PaymentRequested,
     StayChanged,
 )
 from topics.messages.sale import CancellationStep
-from topics.messages.values import CancelReason, ChangeEnd
+from topics.messages.values import CancelReason, ChangeEnd, Refusal
 
 DAY = timedelta(days=1)
 
@@ -242,3 +243,16 @@ def test_a_stay_with_a_promo_code_that_moved_has_given_its_use_back() -> None:
     fault = f"booking {DISCOUNTED}: CONFIRMED, and its use of code {CODE} was given back"
     assert fault in after(returned)
     assert fault not in after(replace(opened, **here), replace(moved, **here), returned)
+
+
+def test_a_request_that_another_room_refused_is_not_the_last_event_of_its_booking() -> None:
+    history = decided_log()
+    expected, _ = applied(history)
+    before = expected.bookings[str(UP)].position
+    refused = CommandRefused(
+        room_id=ROOM + 1_000, booking_id=UP, command="booking.reserve.v1", reason=Refusal.ANOTHER_REQUEST
+    )
+
+    expected.apply(99, 1, refused.message_type, history.events[-1].time.isoformat(), msgspec.json.encode(refused))
+
+    assert expected.bookings[str(UP)].position == before

@@ -23,6 +23,7 @@ from tests.storage.projections import test_daily_report
 from tests.storage.projections.log import FIRST as FIRST_NIGHT
 from tests.storage.projections.log import HOTEL_OF, Log, apply, cut, on_the_log, opened
 from tests.storage.projections.test_daily_report import Stay
+from tests.storage.projections.test_timeline import IN_TWO_PARTITIONS
 from topics.catalogue import BOOKING_EVENTS
 from topics.kafka.settings import KafkaSettings
 from topics.messages.events import BookingEvent, BookingReserved, Event
@@ -69,6 +70,11 @@ async def check(database: DatabaseSettings, events: Sequence[Event], sizes: Sequ
     await apply(database, cut(log, sizes))
 
     assert await written(database) == expected(log)
+
+
+async def test_events_of_one_sequence_in_two_partitions_have_a_row_each(database: DatabaseSettings) -> None:
+    await check(database, IN_TWO_PARTITIONS, [1])
+    assert len((await written(database))["booking_timeline"]) == 3
 
 
 @given(events=test_batches.logs(), sizes=some_sizes)
@@ -166,7 +172,7 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
     timeline, *others = damaged.problems()
     # Of two stays the one comes first that was sold first.
     others[3:5] = sorted(others[3:5], key=lambda problem: "deductions" in problem)
-    assert timeline.startswith(f"{READS}: booking_timeline, booking {booking}, sequence ")
+    assert timeline.startswith(f"{READS}: booking_timeline, booking {booking}, partition ")
     assert timeline.endswith(": event is another one")
     at = f"booking {moved}, sequence {sequence}"
     assert others == [

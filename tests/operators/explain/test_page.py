@@ -72,7 +72,9 @@ class RecordedSteps:
 
     def _marked(self) -> list[Step]:
         commands = sent_again(step for step in self.steps if step.kind is Kind.COMMAND)
-        events = followed_from_repeats([step for step in self.steps if step.kind is Kind.EVENT], self._causes)
+        events = followed_from_repeats(
+            (step, self._causes.get(step.id or "")) for step in self.steps if step.kind is Kind.EVENT
+        )
         # As the explanation does: the offsets of the two topics count the same steps here.
         return sorted([*commands, *events], key=lambda step: step.place.offset % 1_000 if step.place else 0)
 
@@ -239,7 +241,7 @@ def test_an_event_that_does_not_name_its_commands_position_is_not_marked() -> No
     )
     events = [step for step in recorded.steps if step.kind is Kind.EVENT]
 
-    assert not any(step.sent_again for step in followed_from_repeats(events, {}))
+    assert not any(step.sent_again for step in followed_from_repeats((event, None) for event in events))
 
 
 def test_the_person_who_sent_a_command_is_shown_with_their_request() -> None:

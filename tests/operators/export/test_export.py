@@ -245,6 +245,31 @@ class TestDeduplication:
         assert [deduplicator.is_new(number) for number in (1, 4, 5, 6, 7, 4, 9)] == [True] * 5 + [False, True]
         assert deduplicator.missing() == 3
 
+    @pytest.mark.parametrize(
+        ("events", "new", "missing"),
+        [
+            # A failover lost events 2 and 3; their decisions were made again otherwise, and published twice.
+            ("1a 2a 3a 2b 3b 2b 3b 4b", "1a 2a 3a 2b 3b 4b", 0),
+            # The second decision of 3 was the same as the first, and yet follows the other 2.
+            ("1a 2a 3a 2b 3a 4a", "1a 2a 3a 2b 3a 4a", 0),
+            ("1a 2a 2b 2c 3c", "1a 2a 2b 2c 3c", 0),
+            # Published again as they were, they are left out.
+            ("1a 2a 3a 2a 3a 4a", "1a 2a 3a 4a", 0),
+            # A worker that was frozen publishes an old event, and the others go on.
+            ("1a 2a 3a 2b 4a 5a", "1a 2a 3a 2b 4a 5a", 0),
+            ("1a 2a 3a 2b 4a 6a", "1a 2a 3a 2b 4a 6a", 1),
+            # An event of a gap comes after one that follows it.
+            ("1a 2a 2b 4b 3b 4b 5b", "1a 2a 2b 4b 3b 5b", 0),
+        ],
+    )
+    def test_both_of_two_events_of_one_sequence_are_kept(self, events: str, new: str, missing: int) -> None:
+        deduplicator = Deduplicator(0)
+
+        found = [each for each in events.split() if deduplicator.is_new(int(each[0]), ord(each[1]))]
+
+        assert found == new.split()
+        assert deduplicator.missing() == missing
+
 
 class TestResuming:
     """The same call goes on where the last one was cut off."""

@@ -9,7 +9,7 @@ import pytest
 from ingress.database import Database
 from ingress.hotels.search.index import SearchIndex
 from ingress.hotels.search.models import IndexOutdated
-from operators.rebuild import PROJECTIONS, Difference, EventsMissing, Rebuilt, rebuild
+from operators.rebuild import PROJECTIONS, Difference, EventsMissing, Rebuilt, StillWritten, rebuild
 from storage.settings import DatabaseSettings
 from tests.operators.booking_load import FIRST, BookingLoad, open_booking_load
 from tests.storage.test_tool import end, run, start
@@ -17,6 +17,7 @@ from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_EVENTS
 from topics.kafka.settings import KafkaSettings
+from topics.messages.releases import Release
 
 # Each has workers of its own, for some seconds.
 pytestmark = pytest.mark.system
@@ -172,3 +173,10 @@ async def test_a_rebuild_needs_an_option_and_is_recorded(load: BookingLoad, envi
     assert await load.rows("select who, action, target from operator_action order by id") == [
         ("Grace", "rebuild", name) for name in PROJECTIONS
     ]
+
+
+async def test_a_timeline_that_0_1_0_still_writes_is_not_replaced(database: DatabaseSettings) -> None:
+    settings = KafkaSettings(_env_file=None, log_readable_by=Release.V0_1_0)
+
+    with pytest.raises(StillWritten, match=r"0\.1\.0 could not write the new table"):
+        await rebuild(settings, database, "booking_timeline", operator="a test", swap=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -13,9 +14,10 @@ from operators.export.files import checksum_path, day_file
 from operators.export.formats import Format
 from operators.restore import exported
 from operators.restore.exported import Unfit
-from tests.operators.export.records import at, record
+from tests.operators.export.records import at, record, reserved
 from topics.kafka.partitions import partition_of
 from topics.kafka.settings import KafkaSettings
+from topics.messages.events import Event
 
 KAFKA = KafkaSettings(_env_file=None)
 TOPIC = "booking.events"
@@ -25,8 +27,8 @@ PARTITION = partition_of(b"1", KAFKA.topic_partitions)
 class Kept:
     """A record as a client reads it from the log."""
 
-    def __init__(self, sequence: int, time: datetime) -> None:
-        written = record(KAFKA, sequence, time)
+    def __init__(self, sequence: int, time: datetime, event: Event | None = None) -> None:
+        written = record(KAFKA, sequence, time, event)
         self.topic, self.partition, self.offset = TOPIC, PARTITION, sequence - 1
         self.timestamp = int(time.timestamp() * 1000)
         self.key, self.value, self.headers = written.key, written.value, written.headers
@@ -50,8 +52,10 @@ def folder(tmp_path: Path) -> Path:
 
 def read(folder: Path) -> list[exported.LoggedEvent]:
     files = exported.find(folder, TOPIC)
-    exported.check(files, KAFKA.topic_partitions)
-    return list(exported.events(files, KAFKA.topic_partitions))
+    checked = exported.check(files, KAFKA.topic_partitions)
+    events = list(exported.events(files, KAFKA.topic_partitions, checked.replaced))
+    assert len(events) == checked.events
+    return events
 
 
 def lines(path: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
@@ -85,6 +89,71 @@ def test_an_event_that_the_broker_had_before_one_that_precedes_it_is_put_in_orde
     write(tmp_path, "2026-03-03", [(2, at(1)), (4, at(1))])
 
     assert [event.sequence for event in read(tmp_path)] == [1, 2, 3, 4]
+
+
+def write_stories(folder: Path, *days: str) -> None:
+    """Write a file for each day, of events given as a sequence and a letter for the event's booking."""
+    for day, story in enumerate(days):
+        path = folder / f"{TOPIC}-2026-03-{2 + day:02}.jsonl"
+        with day_file(path, Format.JSONL) as file:
+            file.write(
+                [Kept(int(each[0]), at(day), reserved(10 * int(each[0]) + ord(each[1]))) for each in story.split()]
+            )
+
+
+def stories(events: Iterable[exported.LoggedEvent]) -> str:
+    named = (
+        (event.sequence, json.loads(event.value)["booking_id"]) for event in events if event.partition == PARTITION
+    )
+    return " ".join(f"{number}{chr(UUID(booking).int - 10 * number)}" for number, booking in named)
+
+
+@pytest.mark.parametrize(
+    ("days", "restored"),
+    [
+        (("1a 2a 3a 2b 3b 4b",), "1a 2b 3b 4b"),
+        (("1a 2a 3a", "2b 3b 4b"), "1a 2b 3b 4b"),
+        # The log ended there.
+        (("1a 2a 3a", "2b"), "1a 2b"),
+        # The second decision of 3 was the same as the first.
+        (("1a 2a 3a 2b 3a",), "1a 2b 3a"),
+        (("1a 2a 3a 2b 3b", "3c 4c"), "1a 2b 3c 4c"),
+        # An event came before one that precedes it, on both sides.
+        (("1a 3a 2a", "2b 4b 3b"), "1a 2b 3b 4b"),
+        (("1a 2a 4a 2b 3b 4b",), "1a 2b 3b 4b"),
+    ],
+)
+def test_of_two_events_of_one_sequence_the_later_one_and_all_that_follow_it_are_restored(
+    days: tuple[str, ...], restored: str, tmp_path: Path
+) -> None:
+    write_stories(tmp_path, *days)
+
+    assert stories(read(tmp_path)) == restored
+
+
+@pytest.mark.parametrize(
+    ("kept", "last"),
+    [("3a 4a", 4), ("3b 4b 5b", 2), ("3a 4b 5b", 3), ("5b", 4), ("2b 3b", 1)],
+)
+def test_files_end_before_an_event_that_the_outbox_has_otherwise(kept: str, last: int, tmp_path: Path) -> None:
+    """The files' day ended between the decision that a failover lost and the one that replaced it."""
+    write_stories(tmp_path, "1a 2a 3a 4a")
+    checked = exported.check(exported.find(tmp_path, TOPIC), KAFKA.topic_partitions)
+
+    for each in kept.split():
+        event = Kept(int(each[0]), at(1), reserved(10 * int(each[0]) + ord(each[1])))
+        checked.cut_before_another(
+            exported.LoggedEvent(PARTITION, int(each[0]), "id", event.timestamp, event.key, event.value, event.headers)
+        )
+
+    assert checked.last == {PARTITION: last}
+
+
+def test_files_with_an_old_event_behind_the_others_are_refused_with_its_sequence(tmp_path: Path) -> None:
+    write_stories(tmp_path, "1a 2a 3a 2b 4a")
+
+    with pytest.raises(Unfit, match=r"after sequence 2 and before 4.*published event 2 once more"):
+        read(tmp_path)
 
 
 def test_a_day_that_is_not_over_counts_too(folder: Path) -> None:

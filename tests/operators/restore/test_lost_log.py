@@ -201,8 +201,8 @@ async def test_a_restore_from_files_that_was_interrupted_is_begun_again(
 ) -> None:
     before, events = lost
 
-    def half(files: Any, partitions: int) -> Iterator[LoggedEvent]:
-        for number, event in enumerate(whole(files, partitions)):
+    def half(files: Any, partitions: int, replaced: Any) -> Iterator[LoggedEvent]:
+        for number, event in enumerate(whole(files, partitions, replaced)):
             if number == len(events) // 2:
                 raise Crash
             yield event

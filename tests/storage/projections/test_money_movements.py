@@ -7,6 +7,9 @@ import pytest
 from msgspec.structs import replace
 from psycopg import AsyncConnection
 
+from storage import engines
+from storage.database import TOOL_LIMITS
+from storage.reads import statements
 from storage.settings import DatabaseSettings
 from tests.pricing.test_movements import OPENED, PAID, cancelled, changed, closed, failed, refunded, requested
 from tests.storage.projections.log import (
@@ -113,10 +116,43 @@ async def test_money_of_a_booking_that_the_ledger_does_not_have_belongs_to_no_ho
     assert await rows(database, "select hotel_id, kind, object_id from money_movement") == [(None, "payment", "pi_3")]
 
 
+async def test_payments_of_a_booking_that_was_decided_in_two_rooms_are_both_there(database: DatabaseSettings) -> None:
+    """A failover lost the decision of room 1, whose payment had arrived, and one key made the booking in room 2."""
+    first, second = reserved(1, 1, 0, 1), reserved(1, 2, 0, 1)
+    paid = (replace(PAID, room_id=1), replace(PAID, room_id=2, payment_intent="pi_2"))
+    log = on_the_log([opened(1, 0, 1, 9_000), opened(2, 0, 1, 9_000), first, second, *paid])
+    await apply(database, [log])
+    await apply(database, cut(log, [1]))
+
+    found = await rows(database, "select partition, sequence, payment_intent from money_movement order by partition")
+
+    assert found == [(1, 3, "pi_1"), (2, 3, "pi_2")]
+
+
+async def test_a_page_of_a_statement_may_end_between_movements_of_one_moment_and_sequence(
+    database: DatabaseSettings,
+) -> None:
+    async with await AsyncConnection.connect(database.conninfo()) as connection:
+        await connection.execute(
+            "insert into money_movement (booking_id, partition, sequence, hotel_id, time, kind, payment_intent,"
+            " object_id, amount_minor, change_minor, currency)"
+            " select %s, number, 3, 10, %s, 'payment', 'pi', 'pi', 1, 1, 'EUR' from generate_series(1, 2) as number",
+            (reserved(1, 1, 0, 1).booking_id, T0),
+        )
+    engine = engines.async_engine(database, "innkeeper test", TOOL_LIMITS)
+    async with engine.connect() as reading:
+        (first,) = await statements.movements(reading, 10, T0, T0 + timedelta(days=1), limit=1)
+        position = statements.ByTime(first.time, first.booking_id, first.partition, first.sequence)
+        rest = await statements.movements(reading, 10, T0, T0 + timedelta(days=1), after=position)
+    await engine.dispose()
+
+    assert [first.partition, *(row.partition for row in rest)] == [1, 2]
+
+
 async def test_a_month_of_a_hotel_is_found_by_the_index(database: DatabaseSettings) -> None:
     query = (
         "explain select * from money_movement where hotel_id = 10 and time >= '2026-11-01' and time < '2026-12-01'"
-        " order by time, booking_id, sequence limit 101"
+        " order by time, booking_id, partition, sequence limit 101"
     )
     async with await AsyncConnection.connect(database.conninfo()) as connection:
         # A small table is read as a whole; the plan of a large one is asked for.

@@ -4,11 +4,15 @@ from datetime import timedelta
 from uuid import UUID
 
 import msgspec
+import pytest
 
+from storage import engines
+from storage.database import TOOL_LIMITS
+from storage.reads.bookings import TimelineEntry, timeline_of
 from storage.settings import DatabaseSettings
 from tests.storage.projections.log import T0, apply, in_one_batch, on_the_log, opened, reserved, rows
-from topics.messages.events import BookingCancelled, BookingExpired, GuestsAdded
-from topics.messages.values import CancelReason
+from topics.messages.events import BookingCancelled, BookingExpired, CommandRefused, Event, GuestsAdded
+from topics.messages.values import CancelReason, Refusal
 
 
 async def test_a_booking_shows_its_whole_history_in_order(database: DatabaseSettings) -> None:
@@ -72,6 +76,43 @@ async def test_events_that_come_again_are_stored_once(database: DatabaseSettings
     await apply(database, [log])
 
     assert await rows(database, "select sequence from booking_timeline") == [(2,)]
+
+
+#: A request with the key of a booking of room 1 named room 2, whose partition refused it: there, too, as event 2.
+IN_TWO_PARTITIONS: tuple[Event, ...] = (
+    opened(1, 0, 1, 9_000),
+    opened(2, 0, 1, 9_000),
+    reserved(1, 1, 0, 1),
+    CommandRefused(room_id=2, booking_id=UUID(int=1), command="booking.reserve.v1", reason=Refusal.ANOTHER_REQUEST),
+    GuestsAdded(room_id=1, booking_id=UUID(int=1), guest_ids=(7,)),
+)
+
+
+async def history(database: DatabaseSettings, booking_id: UUID) -> list[TimelineEntry]:
+    """Return a booking's history as its guest reads it."""
+    engine = engines.async_engine(database, "innkeeper test", TOOL_LIMITS)
+    try:
+        async with engine.connect() as connection:
+            return await timeline_of(connection, booking_id)
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["the booking's room first", "the other room first"])
+async def test_events_of_one_sequence_from_two_partitions_are_both_there(
+    database: DatabaseSettings, order: tuple[int, int]
+) -> None:
+    log = on_the_log(IN_TWO_PARTITIONS)
+    assert [each.envelope.sequence for each in (log[1][1], log[2][1]) if each.envelope] == [2, 2]
+
+    await apply(database, [{partition: log[partition]} for partition in order])
+
+    entries = await history(database, UUID(int=1))
+    assert [(entry.sequence, entry.type) for entry in entries] == [
+        (2, "booking.reserved.v1"),
+        (2, "booking.command_refused.v1"),
+        (3, "booking.guests_added.v1"),
+    ]
 
 
 async def test_a_row_has_the_positions_of_its_event_and_of_its_command(database: DatabaseSettings) -> None:

@@ -204,6 +204,8 @@ def plan(folder: Path, brokers: int = 1) -> Plan:
             "RECONCILIATION_EVENTS_SECONDS": "2",
             "RECONCILIATION_COMPARE_SECONDS": "4",
             "INNKEEPER_FAILPOINT": "",
+            # As deployed.
+            "OUTBOX_KEPT_HOURS": "48",
             # A dozen accounts do what hundreds of people would.
             "RATE_LIMITS": "false",
             **WITHOUT_CAPS,

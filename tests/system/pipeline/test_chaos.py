@@ -35,11 +35,10 @@ def test_every_kind_of_visitor_comes_in_a_storm(seed: int, seconds: float) -> No
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long
 @pytest.mark.system
 @pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
-@pytest.mark.parametrize(
-    ("seed", "seconds"), [pytest.param(*SHORT, id="short"), pytest.param(*WHOLE, id="whole", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize(("seed", "seconds"), [pytest.param(*SHORT, id="short"), pytest.param(*WHOLE, id="whole")])
 async def test_no_guest_is_forgotten_and_no_room_sold_twice_in_a_storm(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, seed: int, seconds: float
 ) -> None:

@@ -35,7 +35,7 @@ from topics.messages.events import (
 from topics.messages.message import Message
 from topics.messages.values import ChangeEnd, RefundReason
 from workers.decisions import Payment, RefundMade
-from workers.payments.caller import Caller
+from workers.payments.caller import IN_PRODUCTION, Caller, CallerDependencies
 from workers.payments.consumer import Payments
 from workers.payments.gateway import open_gateway
 from workers.payments.pending_calls import CallContext, calls_for
@@ -129,9 +129,12 @@ class Desk:
     # Our side of the counter.
 
     @asynccontextmanager
-    async def caller(self, count: int = 1) -> AsyncIterator[Caller]:
+    async def caller(self, count: int = 1, dependencies: CallerDependencies = IN_PRODUCTION) -> AsyncIterator[Caller]:
         """Let callers work for as long as the block lasts; yield one of them."""
-        callers = [Caller(self.log.settings, self.database, self.settings, clock=self.clock) for _ in range(count)]
+        callers = [
+            Caller(self.log.settings, self.database, self.settings, clock=self.clock, dependencies=dependencies)
+            for _ in range(count)
+        ]
         tasks = [asyncio.create_task(caller.run()) for caller in callers]
         try:
             yield callers[0]

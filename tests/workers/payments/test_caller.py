@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from storage import payments
 from storage.database import connect_worker
+from storage.payment_statements import PaymentStatements
 from storage.pool import WorkerPool
 from storage.settings import DatabaseSettings
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
@@ -423,7 +423,7 @@ async def test_a_pending_refund_is_recorded_when_stripe_reports_its_success(desk
 
 @pytest.mark.parametrize("statement", ["claim_refunds", "refund_figures"])
 async def test_a_caller_whose_cancellation_is_lost_in_the_database_ends_all_the_same(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, statement: str
+    desk: Desk, statement: str
 ) -> None:
     begun = asyncio.Event()
 
@@ -434,8 +434,9 @@ async def test_a_caller_whose_cancellation_is_lost_in_the_database_ends_all_the_
         except asyncio.CancelledError:
             raise psycopg.OperationalError("in the moment of the cancellation") from None
 
-    monkeypatch.setattr(payments, statement, losing)
-    async with asyncio.timeout(MAX_WAIT_SECONDS), desk.caller():
+    broken: dict[str, Any] = {statement: losing}
+    dependencies = caller.CallerDependencies(statements=PaymentStatements(**broken))
+    async with asyncio.timeout(MAX_WAIT_SECONDS), desk.caller(dependencies=dependencies):
         await begun.wait()
 
 

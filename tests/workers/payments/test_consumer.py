@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from storage import payments
+from storage.payment_statements import PaymentStatements
 from telemetry import metrics
 from tests.support.stack import Server
 from tests.workers.payments.desk import (
@@ -368,15 +369,14 @@ async def test_the_page_has_the_words_of_hotel_room_and_stay(desk: Desk) -> None
     assert row["params"]["payment_intent_data"]["statement_descriptor_suffix"] == "Hotel Zum"
 
 
-async def test_the_words_of_all_stays_of_a_batch_are_read_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_words_of_all_stays_of_a_batch_are_read_at_once(desk: Desk) -> None:
     read: list[list[UUID]] = []
-    stays = payments.stays
 
     async def counted(connection: Any, booking_ids: Any) -> Any:
         read.append(list(booking_ids))
-        return await stays(connection, booking_ids)
+        return await payments.stays(connection, booking_ids)
 
-    monkeypatch.setattr(payments, "stays", counted)
+    desk.consumer = Payments(desk.log.settings, desk.settings, PaymentStatements(stays=counted))
     known, unknown = uuid4(), uuid4()
     await desk.add_to_ledger(known)
 

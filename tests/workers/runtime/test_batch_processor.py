@@ -150,17 +150,28 @@ async def test_a_batch_too_large_for_a_slow_machine_is_decided_in_smaller_ones(
     assert await rows(connection, "select count(*) from booking") == [(4,)]
 
 
+@pytest.mark.parametrize(
+    "limit",
+    [
+        "set local statement_timeout = 50",
+        # The limit of a transaction begins anew after it was none.
+        "set local transaction_timeout = 0; set local transaction_timeout = 50",
+    ],
+    ids=["statement", "transaction"],
+)
 async def test_a_statement_too_long_for_a_slow_machine_makes_smaller_batches(
     log: Log,
     role: Role,
     database: DatabaseSettings,
     connection: psycopg.AsyncConnection[Any],
+    *,
+    limit: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await log.send(nights_on_sale(), *(stay() for _ in range(4)))
 
     async def be_slow(connection: psycopg.AsyncConnection[Any]) -> None:
-        await connection.execute("set local statement_timeout = 50; select pg_sleep(3600)")
+        await connection.execute(f"{limit}; select pg_sleep(3600)".encode())
 
     decide_slowly_if_many(role, monkeypatch, be_slow)
     async with open_processor(role, log, database) as processor:
