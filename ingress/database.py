@@ -77,8 +77,8 @@ class Database:
             raw = cast("Connection", (await connection.get_raw_connection()).driver_connection)
             limit, raw.answer_seconds = raw.answer_seconds, self._load_limits.answer_seconds
             try:
-                await raw.end_transactions_never()
-                for name, value in self._load_limits.options.items():
+                # By SQLAlchemy: it knows then that a cancelled statement has closed the connection.
+                for name, value in {**raw.options_without_end, **self._load_limits.options}.items():
                     await connection.execute(text(f"set local {name} = {value}"))
                 yield connection
             finally:

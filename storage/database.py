@@ -176,10 +176,10 @@ class Connection(AsyncConnection[Any]):
         connection.answer_seconds = answer_seconds
         return connection
 
-    async def end_transactions_never(self) -> None:
-        """Let the present transaction, which has begun, last for as long as it does."""
-        if self.has_transaction_timeout:
-            await self.execute(f"set local {_TRANSACTION_TIMEOUT} = 0".encode())
+    @property
+    def options_without_end(self) -> Mapping[str, object]:
+        """The settings with which a transaction of this session lasts for as long as it does."""
+        return {_TRANSACTION_TIMEOUT: 0} if self.has_transaction_timeout else {}
 
     @classmethod
     async def _open(cls, conninfo: str, parameters: Mapping[str, Any]) -> Self:

@@ -28,6 +28,7 @@ from ingress.http.problems import answer_problems_within
 from ingress.operators import handlers as operators
 from ingress.settings import IngressSettings
 from sandbox.postgres import Postgres
+from storage.database import Connection
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import LIMITS, ingress_settings, run_ingress
@@ -253,6 +254,31 @@ async def test_a_change_whose_commit_is_not_confirmed_may_have_been_made(databas
         async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
             found = await connection.execute("select from app_user where email = 'a@b.c'")
             assert await found.fetchone() is not None
+        await pool.close()
+
+
+async def test_a_load_that_is_cancelled_while_the_database_is_silent_ends(
+    database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before: list[int] = []
+
+    def silence(_: Connection) -> dict[str, object]:
+        proxy.to_client.silence()
+        before.append(proxy.to_server.passed_bytes)
+        return {"transaction_timeout": 0}
+
+    async def load() -> None:
+        async with pool.loading():
+            raise AssertionError("a silent database has answered")
+
+    async with proxy_to(database) as (proxy, through):
+        pool = Database(through, pool_size=1)
+        monkeypatch.setattr(Connection, "options_without_end", property(silence))
+        loading = asyncio.create_task(load())
+        await wait_until(lambda: before and proxy.to_server.passed_bytes > before[0], message="a statement is sent")
+        loading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loading
         await pool.close()
 
 

@@ -262,8 +262,7 @@ async def test_a_server_without_a_limit_of_transactions_is_asked_for_it_once(
         async with await connect_worker(database, "innkeeper test") as connection:
             assert isinstance(connection, Connection)
             assert await (await connection.execute("show statement_timeout")).fetchone() == ("10s",)
-            async with connection.transaction():
-                await connection.end_transactions_never()
+            assert connection.options_without_end == {}
 
     assert ["limit_of_a_later_version" in options for options in opened] == [True, False, False]
 

@@ -151,8 +151,8 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
             f"select min(booking_id::text) from reported_stay where booking_id <> '{sold}' and deductions is null"
         )
         [(day, staying)] = await load.rows("select date::text, staying from daily_report where hotel_id = 2 limit 1")
-        [(moved, sequence, money)] = await load.rows(
-            "select booking_id, sequence, amount_minor from money_movement where kind = 'payment' limit 1"
+        [(moved, of_partition, sequence, money)] = await load.rows(
+            "select booking_id, partition, sequence, amount_minor from money_movement where kind = 'payment' limit 1"
         )
         await load.change(
             "update booking_timeline set event = '{}'"
@@ -174,7 +174,7 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
     others[3:5] = sorted(others[3:5], key=lambda problem: "deductions" in problem)
     assert timeline.startswith(f"{READS}: booking_timeline, booking {booking}, partition ")
     assert timeline.endswith(": event is another one")
-    at = f"booking {moved}, sequence {sequence}"
+    at = f"booking {moved}, partition {of_partition}, sequence {sequence}"
     assert others == [
         f"{READS}: room_night, room 1, night {FIRST}: price_minor is 1 in the read model and {price} by the log",
         f"{READS}: room_night_change, partition {partition}, position {position}: on the log but not in the read model",
