@@ -21,8 +21,8 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(MISSING is not None, reason=MISSING or ""),
 ]
-#: A worker that dies between ledger and log, one that dies between Stripe and its ledger, and a silent database.
-SHORT: Final = frozenset({"F2b", "F3b", "F8c"})
+#: A worker that dies between ledger and log, and a silent database.
+SHORT: Final = frozenset({"F2b", "F8c"})
 TIMED: Final = frozenset({"F2b", "F8d"})
 
 
