@@ -58,7 +58,7 @@ CODE_TERMS: Final = CodeTerms(version=1, code="SPRING", percent_milli=10_000, ma
 
 def changes(first: date, price_minor: int, hold_seconds: int) -> Iterator[tuple[Command, StayClock | None]]:
     """Yield commands that change stays, each with the hotel's clock: it is the day before `first`, the stays' first."""
-    before, arrived = _clock(first - timedelta(days=1)), _clock(first)
+    before, arrived = clock_on(first - timedelta(days=1)), clock_on(first)
     room: dict[str, Any] = {"room_id": ROOM}
     nights: dict[str, Any] = {"first_night": first - timedelta(days=1), "end_night": first + timedelta(days=5)}
     yield OpenInventory(**room, hotel_id=1, **nights, total_count=9, price_minor=price_minor, currency="EUR"), None
@@ -106,7 +106,7 @@ def _at_desk(
     yield stay, None
     yield change, before
     yield CheckIn(**booking), arrived
-    yield CheckOut(**booking), _clock(first + timedelta(days=1))
+    yield CheckOut(**booking), clock_on(first + timedelta(days=1))
 
 
 def _codes(first: date, price_minor: int, hold_seconds: int) -> Iterator[tuple[Command, StayClock | None]]:
@@ -141,15 +141,16 @@ def _bought(id: UUID, amount_minor: int) -> Iterator[tuple[Command, StayClock | 
     booking: dict[str, Any] = {"room_id": ROOM, "booking_id": id}
     yield AddGuests(**booking, user_id=7, guest_ids=(71,)), None
     yield RequestPayment(**booking, user_id=7), None
-    yield from ((command, None) for command in _paid(id, 1, amount_minor))
+    yield from ((command, None) for command in paid(id, 1, amount_minor))
 
 
 def _change_paid(id: UUID, extra_minor: int, clock: StayClock) -> Iterator[tuple[Command, StayClock | None]]:
-    yield from ((command, clock) for command in _paid(id, 2, extra_minor))
+    yield from ((command, clock) for command in paid(id, 2, extra_minor))
 
 
-def _paid(id: UUID, attempt: int, amount_minor: int) -> Iterator[Command]:
-    booking: dict[str, Any] = {"room_id": ROOM, "booking_id": id}
+def paid(id: UUID, attempt: int, amount_minor: int, *, room_id: int = ROOM) -> Iterator[Command]:
+    """Yield the commands of an attempt that is paid."""
+    booking: dict[str, Any] = {"room_id": room_id, "booking_id": id}
     yield RecordSession(**booking, attempt=attempt, session_id=session(id, attempt))
     yield ConfirmPayment(
         **booking,
@@ -161,7 +162,7 @@ def _paid(id: UUID, attempt: int, amount_minor: int) -> Iterator[Command]:
     )
 
 
-def _clock(today: date) -> StayClock:
+def clock_on(today: date) -> StayClock:
     """Return the hotel's clock on a day; a cancellation costs the first night by then."""
     midnight = datetime.combine(today, time(), UTC)
     return StayClock(

@@ -4,28 +4,25 @@ The rooms are in four partitions. There is one room 19, which has no terms; room
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from tests.operators.changed_stays import TERMS, TIMES, intent, session
+from tests.operators.changed_stays import TERMS, TIMES, clock_on, intent, paid
 from topics.messages.commands import (
     AddGuests,
     CancelBooking,
     ChangeStay,
     CheckIn,
     Command,
-    ConfirmPayment,
     ExpireHold,
     OpenInventory,
     RecordRefund,
-    RecordSession,
     RequestPayment,
     ReserveStay,
     SetSaleTerms,
     WithdrawChange,
 )
-from topics.zones import ZONE_DATA_VERSION
 from workers.decisions import StayClock
 
 ROOM: Final = 16
@@ -45,7 +42,7 @@ def leg(booking_id: UUID, number: int = 1) -> UUID:
 
 def moves(first: date, price_minor: int, hold_seconds: int) -> Iterator[tuple[Command, StayClock | None]]:
     """Yield commands that move stays, each with the hotel's clock; coordination sends what follows from them."""
-    before, arrived = _clock(first - timedelta(days=1)), _clock(first)
+    before, arrived = clock_on(first - timedelta(days=1)), clock_on(first)
     nights: dict[str, Any] = {"first_night": first, "currency": "EUR"}
     for room_id, percent, count in (
         (ROOM, 100, 20),
@@ -75,7 +72,7 @@ def moves(first: date, price_minor: int, hold_seconds: int) -> Iterator[tuple[Co
     yield _refund(DOWN, 1, "re_301", 2_000), before
     yield _refund(DOWN, 1, "re_301_hand", 1_500, by_hand=True), before
     yield move(UP, DEARER_ROOM)
-    yield from ((command, before) for command in _paid(UP, 2, price_minor))
+    yield from ((command, before) for command in paid(UP, 2, price_minor, room_id=ROOM))
     yield CheckIn(room_id=DEARER_ROOM, booking_id=leg(UP)), arrived
     yield move(BY_HOTEL, CHEAPER_ROOM, user=None)
     yield move(REFUSED, SMALL_ROOM, rooms=2)
@@ -84,11 +81,11 @@ def moves(first: date, price_minor: int, hold_seconds: int) -> Iterator[tuple[Co
     yield move(REPLACED, DEARER_ROOM)
     yield move(REPLACED, CHEAPER_ROOM, 2)
     yield move(ENDED, CHEAPER_ROOM, days=4)
-    yield from ((command, before) for command in _paid(ENDED, 2, 6 * price_minor // 5))
+    yield from ((command, before) for command in paid(ENDED, 2, 6 * price_minor // 5, room_id=ROOM))
     yield CancelBooking(room_id=ROOM, booking_id=ENDED, user_id=7), before
     yield from _changed_first(first, price_minor, hold_seconds, before)
     yield move(CHANGED_FIRST, DEARER_ROOM, 2, days=4)
-    yield from ((command, before) for command in _paid(CHANGED_FIRST, 3, 3 * price_minor))
+    yield from ((command, before) for command in paid(CHANGED_FIRST, 3, 3 * price_minor, room_id=ROOM))
     yield move(UNPAID, DEARER_ROOM)
     yield ExpireHold(room_id=ROOM, booking_id=UNPAID), None
     yield move(WAITING, DEARER_ROOM)
@@ -103,7 +100,7 @@ def _changed_first(
         check_out=first + timedelta(days=3), rooms_count=1, hold_seconds=hold_seconds,
     )  # fmt: skip
     yield longer, before
-    yield from ((command, before) for command in _paid(CHANGED_FIRST, 2, price_minor))
+    yield from ((command, before) for command in paid(CHANGED_FIRST, 2, price_minor, room_id=ROOM))
     yield _refund(CHANGED_FIRST, 1, "re_309_hand", 700, by_hand=True), before
 
 
@@ -122,29 +119,4 @@ def _bought(id: UUID, first: date, price_minor: int, hold_seconds: int) -> Itera
     )  # fmt: skip
     yield AddGuests(**booking, user_id=7, guest_ids=(71,), guest_list_id=UUID(int=1_000 * id.int + 1))
     yield RequestPayment(**booking, user_id=7)
-    yield from _paid(id, 1, 2 * price_minor)
-
-
-def _paid(id: UUID, attempt: int, amount_minor: int) -> Iterator[Command]:
-    booking: dict[str, Any] = {"room_id": ROOM, "booking_id": id}
-    yield RecordSession(**booking, attempt=attempt, session_id=session(id, attempt))
-    yield ConfirmPayment(
-        **booking,
-        attempt=attempt,
-        session_id=session(id, attempt),
-        payment_intent=intent(id, attempt),
-        amount_minor=amount_minor,
-        currency="EUR",
-    )
-
-
-def _clock(today: date) -> StayClock:
-    """Return the hotel's clock on a day; a cancellation costs the first night by then."""
-    midnight = datetime.combine(today, time(), UTC)
-    return StayClock(
-        check_in_at=midnight + timedelta(days=1),
-        check_out_at=midnight + timedelta(days=9),
-        today=today,
-        step_ends=(midnight - timedelta(days=300), None),
-        zone_data=ZONE_DATA_VERSION,
-    )
+    yield from paid(id, 1, 2 * price_minor, room_id=ROOM)
