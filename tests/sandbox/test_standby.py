@@ -56,9 +56,13 @@ async def test_either_leads_and_a_commit_is_on_both(tmp_path: Path) -> None:
         first, second = pair.members
         await wait_until(lambda: is_in_step(settings), message="the standby is in step")
         async with await connect(settings, "innkeeper test") as before:
-            await before.execute("create table note (number int)")
-            await before.execute("insert into note values (1)")
             async with await connect(settings_of(second.url), "innkeeper test") as standby:
+                # A commit is written on the standby before it can be read there, also that of a new table.
+                await standby.execute("select pg_wal_replay_pause()")
+                await before.execute("create table note (number int)")
+                await before.execute("insert into note values (1)")
+                assert not await has(standby, [1])
+                await standby.execute("select pg_wal_replay_resume()")
                 await wait_until(lambda: has(standby, [1]), message="the standby shows what it has")
                 with pytest.raises(psycopg.Error) as refused:
                     await standby.execute("insert into note values (9)")
@@ -121,7 +125,11 @@ def frozen(server: Postgres) -> Iterator[None]:
 
 
 async def has(connection: psycopg.AsyncConnection[Any], wanted: list[int]) -> bool:
-    return await numbers(connection) == wanted
+    """Whether a server shows the numbers; before it shows the table it has none."""
+    try:
+        return await numbers(connection) == wanted
+    except psycopg.errors.UndefinedTable:
+        return False
 
 
 async def numbers(connection: psycopg.AsyncConnection[Any]) -> list[int]:
