@@ -49,7 +49,7 @@ WORKERS: Final = {
     "coordination": 1,
 }
 GUESTS_A_SECOND: Final = 10.0
-HOLD_SECONDS: Final = 15
+HOLD_SECONDS: Final = 8
 ACCOUNTS: Final = 12
 NIGHTS: Final = 30
 #: How many rooms there are of each type, and how much guests want them: one that is hot, two scarce, the rest plenty.
