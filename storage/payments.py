@@ -585,12 +585,13 @@ select r.status, r.idempotency_key, r.refusals::integer, r.amount_minor,
     (select paid.value from booking b cross join lateral jsonb_array_elements(b.payments) as paid
      where b.id = r.booking_id and paid.value ->> 'payment_intent' = r.payment_intent)
 from refund r where r.payment_intent = %s
-for update of r
 """
 
 
 async def lock_refund(connection: psycopg.AsyncConnection, payment_intent: str) -> RefundRow | None:
     """Lock a row of `refund` and return it with its payment; None if nothing of the payment must go back."""
+    # A statement that waited for the lock would still read the other tables as they were when it began.
+    await connection.execute("select from refund where payment_intent = %s for update", (payment_intent,))
     row = await (await connection.execute(_REFUND_ROW, (payment_intent,))).fetchone()
     if row is None:
         return None

@@ -128,11 +128,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return f"tests/{collection_path.name}" not in _UNIT or None
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
     """Decide which tests run in one process, where there are several."""
     return _Scheduling(config, log)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: WorkerController) -> None:
     """Hand each process the addresses of the servers that the run shares."""
     if _only_unit(node.config):

@@ -1,4 +1,4 @@
-"""The care for rows that a process of 0.1.0 wrote: it goes through many of them without locking them all."""
+"""The rows of payments: two processes that record one payment, and the care for rows that 0.1.0 wrote."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from storage import payments
 from storage.database import connect
 from storage.settings import DatabaseSettings
+from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 
 
@@ -64,3 +65,30 @@ async def test_payments_of_sessions_are_noted_in_batches_each_of_which_is_commit
         await task
 
         assert await noted(ours) == wanted
+
+
+async def test_who_waited_for_the_lock_of_a_refund_sees_what_the_other_recorded(database: DatabaseSettings) -> None:
+    report = payments.RefundReported(
+        refund_id="re_1",
+        payment_intent="pi_1",
+        booking_id=uuid4(),
+        amount_minor=24_000,
+        currency="EUR",
+        status="succeeded",
+    )
+    async with await connect(database, "first") as first, await connect(database, "second") as second:
+        await first.execute(
+            "insert into refund (payment_intent, booking_id, room_id, status, params, idempotency_key, amount_minor,"
+            " currency, reason, causation, correlation)"
+            " values ('pi_1', %s, 7, 'creating', '{}', 'key', 24000, 'EUR', 'cancelled', '', '')",
+            (report.booking_id,),
+        )
+        async with first.transaction():
+            assert await payments.lock_refund(first, "pi_1") is not None
+            waiting = asyncio.create_task(payments.lock_refund(second, "pi_1"))
+            await wait_until(lambda: somebody_waits(database))
+            await payments.record_refund(first, report)
+        row = await waiting
+
+    assert row is not None
+    assert [seen.refund_id for seen in row.seen] == ["re_1"]
