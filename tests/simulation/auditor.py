@@ -6,12 +6,14 @@ end. Each problem names the promise that is broken.
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final
 
 from tests.faults.row import Promise
+from tests.simulation.documents_auditor import DocumentsAuditor
 from tests.simulation.money_auditor import MoneyAuditor
 
 #: Event -> {status before: status after}; written by hand from the states that guests are promised.
@@ -40,10 +42,14 @@ _MOVES: Final[dict[str, dict[str | None, str]]] = {
     "booking.changed": {"CONFIRMED": "CONFIRMED"},
     "booking.checked_in": {"CONFIRMED": "CHECKED_IN"},
     "booking.checked_out": {"CHECKED_IN": "CHECKED_OUT"},
+    "booking.no_show": {"CONFIRMED": "NO_SHOW"},
 }
 _WAITING: Final = frozenset({"RESERVING", "RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"})
 _PAID: Final = frozenset({"CONFIRMED", "CHECKED_IN", "CHECKED_OUT"})
+_ENDED: Final = frozenset({"CANCELLED", "NO_SHOW"})
 _DAY: Final = timedelta(days=1)
+#: By plan, the percentage of the price that a guest who cancels a bought stay loses.
+_KEPT_PERCENT: Final = {"standard": 0, "half": 50, "saver": 100}
 
 Night = tuple[int, date]
 
@@ -56,6 +62,10 @@ class _Booking:
     status: str | None = None
     deadline: datetime | None = None
     amount_minor: int = 0
+    #: The plan that it was bought by, and what the policy keeps of the price once it has ended.
+    plan_id: str | None = None
+    is_changed: bool = False
+    kept_minor: int | None = None
     #: The rooms that it has of each night, booked or reserved.
     booked: Counter[Night] = field(default_factory=Counter)
     reserved: Counter[Night] = field(default_factory=Counter)
@@ -88,6 +98,7 @@ class Auditor:
         self._dead_letters_topic = dead_letters_topic
         self.problems: list[str] = []
         self.money = MoneyAuditor(self.problem)
+        self.documents = DocumentsAuditor(self.problem)
         self.bookings: dict[str, _Booking] = {}
         self.events: Counter[str] = Counter()
         self._nights: dict[Night, _Night] = {}
@@ -163,6 +174,8 @@ class Auditor:
             self._uses[event["code_id"]] -= 1
         elif kind == "code.changed":
             self._max_uses[event["code_id"]] = event["terms"]["max_uses"]
+        elif kind == "document.issued":
+            self.documents.read(event)
         elif kind in _MOVES:
             self._move(kind, event, at)
         for code_id, uses in self._uses.items():
@@ -186,6 +199,10 @@ class Auditor:
         before = self._claims(booking)
         if kind in {"booking.reserved", "booking.trip_reserved", "booking.changed"}:
             booking.amount_minor = event["amount_minor"]
+            booking.plan_id = (event.get("sale") or {}).get("plan_id")
+            booking.is_changed = kind == "booking.changed"
+        if after in _ENDED or kind == "booking.checked_out":
+            self._end(kind, event, booking)
         if event.get("hold_expires_at") is not None:
             booking.deadline = datetime.fromisoformat(event["hold_expires_at"])
         self._take(kind, event, booking)
@@ -193,6 +210,23 @@ class Auditor:
         if kind != "booking.change_held" and after not in _WAITING:
             booking.deadline = None
         self._count(before, self._claims(booking))
+
+    def _end(self, kind: str, event: dict[str, Any], booking: _Booking) -> None:
+        """Note what is kept of a booking whose end costs something by a policy, and check what a cancellation costs."""
+        policy = event.get("policy")
+        if policy is not None or kind == "booking.cancelled":
+            booking.kept_minor = 0 if policy is None else policy["kept_minor"]
+        if event.get("reason") != "by_guest" or booking.status != "CONFIRMED" or booking.legs:
+            return
+        least_minor = booking.amount_minor * _KEPT_PERCENT[booking.plan_id or "standard"] // 100
+        # The costs of earlier changes are kept too.
+        most_minor = booking.amount_minor if booking.is_changed else least_minor + 1
+        if booking.kept_minor is None or not least_minor <= booking.kept_minor <= most_minor:
+            self.problem(
+                Promise.MONEY_IS_EXPLAINED,
+                f"booking {event['booking_id']} of {booking.amount_minor} by plan {booking.plan_id} cost"
+                f" {booking.kept_minor} to cancel",
+            )
 
     def _take(self, kind: str, event: dict[str, Any], booking: _Booking) -> None:
         """Change what a booking has of nights."""
@@ -217,7 +251,7 @@ class Auditor:
                 booking.booked = _nights(booking.room_id, *booking.stay)
             case "booking.cancelled" | "booking.expired":
                 booking.free(event.get("freed_from") or date.min.isoformat())
-            case "booking.checked_out" if event.get("freed_from") is not None:
+            case "booking.checked_out" | "booking.no_show" if event.get("freed_from") is not None:
                 booking.free(event["freed_from"])
 
     def _claims(self, booking: _Booking) -> tuple[Counter[Night], Counter[Night]]:
@@ -298,14 +332,34 @@ class Auditor:
         if trip.status in _PAID and len(legs) != len(trip.legs):
             self.problem(Promise.TRIPS_ARE_WHOLE, f"trip {id} has {len(legs)} of {len(trip.legs)} legs")
         for leg in legs:
-            if (trip.status in _PAID) != (leg.status in _PAID):
+            # A leg of a paid trip may end alone.
+            if (trip.status in _PAID) != (leg.status in _PAID) and not (trip.status in _PAID and leg.status in _ENDED):
                 self.problem(Promise.TRIPS_ARE_WHOLE, f"trip {id} is {trip.status}, and a leg of it {leg.status}")
 
     def due(self) -> dict[str, int]:
         """Return what each booking costs that is sold, and 0 for any other one."""
+        due = {}
+        for id, booking in self.bookings.items():
+            parts = [self.bookings[leg] for leg in booking.legs if leg in self.bookings] or [booking]
+            due[id] = 0 if booking.trip_id is not None else sum(map(_cost_minor, parts))
+        return due
+
+    def documented(self, payments: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+        """Return the amount that the documents of each booking are to be of: what it costs, less refunds by hand.
+
+        A dispute that is lost changes no document. A trip has none; the stays of one of which a part went back by hand
+        are left out, as such a refund names no stay.
+        """
+        paid: Counter[str] = Counter()
+        by_hand: set[str] = set()
+        for payment in payments:
+            paid[payment["booking_id"]] += payment["amount"] - sum(payment["refunds"].values())
+            if payment["by_hand"]:
+                by_hand.add(payment["booking_id"])
         return {
-            id: booking.amount_minor if booking.status in _PAID and booking.trip_id is None else 0
+            id: 0 if booking.legs else _cost_minor(booking) if booking.trip_id else min(_cost_minor(booking), paid[id])
             for id, booking in self.bookings.items()
+            if booking.trip_id not in by_hand
         }
 
     def compare_nights(self, rows: dict[Night, tuple[int, int, int, int]]) -> None:
@@ -323,6 +377,12 @@ class Auditor:
                 self.problem(
                     Promise.COUNTS_ADD_UP, f"booking {id} is {rows.get(id)} in the ledger, {own.get(id)} by events"
                 )
+
+
+def _cost_minor(booking: _Booking) -> int:
+    if booking.status not in _PAID | _ENDED:
+        return 0
+    return booking.amount_minor if booking.kept_minor is None else booking.kept_minor
 
 
 def _short(fingerprint: bytes) -> bytes:

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from tests.simulation.hotels import HOTELS
+from tests.simulation.hotels import HOTELS, PLANS, WITH_TERMS, sale_terms
 from topics.messages.commands import (
     AddGuests,
     BlockNights,
@@ -16,15 +16,17 @@ from topics.messages.commands import (
     CheckOut,
     ClaimCode,
     Command,
+    MarkNoShow,
     OpenInventory,
     ReleaseBlock,
     RequestPayment,
     ReserveStay,
     ReserveTrip,
     SetCode,
+    SetSaleTerms,
     WithdrawChange,
 )
-from topics.messages.sale import CodeTerms, LegRequest
+from topics.messages.sale import CodeTerms, LegRequest, Party
 from topics.messages.values import BlockReason, CancelReason
 
 if TYPE_CHECKING:
@@ -54,6 +56,9 @@ def opening(first: date) -> list[Command]:
         for hotel_id, rooms in HOTELS.items()
         for room_id in rooms
     ]
+    commands += [
+        SetSaleTerms(room_id=room_id, hotel_id=WITH_TERMS, terms=sale_terms(1)) for room_id in HOTELS[WITH_TERMS]
+    ]
     terms = CodeTerms(version=1, code="YEARS", percent_milli=10_000, max_uses=MAX_USES)
     return [*commands, SetCode(code_id=CODE, hotel_id=1, terms=terms)]
 
@@ -71,6 +76,8 @@ class Visitor:
         first = world.now().date() + timedelta(days=min(int(self._chance.expovariate(1 / 8)), _LAST_ARRIVAL_DAYS))
         self._stay = (first, first + timedelta(days=self._chance.randint(1, 4)))
         self._sent = 0
+        #: The rooms and ids of the stays of a trip.
+        self._legs: list[tuple[int, UUID]] = []
 
     async def story(self) -> None:
         """Book, and then do what guests do."""
@@ -103,7 +110,8 @@ class Visitor:
             by_hotel = chance.random() < 0.2
             reason = CancelReason.BY_HOTEL if by_hotel else CancelReason.BY_GUEST
             user = None if by_hotel else self._user
-            await self._send(CancelBooking(**self._own(), user_id=user, reason=reason), again=chance.random() < 0.1)
+            of = self._one_leg() if self._legs and chance.random() < 0.5 else self._own()
+            await self._send(CancelBooking(**of, user_id=user, reason=reason), again=chance.random() < 0.1)
         elif self._stay[0] <= self._world.now().date():
             await self._stay_here()
 
@@ -116,9 +124,12 @@ class Visitor:
             rooms = self._chance.sample(room_ids, 2)
             self._room = rooms[0]
             legs = tuple(
-                LegRequest(booking_id=UUID(int=self._chance.getrandbits(128), version=4), room_id=room_id)
+                LegRequest(
+                    booking_id=UUID(int=self._chance.getrandbits(128), version=4), room_id=room_id, plan_id=self._plan()
+                )
                 for room_id in rooms
             )
+            self._legs = [(leg.room_id, leg.booking_id) for leg in legs]
             return ReserveTrip(
                 **self._own(),
                 user_id=self._user,
@@ -136,10 +147,16 @@ class Visitor:
             check_out=end,
             rooms_count=self._chance.choice((1, 1, 1, 2)),
             request_hash=request_hash,
+            plan_id=self._plan(),
+            party=Party(adults=2) if self._chance.random() < 0.3 else None,
         )
         if what < 0.16 and self._hotel == 1:
             return ClaimCode(code_id=CODE, reserve=reserve)
         return reserve
+
+    def _plan(self) -> str | None:
+        """Return the plan to buy by, if the hotel has several."""
+        return self._chance.choice(PLANS) if self._hotel == WITH_TERMS and self._chance.random() < 0.7 else None
 
     def wish_for_certain(self) -> Command:
         """Return a wish that is decided whatever is sold."""
@@ -149,6 +166,10 @@ class Visitor:
 
     def _own(self) -> dict[str, Any]:
         return {"room_id": self._room, "booking_id": self.booking_id}
+
+    def _one_leg(self) -> dict[str, Any]:
+        room_id, booking_id = self._chance.choice(self._legs)
+        return {"room_id": room_id, "booking_id": booking_id}
 
     async def _change(self) -> None:
         """Ask for another stay; the bank pays the difference, or does not."""
@@ -173,9 +194,14 @@ class Visitor:
             await self._send(WithdrawChange(**self._own(), change_id=change_id, user_id=self._user))
 
     async def _stay_here(self) -> None:
+        """Arrive and leave, some a night early, or do not arrive."""
         await self._world.sleep(self._chance.random() * 3_600 * 20)
+        if self._chance.random() < 0.2:
+            await self._send(MarkNoShow(**self._own()), again=self._chance.random() < 0.1)
+            return
         await self._send(CheckIn(**self._own()))
-        await self._world.sleep(3_600 * 24 * (self._stay[1] - self._stay[0]).days)
+        nights = (self._stay[1] - self._stay[0]).days - int(self._chance.random() < 0.3)
+        await self._world.sleep(3_600 * 24 * nights)
         await self._send(CheckOut(**self._own()))
 
     async def _send(self, command: Command, *, again: bool = False) -> None:
@@ -205,6 +231,8 @@ class Host:
         self._world = world
         self._chance = world.plan.chance("host")
         self._sent = 0
+        #: The version of the newest sale terms.
+        self._version = 1
 
     async def story(self, hours: float) -> None:
         """Do something now and then."""
@@ -212,7 +240,9 @@ class Host:
         while self._world.time() < end:
             await self._world.sleep(self._chance.expovariate(1 / 5_400))
             what = self._chance.random()
-            if what < 0.1:
+            if what < 0.05:
+                await self._set_terms()
+            elif what < 0.15:
                 value = b"no command %d" % self._chance.getrandbits(64)
                 self._world.send_unreadable(b"%d" % self._room(), value)
             elif what < 0.5:
@@ -235,6 +265,13 @@ class Host:
             )
         )
         await self._send(ChangeInventory(room_id=self._room(), **self._nights(self._chance), **values))
+
+    async def _set_terms(self) -> None:
+        """Set the sale terms of a room anew, now and then by a command that was overtaken by a later one."""
+        self._version += 1
+        version = self._version - (self._chance.random() < 0.2)
+        room_id = self._chance.choice(HOTELS[WITH_TERMS])
+        await self._send(SetSaleTerms(room_id=room_id, hotel_id=WITH_TERMS, terms=sale_terms(version)))
 
     async def _block(self) -> None:
         room_id, block_id = self._room(), UUID(int=self._chance.getrandbits(128), version=4)

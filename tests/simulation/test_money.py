@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from tests.faults.row import Promise
+from tests.simulation.documents_auditor import DocumentsAuditor
 from tests.simulation.money_auditor import MAX_OPEN, MoneyAuditor
 from tests.simulation.plan import Fault, Plan
 from tests.simulation.world import simulate
@@ -48,8 +49,11 @@ def test_each_cent_is_explained_while_calls_to_stripe_fail() -> None:
         faults += result.faults
 
     assert faults.keys() >= OF_STRIPE
-    for kind in ("refunded", "refund_failed", "payment_declined", "dispute_closed", "changed"):
+    for kind in ("refunded", "refund_failed", "payment_declined", "dispute_closed", "changed", "leg_ended", "no_show"):
         assert events[f"booking.{kind}.v1"], kind
+    # Parts that go back by a policy, documents, and sale terms that change.
+    for kind in ("booking.refund_requested.v2", "document.issued.v1", "inventory.sale_terms_changed.v1"):
+        assert events[kind], kind
 
 
 @pytest.mark.long
@@ -135,3 +139,28 @@ def test_two_sessions_of_one_attempt_that_can_be_paid_at_once_are_a_problem() ->
 def test_a_call_that_is_left_undone_is_a_problem() -> None:
     calls = [("session 1", "complete", False), ("session 2", "open", False), ("refund", "succeeded", True)]
     assert len(judged(lambda auditor: auditor.check_calls(calls))) == 2
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("issued", "due_minor", "part"),
+    [
+        ([("invoice", 1, 100)], 100, None),
+        ([("invoice", 1, 100), ("credit_note", 1, 100), ("invoice", 2, 50)], 50, None),
+        ([("invoice", 1, 100)], 50, "are of 100, not of 50"),
+        ([], 100, "are of 0, not of 100"),
+        ([("invoice", 2, 100)], 100, "has invoice 2 at 1"),
+        ([("invoice", 1, 100), ("invoice", 1, 50)], 150, "has invoice 1 at 2"),
+    ],
+)
+def test_documents_of_another_amount_or_number_are_a_problem(
+    issued: list[tuple[str, int, int]], due_minor: int, part: str | None
+) -> None:
+    found: list[str] = []
+    auditor = DocumentsAuditor(lambda promise, what: found.append(f"{promise.name}: {what}"))
+    for kind, number, amount_minor in issued:
+        auditor.read(
+            {"hotel_id": 1, "kind": kind, "number": number, "booking_id": BOOKING, "amount_minor": amount_minor}
+        )
+    auditor.check({BOOKING: due_minor})
+    assert any(part in problem for problem in found) if part else not found

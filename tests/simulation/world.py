@@ -271,6 +271,7 @@ class World:
         await self.sleep(_SETTLING_SECONDS)
         self.auditor.check_settled(self.now())
         self.auditor.money.check_money(self.stripe.payments(), self.auditor.due())
+        self.auditor.documents.check(self.auditor.documented(self.stripe.payments()))
         self.auditor.money.check_sessions(self.stripe.sessions())
         self.auditor.money.check_calls(self._calls())
         self.auditor.compare_nights(self._night_rows())
