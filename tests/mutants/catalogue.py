@@ -137,6 +137,27 @@ MUTANTS: Final[Sequence[Mutant]] = (
         tests=_MONEY,
     ),
     Mutant(
+        name="refunds all of a stay that its guest cancels, whatever its policy",
+        file="workers/decisions/booking.py",
+        right="kept_minor = 0 if policy is None else policy.kept_minor\n    return (",
+        wrong="kept_minor = 0\n    return (",
+        tests=_MONEY,
+    ),
+    Mutant(
+        name="lets a guest pay for a cancellation by the hotel",
+        file="workers/decisions/booking.py",
+        right="if command.user_id is None or booking.status is not BookingStatus.CONFIRMED:",
+        wrong="if booking.status is not BookingStatus.CONFIRMED:",
+        tests=_MONEY,
+    ),
+    Mutant(
+        name="credits what a command says, whatever the documents are of",
+        file="workers/decisions/documents.py",
+        right="min(command.amount_minor, max(0, net_minor - kept_minor))",
+        wrong="command.amount_minor",
+        tests=_MONEY,
+    ),
+    Mutant(
         name="is done with a refund whose rest is still due",
         file="workers/payments/refund_steps.py",
         right="if row is None or not (rest_minor := sums_of(row).rest_minor):",

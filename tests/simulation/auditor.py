@@ -216,16 +216,20 @@ class Auditor:
         policy = event.get("policy")
         if policy is not None or kind == "booking.cancelled":
             booking.kept_minor = 0 if policy is None else policy["kept_minor"]
-        if event.get("reason") != "by_guest" or booking.status != "CONFIRMED" or booking.legs:
+        reason, minor, kept_minor = event.get("reason"), booking.amount_minor, booking.kept_minor
+        if reason in {"by_hotel", "refunded_by_hand"}:
+            is_right = kept_minor == 0
+        elif reason == "by_guest" and booking.status == "CONFIRMED" and not booking.legs:
+            least_minor = minor * _KEPT_PERCENT[booking.plan_id or "standard"] // 100
+            # The costs of earlier changes are kept too.
+            most_minor = minor if booking.is_changed else least_minor + 1
+            is_right = kept_minor is not None and least_minor <= kept_minor <= most_minor
+        else:
             return
-        least_minor = booking.amount_minor * _KEPT_PERCENT[booking.plan_id or "standard"] // 100
-        # The costs of earlier changes are kept too.
-        most_minor = booking.amount_minor if booking.is_changed else least_minor + 1
-        if booking.kept_minor is None or not least_minor <= booking.kept_minor <= most_minor:
+        if not is_right:
             self.problem(
                 Promise.MONEY_IS_EXPLAINED,
-                f"booking {event['booking_id']} of {booking.amount_minor} by plan {booking.plan_id} cost"
-                f" {booking.kept_minor} to cancel",
+                f"booking {event['booking_id']} of {minor} by plan {booking.plan_id} cost {kept_minor} to cancel",
             )
 
     def _take(self, kind: str, event: dict[str, Any], booking: _Booking) -> None:
