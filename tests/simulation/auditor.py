@@ -349,7 +349,7 @@ class Auditor:
         return due
 
     def documented(self, payments: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-        """Return the amount that the documents of each booking are to be of: what it costs, less refunds by hand.
+        """Return the amount of the documents that each booking is to have: its costs, less refunds by hand.
 
         A dispute that is lost changes no document. A trip has none; the stays of one of which a part went back by hand
         are left out, as such a refund names no stay.

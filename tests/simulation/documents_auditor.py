@@ -1,4 +1,4 @@
-"""The part of the auditor that judges documents: their numbers, and their amounts against the money that hotels keep."""
+"""The part of the auditor that judges documents: their numbers, and their amounts beside the money that is kept."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping

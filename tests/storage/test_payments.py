@@ -67,7 +67,7 @@ async def test_payments_of_sessions_are_noted_in_batches_each_of_which_is_commit
         assert await noted(ours) == wanted
 
 
-async def test_who_waited_for_the_lock_of_a_refund_sees_what_the_other_recorded(database: DatabaseSettings) -> None:
+async def test_a_process_that_waited_for_a_refund_sees_what_the_other_recorded(database: DatabaseSettings) -> None:
     report = payments.RefundReported(
         refund_id="re_1",
         payment_intent="pi_1",
