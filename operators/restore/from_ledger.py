@@ -234,6 +234,10 @@ async def _lost_topics(kafka: KafkaSettings, connection: AsyncConnection) -> tup
     lost = tuple(
         topic for topic in _TOPICS if known.get(kafka.topic(topic), now[kafka.topic(topic)]) != now[kafka.topic(topic)]
     )
+    is_unknown = BOOKING_COMMANDS in lost and kafka.topic(BOOKING_EVENTS) not in known
+    if is_unknown and not await _record_count(kafka, BOOKING_EVENTS):
+        # No consumer had read an event yet.
+        lost = (*lost, BOOKING_EVENTS)
     if BOOKING_COMMANDS in lost or BOOKING_EVENTS in lost:
         return lost
     if await refill.is_open(kafka):
@@ -250,13 +254,17 @@ async def _lost_topics(kafka: KafkaSettings, connection: AsyncConnection) -> tup
 async def _require_no_commands(kafka: KafkaSettings) -> None:
     """Refuse commands on the new topic: their requests would be called lost, and be decided later."""
     name = kafka.topic(BOOKING_COMMANDS)
-    async with LogReader(kafka, fetch_wait_ms=20) as reader:
-        ranges = await reader.ranges(await partitions_of(kafka, name))
-    if count := sum(end - first for first, end in ranges.values()):
+    if count := await _record_count(kafka, BOOKING_COMMANDS):
         raise NotRestored(
             f"{name} has {count} commands: an ingress has sent them since the log was lost. Stop every ingress, delete"
             f" {name}, and create it anew: innkeeper topics create. Their requests are lost, too."
         )
+
+
+async def _record_count(kafka: KafkaSettings, topic: Topic) -> int:
+    async with LogReader(kafka, fetch_wait_ms=20) as reader:
+        ranges = await reader.ranges(await partitions_of(kafka, kafka.topic(topic)))
+    return sum(end - first for first, end in ranges.values())
 
 
 async def _late_beginning(kafka: KafkaSettings) -> tuple[int, int] | None:

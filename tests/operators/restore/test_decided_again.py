@@ -6,6 +6,7 @@ The log has two events of one sequence then, and the ledger goes on behind the l
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from uuid import UUID
 
 import msgspec
@@ -21,6 +22,7 @@ from operators.restore import NotRestored, restore
 from storage.settings import DatabaseSettings
 from tests.operators.decided_ledger import until_all_have_left
 from tests.operators.decided_log import FIRST, LAST, stay
+from tests.operators.restore.test_lost_log import Export, export, folder, from_files, from_ledger, lose, on_the_log
 from tests.operators.restore.test_restore import PAYMENTS, new_database, nights_on_sale, rows
 from tests.support.log import Log, open_processor
 from tests.support.stack import Server, fresh_database
@@ -32,7 +34,7 @@ from topics.messages.values import BookingStatus
 from workers import projections
 from workers.reservations import handler
 
-__all__ = ["new_database"]
+__all__ = ["export", "folder", "new_database"]
 
 pytestmark = pytest.mark.system
 
@@ -103,6 +105,44 @@ async def test_a_restore_applies_the_later_decisions_and_notes_it(
         assert await rows(new_database, query) == await rows(database, query)
     assert sorted(number for note in outcome.notes for number in MENTIONED.findall(note)) == ["2", "3"]
     assert (await audit(log.settings, new_database)).problems() == (await audit(log.settings, database)).problems()
+
+
+@pytest.mark.parametrize("also_the_database", [False, True], ids=["log", "both"])
+async def test_a_lost_log_comes_back_from_files_by_the_later_decisions(
+    log: Log,
+    database: DatabaseSettings,
+    new_database: DatabaseSettings,
+    export: Export,
+    folder: Path,
+    *,
+    also_the_database: bool,
+) -> None:
+    tables = "select id, room_id, status from booking", "select * from inventory order by room_id, date"
+    ledger = [await rows(database, query) for query in tables]
+    decided_later = await event_ids(log)
+    await export()
+    await lose(log)
+
+    if also_the_database:
+        await from_files(log, new_database, folder)
+    else:
+        await from_ledger(log, database, folder)
+
+    left = new_database if also_the_database else database
+    assert [await rows(left, query) for query in tables] == ledger
+    assert await event_ids(log) == decided_later
+    assert len(await on_the_log(log)) == len(decided_later)
+    assert (await audit(log.settings, left)).problems() == []
+
+
+async def event_ids(log: Log) -> dict[tuple[int, bytes], bytes]:
+    """Return the id of each event by partition and sequence; of two of one sequence, that of the later one."""
+    found = {}
+    for at, records in (await log.read(BOOKING_EVENTS)).items():
+        for record in records:
+            headers = dict(record.headers)
+            found[at.partition, headers["ce_sequence"]] = headers["ce_id"]
+    return found
 
 
 async def test_a_read_model_that_applied_the_earlier_decision_is_named_and_rebuilt(
