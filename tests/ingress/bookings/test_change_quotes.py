@@ -232,7 +232,15 @@ def decided(
     quoted: QuotedChange | None = None,
 ) -> Any:
     """Return the amount, the extra and the refund of the decision, or the reason of its refusal."""
-    command = ChangeStay(
+    command = change_to(wanted, booking, by_guest=by_guest, quoted=quoted)
+    clock = stay_clock(booking, command, now)
+    state = State(booking, on_sale, clock=clock, sale_terms=sold_by, account_rooms=account_rooms)
+    return _outcome(booking, decide(state, command, now))
+
+
+def change_to(wanted: WantedStay, booking: Booking, *, by_guest: bool, **more: Any) -> ChangeStay:
+    """Return the command of a guest, or of the hotel, who wants this stay; `more` has its other fields."""
+    return ChangeStay(
         room_id=1,
         booking_id=booking.id,
         change_id=UUID(int=3),
@@ -242,11 +250,8 @@ def decided(
         rooms_count=wanted.rooms_count,
         party=wanted.party,
         account_share_percent=SHARE_PERCENT if by_guest else None,
-        quoted=quoted,
+        **more,
     )
-    clock = stay_clock(booking, command, now)
-    state = State(booking, on_sale, clock=clock, sale_terms=sold_by, account_rooms=account_rooms)
-    return _outcome(booking, decide(state, command, now))
 
 
 def _outcome(booking: Booking, events: tuple[Event, ...]) -> Any:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
 
 import msgspec
 from hypothesis import given
@@ -23,11 +22,12 @@ from tests.ingress.bookings.test_change_quotes import (
     SHARE_PERCENT,
     TODAY,
     bookings,
+    change_to,
     day,
     terms,
 )
 from topics.envelope import Envelope
-from topics.messages.commands import ChangeStay, RecordLeg, ReserveStay
+from topics.messages.commands import RecordLeg, ReserveStay
 from topics.messages.events import (
     BookingRejected,
     BookingReserved,
@@ -135,19 +135,7 @@ def decided(
     by_guest: bool,
 ) -> Any:
     """Return the same of the decisions: the room opens the change, the other one holds it, and the first prices it."""
-    command = ChangeStay(
-        room_id=1,
-        booking_id=booking.id,
-        change_id=UUID(int=3),
-        user_id=booking.user_id if by_guest else None,
-        check_in=wanted.check_in,
-        check_out=wanted.check_out,
-        rooms_count=wanted.rooms_count,
-        party=wanted.party,
-        account_share_percent=SHARE_PERCENT if by_guest else None,
-        to_room_id=other.room_id,
-        plan_id=other.plan_id,
-    )
+    command = change_to(wanted, booking, by_guest=by_guest, to_room_id=other.room_id, plan_id=other.plan_id)
     own = State(booking, {}, clock=stay_clock(booking, command, now))
     events = decide(own, command, now)
     if not isinstance(events[-1], ChangeOpened):
