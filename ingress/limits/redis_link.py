@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from ingress.limits.counting import Script
+from topics import ended_connections
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +63,11 @@ class RedisLink:
         try:
             while True:
                 try:
-                    await self._find()
-                    log.info("Redis counts for all processes")
-                    reported = False
-                    await self._answer_all()
+                    with ended_connections.raises_os_error():
+                        await self._find()
+                        log.info("Redis counts for all processes")
+                        reported = False
+                        await self._answer_all()
                 except (RedisError, OSError, TimeoutError) as error:
                     if not reported:
                         log.warning(

@@ -36,6 +36,7 @@ from aiokafka.protocol.admin import (
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
+from topics import ended_connections
 from topics.catalogue import CATALOGUE, Topic
 from topics.kafka.metadata import DescribeTopicsRequest
 from topics.kafka.settings import KafkaSettings
@@ -443,7 +444,8 @@ async def _refusal(settings: KafkaSettings) -> str:
     host, port, _ = collect_hosts(options.pop("bootstrap_servers"), randomize=False)[0]
     protocol = f"KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}"
     try:
-        connection = await create_conn(host, port, request_timeout_ms=_REQUEST_MS, **options)
+        with ended_connections.raises_os_error():
+            connection = await create_conn(host, port, request_timeout_ms=_REQUEST_MS, **options)
     except (KafkaError, OSError) as error:
         return f"{error} ({protocol})"
     connection.close()

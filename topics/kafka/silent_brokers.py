@@ -28,6 +28,8 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import AIOKafkaConnection, CloseReason, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from topics import ended_connections
+
 #: A broker has so long to accept a connection, and so long for each answer that opens it.
 BROKER_CONNECT_SECONDS: Final = 3.0
 #: The only address that is known has so long at the start.
@@ -112,8 +114,9 @@ class _Client(AIOKafkaClient):
         for host in hosts:
             self._trying = host
             try:
-                await super().bootstrap()
-            except KafkaConnectionError:
+                with ended_connections.raises_os_error():
+                    await super().bootstrap()
+            except (OSError, KafkaConnectionError):
                 _note_silent(host[0], host[1], others=len(hosts) > 1)
             else:
                 _note_answer(host[0], host[1], others=len(hosts) > 1)
@@ -188,27 +191,29 @@ class _Client(AIOKafkaClient):
         others = len(self.cluster.brokers()) > 1
         seconds = SILENT_CONNECT_SECONDS if _is_silent(broker) else BROKER_CONNECT_SECONDS
         try:
-            connection = await create_conn(
-                broker.host,
-                broker.port,
-                client_id=self._client_id,
-                request_timeout_ms=min(self._request_timeout_ms, int(seconds * 1000)),
-                ssl_context=self._ssl_context,
-                security_protocol=self._security_protocol,
-                on_close=on_close,
-                max_idle_ms=self._connections_max_idle_ms,
-                sasl_mechanism=self._sasl_mechanism,
-                sasl_plain_username=self._sasl_plain_username,
-                sasl_plain_password=self._sasl_plain_password,
-                sasl_kerberos_service_name=self._sasl_kerberos_service_name,
-                sasl_kerberos_domain_name=self._sasl_kerberos_domain_name,
-                sasl_oauth_token_provider=self._sasl_oauth_token_provider,
-            )
+            with ended_connections.raises_os_error():
+                connection = await create_conn(
+                    broker.host,
+                    broker.port,
+                    client_id=self._client_id,
+                    request_timeout_ms=min(self._request_timeout_ms, int(seconds * 1000)),
+                    ssl_context=self._ssl_context,
+                    security_protocol=self._security_protocol,
+                    on_close=on_close,
+                    max_idle_ms=self._connections_max_idle_ms,
+                    sasl_mechanism=self._sasl_mechanism,
+                    sasl_plain_username=self._sasl_plain_username,
+                    sasl_plain_password=self._sasl_plain_password,
+                    sasl_kerberos_service_name=self._sasl_kerberos_service_name,
+                    sasl_kerberos_domain_name=self._sasl_kerberos_domain_name,
+                    sasl_oauth_token_provider=self._sasl_oauth_token_provider,
+                )
         except (OSError, KafkaConnectionError):
             _note_silent(broker.host, broker.port, others=others)
             raise
         _note_answer(broker.host, broker.port, others=others)
         connection._request_timeout = self._request_timeout_ms / 1000
+        connection.__class__ = _Connection
         return connection
 
     async def _watch(self) -> None:
@@ -280,6 +285,23 @@ class _Client(AIOKafkaClient):
         for (node, _), connection in tuple(self._conns.items()):
             if node == node_id:
                 _close_now(connection)
+
+
+class _Connection(AIOKafkaConnection):
+    """A connection whose class was changed, since `create_conn` makes it itself."""
+
+    def send(self, request: Any, expect_response: bool = True) -> Any:  # noqa: FBT001, FBT002 - as in aiokafka
+        """Send a request, and return the future of its answer.
+
+        Raises:
+            KafkaConnectionError: the connection has ended; it is closed.
+        """
+        try:
+            with ended_connections.raises_os_error():
+                return super().send(request, expect_response)
+        except OSError as error:
+            self.close(reason=CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError(f"{self._host}:{self._port}: {error}") from error
 
 
 def _close_now(connection: AIOKafkaConnection) -> None:

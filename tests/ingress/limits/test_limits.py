@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis as Client
@@ -301,6 +302,30 @@ async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
     assert len(warnings) == 1, warnings
     assert "Redis is away" in warnings[0]
     assert PASSWORD not in caplog.text
+
+
+@pytest.mark.process
+async def test_a_connection_that_ends_just_before_it_is_used_is_an_outage_on_uvloop_too(redis_server: Redis) -> None:
+    """The library looks whether a connection has ended when it takes it from the pool; it may end behind that."""
+
+    async def story() -> None:
+        async with open_link(redis_server.url) as link:
+            pool: Any = link._redis.connection_pool
+            take = pool.get_connection
+
+            async def take_and_end(*arguments: Any, **options: Any) -> Any:
+                connection = await take(*arguments, **options)
+                connection._writer.transport.abort()
+                await connection._writer.wait_closed()
+                return connection
+
+            pool.get_connection = take_and_end
+            assert (await Buckets(SLOW, link).check(7)).remaining == BURST - 1
+            assert not link.ready
+            pool.get_connection = take
+            await wait_until(lambda: link.ready, message="Redis was not found again")
+
+    await asyncio.to_thread(uvloop.run, story())
 
 
 @pytest.mark.process

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
@@ -70,6 +71,37 @@ async def test_a_connection_that_the_broker_has_ended_is_closed_before_there_is_
         assert await client._get_conn(1)
 
         assert writer.is_closing()
+
+
+async def test_a_request_on_a_connection_that_has_just_ended_is_a_lost_connection_on_uvloop_too() -> None:
+    """The reading task learns of the end a turn of the loop later than the writer, who may be first to use it."""
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        async with open_cluster() as cluster, open_client(cluster.url) as client:
+            await client.ready(1)
+            [connection] = [connection for (node, _), connection in client._conns.items() if node == 1]
+            writer, outcome = connection._writer, loop.create_future()
+            notice = writer._protocol.connection_lost
+
+            def send() -> None:
+                try:
+                    outcome.set_result(connection.send(lookup()))
+                except Exception as error:  # noqa: BLE001 - the test judges it
+                    outcome.set_result(error)
+
+            def lose(error: Exception | None) -> None:
+                loop.call_soon(send)
+                notice(error)
+
+            writer._protocol.connection_lost = lose
+            writer.transport.abort()
+
+            assert isinstance(await outcome, KafkaConnectionError)
+            assert connection._writer is None
+            assert await client.send(1, lookup())
+
+    await asyncio.to_thread(uvloop.run, story())
 
 
 def lookup() -> FindCoordinatorRequest:
