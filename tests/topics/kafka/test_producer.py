@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +26,25 @@ from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing
 from topics.kafka import admin
-from topics.kafka.producer import open_producer
+from topics.kafka.producer import Producer, open_producer
 from topics.kafka.settings import KafkaSettings
+
+FIRST = b"first"
 
 
 def record(settings: KafkaSettings, value: bytes, *, key: bytes = b"7", partition: int | None = None) -> Outgoing:
     return Outgoing(settings.topic(BOOKING_COMMANDS), key, value, [("ce_id", value[:20])], partition)
+
+
+async def begin(producer: Producer, records: Sequence[Outgoing]) -> None:
+    """Send a first record to each partition of these records, until its leader takes it.
+
+    A leader of a new topic may refuse the first ones. One that is sent again may be stored by then, so that a refusal
+    of it is another error.
+    """
+    await producer.send_all(
+        [each._replace(value=FIRST) for each in {each.partition: each for each in records}.values()]
+    )
 
 
 async def stored(log: Log) -> Mapping[tuple[int, int], bytes]:
@@ -83,13 +96,17 @@ async def test_a_cancelled_sender_cancels_no_other(kafka_settings: KafkaSettings
 
 
 async def test_a_record_that_is_too_large_is_refused_and_the_next_is_not(kafka_settings: KafkaSettings) -> None:
+    large, small = record(kafka_settings, bytes(admin.MAX_MESSAGE_BYTES + 1)), record(kafka_settings, b"small")
     async with open_log(kafka_settings) as log:
+        await begin(log.producer, [small])
         with pytest.raises(MessageSizeTooLargeError):
-            await log.producer.send(record(kafka_settings, bytes(admin.MAX_MESSAGE_BYTES + 1)))
+            await log.producer.send(large)
 
-        position = await log.producer.send(record(kafka_settings, b"small"))
+        position = await log.producer.send(small)
 
-        assert await stored(log) == {(position.partition, position.offset): b"small"}
+        found = await stored(log)
+    assert found[position.partition, position.offset] == b"small"
+    assert sorted(found.values()) == [FIRST, b"small"]
 
 
 #: A topic whose records have the producer's time, and a batch of at most so many bytes.
@@ -112,6 +129,7 @@ async def test_a_record_that_the_broker_refuses_fails_alone_among_those_of_its_b
     next_week = int(time.time() * 1000) + 7 * 24 * in_an_hour
     records.insert(5, record(settings, REFUSED[kind])._replace(timestamp_ms=next_week if REFUSED[kind][0] else None))
     async with open_log(settings) as log, open_producer(settings, client_id="test", linger_ms=50) as producer:
+        await begin(producer, records)
 
         async def is_refused() -> bool:
             try:
@@ -138,13 +156,14 @@ async def test_nothing_overtakes_a_failed_record(kafka_settings: KafkaSettings) 
     values = [bytes(admin.MAX_MESSAGE_BYTES + 1), b"behind it", b"elsewhere"]
     records = [record(kafka_settings, value, partition=number // 2) for number, value in enumerate(values)]
     async with open_log(kafka_settings) as log:
+        await begin(log.producer, records)
         with pytest.raises(MessageSizeTooLargeError):
             await log.producer.send_all(records)
         again = await log.producer.send_all(records[1:])
 
         found = await stored(log)
     assert found[again[0].partition, again[0].offset] == b"behind it"
-    assert sorted(found.values()) == [b"behind it", b"elsewhere", b"elsewhere"]
+    assert sorted(found.values()) == [b"behind it", b"elsewhere", b"elsewhere", FIRST, FIRST]
 
 
 async def test_an_unknown_topic_or_partition_is_an_error(kafka_settings: KafkaSettings) -> None:
