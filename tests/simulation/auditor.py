@@ -337,11 +337,15 @@ class Auditor:
             self.problem(Promise.TRIPS_ARE_WHOLE, f"trip {id} has {len(legs)} of {len(trip.legs)} legs")
         for leg in legs:
             # A leg of a paid trip may end alone.
-            if (trip.status in _PAID) != (leg.status in _PAID) and not (trip.status in _PAID and leg.status in _ENDED):
+            is_right = leg.status in _PAID | _ENDED if trip.status in _PAID else leg.status not in _PAID
+            if not is_right:
                 self.problem(Promise.TRIPS_ARE_WHOLE, f"trip {id} is {trip.status}, and a leg of it {leg.status}")
 
     def due(self) -> dict[str, int]:
-        """Return what each booking costs that is sold, and 0 for any other one."""
+        """Return the costs of each booking: its price, or what is kept of it once it has ended; 0 if it was never sold.
+
+        A trip costs what its stays cost.
+        """
         due = {}
         for id, booking in self.bookings.items():
             parts = [self.bookings[leg] for leg in booking.legs if leg in self.bookings] or [booking]

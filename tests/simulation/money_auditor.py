@@ -57,7 +57,7 @@ class MoneyAuditor:
     # At the end.
 
     def check_money(self, payments: Iterable[Mapping[str, Any]], due: Mapping[str, int]) -> None:
-        """Compare Stripe's payments with the events; `due` is what each booking costs that is sold, and 0 for others.
+        """Compare Stripe's payments with the events, and with the costs of each booking (`due`).
 
         A person at Stripe who refunds money by hand, and a dispute that is lost, take money that a booking costs.
         """

@@ -65,7 +65,7 @@ async def test_a_connection_that_the_broker_has_ended_is_closed_before_there_is_
     async with open_cluster() as cluster, open_client(cluster.url) as client:
         await client.ready(1)
         # Nothing else has a reference to the connection, as in the client's own use.
-        [writer] = [connection._writer for (node, _), connection in client._conns.items() if node == 1]
+        writer = client._conns[1, 0]._writer
         writer._protocol._stream_reader.feed_eof()
 
         assert await client._get_conn(1)
@@ -80,7 +80,7 @@ async def test_a_request_on_a_connection_that_has_just_ended_is_a_lost_connectio
         loop = asyncio.get_running_loop()
         async with open_cluster() as cluster, open_client(cluster.url) as client:
             await client.ready(1)
-            [connection] = [connection for (node, _), connection in client._conns.items() if node == 1]
+            connection = client._conns[1, 0]
             writer, outcome = connection._writer, loop.create_future()
             notice = writer._protocol.connection_lost
 
