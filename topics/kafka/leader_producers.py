@@ -8,10 +8,12 @@ other records is kept, and the partitions that it acknowledges nothing of are re
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -170,19 +172,31 @@ class LeaderProducers:
             log.warning("closing the producer for broker %d: %r", leader.node_id, error)
 
     async def _watch(self) -> None:
+        """Glance at the leaders again and again, until cancelled.
+
+        `ack_seconds` are counted in glances: however long this process was frozen, which read no acknowledgements then,
+        that is one glance.
+        """
         clock = asyncio.get_running_loop().time
+        glance_seconds = min(_GLANCE_SECONDS, self._ack_seconds / _LOOKS)
+        glances = deque([clock()], maxlen=ceil(self._ack_seconds / glance_seconds))
         while True:
-            await asyncio.sleep(min(_GLANCE_SECONDS, self._ack_seconds / _LOOKS))
-            limit = clock() - self._ack_seconds
+            await asyncio.sleep(glance_seconds)
+            limit = glances[0]
+            glances.append(clock())
             for leader in tuple(self._leaders.values()):
-                late = leader.producer.unacknowledged_since(limit)
-                if late and leader.producer.acknowledged_at(leader.node_id) < limit:
-                    self._give_up(leader, f"it has not acknowledged a record for {self._ack_seconds:.1f} s")
-                else:
-                    self._refuse(leader, late)
+                self._judge(leader, limit)
             for partition in self._partitions.values():
                 if partition.change is None:
                     self._change_over(partition)
+
+    def _judge(self, leader: _Leader, limit: float) -> None:
+        """Give up a leader that has acknowledged nothing since `limit` (of the loop), or refuse some partitions."""
+        late = leader.producer.unacknowledged_since(limit)
+        if late and leader.producer.acknowledged_at(leader.node_id) < limit:
+            self._give_up(leader, f"it has not acknowledged a record for {self._ack_seconds:.1f} s")
+        else:
+            self._refuse(leader, late)
 
     def _refuse(self, leader: _Leader, late: Collection[TopicPartition]) -> None:
         """Refuse the partitions whose records this leader does not acknowledge, and no others any more.

@@ -198,6 +198,27 @@ async def test_a_silent_leader_concerns_its_partitions_alone(ground: Ground) -> 
     assert len(ground.log.values(1)) > 10
 
 
+async def test_no_leader_is_given_up_for_the_time_in_which_this_process_was_frozen(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.get_running_loop()
+    clock, frozen_seconds = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: clock() + frozen_seconds)
+    async with open_ground(monkeypatch) as ground:
+        # Given records that have left for each leader
+        for broker in ground.cluster.brokers.values():
+            broker.freeze()
+        sending = [asyncio.create_task(ground.send(number, b"before")) for number in range(3)]
+        await asyncio.wait(sending, timeout=0.1)
+        # When the process goes on after a long time, and has yet to read what the leaders answered
+        frozen_seconds = 200.0
+        for broker in ground.cluster.brokers.values():
+            broker.thaw()
+        # Then every record is acknowledged
+        await asyncio.gather(*sending)
+    assert "given up" not in caplog.text
+
+
 async def test_a_leader_that_comes_back_takes_records_again_and_none_of_those_that_were_given_up(
     ground: Ground,
 ) -> None:
