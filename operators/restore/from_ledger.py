@@ -93,19 +93,19 @@ class _State:
     """The cursors of the ledger, and where the events of each partition come from.
 
     Attributes:
-        lost: the topics that are new.
         decided: the sequence of the last event of each partition.
         decided_until: the time of the last decision.
         applied: by consumer and partition, the sequence of the last event that it has applied.
+        lost: the topics that are new.
         kept: by partition, the first event of the outbox.
         files: the files; None without any.
         begins: by partition, the sequence of the first event that the new log gets.
     """
 
-    lost: tuple[Topic, ...]
     decided: dict[int, int] = field(default_factory=dict)
     decided_until: datetime | None = None
     applied: dict[tuple[str, int], int] = field(default_factory=dict)
+    lost: tuple[Topic, ...] = ()
     kept: dict[int, int] = field(default_factory=dict)
     files: Checked | None = None
     begins: dict[int, int] = field(default_factory=dict)
@@ -206,7 +206,7 @@ def _sentence(gaps: tuple[Gap, ...], *, has_files: bool) -> str:
 async def _state(kafka: KafkaSettings, connection: AsyncConnection, folder: Path | None, steps: Steps) -> _State:
     await target.require_no_workers(connection)
     await require_topics(kafka)
-    state = _State(lost=await _lost_topics(kafka, connection))
+    state = _State()
     for found in await consumer_positions.last_events(
         connection, [kafka.topic(BOOKING_COMMANDS), kafka.topic(BOOKING_EVENTS)]
     ):
@@ -216,6 +216,7 @@ async def _state(kafka: KafkaSettings, connection: AsyncConnection, folder: Path
             state.decided_until = max(times, default=None)
         elif found.topic == kafka.topic(BOOKING_EVENTS):
             state.applied[found.consumer, found.partition] = found.sequence
+    state.lost = await _lost_topics(kafka, connection, has_events=any(state.decided.values()))
     if BOOKING_COMMANDS in state.lost:
         await _require_no_commands(kafka)
     if BOOKING_EVENTS in state.lost:
@@ -226,7 +227,7 @@ async def _state(kafka: KafkaSettings, connection: AsyncConnection, folder: Path
     return state
 
 
-async def _lost_topics(kafka: KafkaSettings, connection: AsyncConnection) -> tuple[Topic, ...]:
+async def _lost_topics(kafka: KafkaSettings, connection: AsyncConnection, *, has_events: bool) -> tuple[Topic, ...]:
     known = await consumer_positions.broker_ids(connection)
     now = await admin.topic_ids(kafka, [kafka.topic(topic) for topic in _TOPICS])
     if kafka.topic(BOOKING_COMMANDS) not in known:
@@ -234,9 +235,9 @@ async def _lost_topics(kafka: KafkaSettings, connection: AsyncConnection) -> tup
     lost = tuple(
         topic for topic in _TOPICS if known.get(kafka.topic(topic), now[kafka.topic(topic)]) != now[kafka.topic(topic)]
     )
-    is_unknown = BOOKING_COMMANDS in lost and kafka.topic(BOOKING_EVENTS) not in known
-    if is_unknown and not await _record_count(kafka, BOOKING_EVENTS):
-        # No consumer had read an event yet.
+    is_unread = has_events and kafka.topic(BOOKING_EVENTS) not in known
+    if is_unread and not await _record_count(kafka, BOOKING_EVENTS):
+        # No consumer knows the topic that the events were on.
         lost = (*lost, BOOKING_EVENTS)
     if BOOKING_COMMANDS in lost or BOOKING_EVENTS in lost:
         return lost

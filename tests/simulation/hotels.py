@@ -18,8 +18,18 @@ HOTELS: Final = {1: (11, 12, 13, 14), 2: (21, 22, 23, 24)}
 #: The hotel that sells by rate plans and taxes; the other one sets none.
 WITH_TERMS: Final = 2
 _A_YEAR_IN_HOURS: Final = 366 * 24
-#: The plans of that hotel, by what each keeps of a stay that its guest cancels: nothing, a half, or all of it.
-PLANS: Final = ("standard", "half", "saver")
+_HALF: Final = CancellationPolicy(
+    id="half",
+    steps=(PolicyStep(hours_before=_A_YEAR_IN_HOURS, kept=Kept(percent=50)),),
+    no_show=Kept(nights=1),
+    early_departure_percent=50,
+)
+#: The plans of that hotel. They keep nothing, a half or all of a stay that its guest cancels.
+PLANS: Final = (
+    RatePlan(id="standard", name="Standard"),
+    RatePlan(id="half", name="Half", policy=_HALF, times_milli=900),
+    RatePlan(id="saver", name="Saver", refundable=False, times_milli=800),
+)
 _HOTEL_OF: Final = {room_id: hotel_id for hotel_id, rooms in HOTELS.items() for room_id in rooms}
 
 
@@ -35,19 +45,9 @@ def type_of(room_id: int) -> str:
 
 def sale_terms(version: int) -> SaleTerms:
     """Return the sale terms of a version; each version has another city tax."""
-    half = CancellationPolicy(
-        id="half",
-        steps=(PolicyStep(hours_before=_A_YEAR_IN_HOURS, kept=Kept(percent=50)),),
-        no_show=Kept(nights=1),
-        early_departure_percent=50,
-    )
     return SaleTerms(
         version=version,
-        plans=(
-            RatePlan(id="standard", name="Standard"),
-            RatePlan(id="half", name="Half", policy=half, times_milli=900),
-            RatePlan(id="saver", name="Saver", refundable=False, times_milli=800),
-        ),
+        plans=PLANS,
         taxes=(
             Tax(id="vat", name="VAT", percent_milli=7_000),
             Tax(id="city", name="City tax", amount_minor=100 + 10 * (version % 5), per_night=True, per_person=True),

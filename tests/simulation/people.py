@@ -156,7 +156,7 @@ class Visitor:
 
     def _plan(self) -> str | None:
         """Return the plan to buy by, if the hotel has several."""
-        return self._chance.choice(PLANS) if self._hotel == WITH_TERMS and self._chance.random() < 0.7 else None
+        return self._chance.choice(PLANS).id if self._hotel == WITH_TERMS and self._chance.random() < 0.7 else None
 
     def wish_for_certain(self) -> Command:
         """Return a wish that is decided whatever is sold."""

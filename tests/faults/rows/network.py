@@ -37,6 +37,8 @@ _HANG_SECONDS: Final = 15.0
 _CUT_SECONDS: Final = 10.0
 #: Each direction of a pair, one after the other.
 _ONE_WAY_SECONDS: Final = 6.0
+#: A worker may have nothing to say to Stripe for some seconds.
+_TRIES: Final = 5
 _AWAY_SECONDS: Final = 5.0
 _BETWEEN_KILLS_SECONDS: Final = 5.0
 _SLOW: Final = Impairment(delay_seconds=0.2, lost_share=0.05)
@@ -130,35 +132,38 @@ async def hang_an_ingress(scene: Scene) -> None:
         scene.causes[_TOOK_BOOKINGS] += len(scene.guests.bookings) - before
 
 
+async def _impaired(scene: Scene, pairs: Sequence[tuple[str, str]], how: Impairment, seconds: float) -> int:
+    """Impair these directions for some seconds, again while nothing is sent; return how many packets it concerned."""
+    network: Network = scene.tools["network"]
+    counts = network.lost if how is LOST else network.delayed
+    found = 0
+    for _ in range(_TRIES):
+        before = sum(counts[pair] for pair in pairs)
+        try:
+            for sender, receiver in pairs:
+                await network.impair(sender, receiver, how)
+            await for_seconds(seconds)
+        finally:
+            for sender, receiver in pairs:
+                await network.mend(sender, receiver)
+        if found := sum(counts[pair] for pair in pairs) - before:
+            break
+    return found
+
+
 async def cut(scene: Scene, one: str, other: str, how: Impairment) -> None:
     """Impair both directions between two parts."""
-    network: Network = scene.tools["network"]
-    pairs = ((one, other), (other, one))
-    counts = network.lost if how is LOST else network.delayed
-    before = sum(counts[pair] for pair in pairs)
-    try:
-        for sender, receiver in pairs:
-            await network.impair(sender, receiver, how)
-        await for_seconds(_CUT_SECONDS)
-    finally:
-        for sender, receiver in pairs:
-            await network.mend(sender, receiver)
-    scene.causes[_LOST_PACKETS if how is LOST else _LATE_PACKETS] += sum(counts[pair] for pair in pairs) - before
+    found = await _impaired(scene, ((one, other), (other, one)), how, _CUT_SECONDS)
+    scene.causes[_LOST_PACKETS if how is LOST else _LATE_PACKETS] += found
 
 
 async def cut_one_way(scene: Scene, one: str, other: str) -> None:
     """Lose the packets of one direction, and then those of the other."""
-    network: Network = scene.tools["network"]
     for sender, receiver in ((one, other), (other, one)):
-        before = network.lost[sender, receiver]
-        await network.impair(sender, receiver, LOST)
-        try:
-            await for_seconds(_ONE_WAY_SECONDS)
-        finally:
-            await network.mend(sender, receiver)
-        if network.lost[sender, receiver] == before:
+        found = await _impaired(scene, [(sender, receiver)], LOST, _ONE_WAY_SECONDS)
+        if not found:
             scene.problems.append(f"no packet from {sender} to {receiver} was lost")
-        scene.causes[_LOST_PACKETS] += network.lost[sender, receiver] - before
+        scene.causes[_LOST_PACKETS] += found
 
 
 def _row(

@@ -162,23 +162,28 @@ def test_a_hold_that_ends_early_by_the_log_is_a_problem() -> None:
 
 
 class FakeNetwork:
-    """Counts no packet, as a network does on which nothing was sent; `impaired` are the directions, in order."""
+    """Counts no packet for a number of impairments, as a network does on which nothing is sent, and one for each later.
 
-    def __init__(self) -> None:
+    `impaired` are the directions, in order.
+    """
+
+    def __init__(self, quiet: int) -> None:
         self.lost: Counter[tuple[str, str]] = Counter()
         self.delayed = self.lost
+        self.quiet = quiet
         self.impaired: list[tuple[str, str]] = []
         self.mended: list[tuple[str, str]] = []
 
     async def impair(self, sender: str, receiver: str, how: Any) -> None:
         self.impaired.append((sender, receiver))
+        self.lost[sender, receiver] += len(self.impaired) > self.quiet
 
     async def mend(self, sender: str, receiver: str) -> None:
         self.mended.append((sender, receiver))
 
 
 async def test_a_cut_over_which_nothing_was_sent_is_a_problem_and_no_cause() -> None:
-    fake = FakeNetwork()
+    fake = FakeNetwork(quiet=1_000)
     scene = scene_with({"network": fake})
 
     await network.cut_one_way(scene, "ingress", "kafka")
@@ -189,7 +194,21 @@ async def test_a_cut_over_which_nothing_was_sent_is_a_problem_and_no_cause() -> 
         "no packet from kafka to ingress was lost",
     ]
     assert not +scene.causes
-    assert fake.impaired == fake.mended == [("ingress", "kafka"), ("kafka", "ingress")] * 2
+    assert fake.impaired == fake.mended
+    assert Counter(fake.impaired) == {("ingress", "kafka"): 10, ("kafka", "ingress"): 10}
+
+
+async def test_a_cut_lasts_until_something_is_sent() -> None:
+    fake = FakeNetwork(quiet=2)
+    scene = scene_with({"network": fake})
+
+    await network.cut_one_way(scene, "payments-1", "stripe")
+    await network.cut(scene, "payments-1", "stripe", LOST)
+
+    there, back = ("payments-1", "stripe"), ("stripe", "payments-1")
+    assert fake.impaired == fake.mended == [there, there, there, back, there, back]
+    assert scene.problems == []
+    assert list(scene.causes.values()) == [4]
 
 
 @pytest.mark.parametrize("way", ["to_server", "to_client", "both"])

@@ -517,6 +517,21 @@ async def test_commands_that_wait_are_decided_although_the_events_were_lost(
     await holds(log, keeping)
 
 
+async def test_lost_events_that_no_consumer_had_read_are_put_back(log: Log, keeping: DatabaseSettings) -> None:
+    await log.send(nights_on_sale(1), stay(PAID))
+    await decide_alone(log, keeping)
+    events = await on_the_log(log)
+    await admin.delete(log.settings, [BOOKING_EVENTS])
+    await admin.create(log.settings)
+
+    done = await from_ledger(log, keeping)
+
+    assert (done.lost, done.gaps) == ((log.settings.topic(BOOKING_EVENTS),), ())
+    assert [each[:4] for each in await on_the_log(log)] == [each[:4] for each in events]
+    await work(log, keeping)
+    await holds(log, keeping)
+
+
 @pytest.mark.long
 async def test_events_between_the_files_and_the_outbox_are_named(
     log: Log, database: DatabaseSettings, keeping: DatabaseSettings, export: Export, folder: Path
