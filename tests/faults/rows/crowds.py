@@ -118,7 +118,7 @@ async def _asked_at_once(scene: Scene, house: House, wishes: Sequence[Mapping[st
     clients = [Client(house.session, scene.system.url, token) for token in tokens]
     began = time.monotonic()
     bookings = await asyncio.gather(
-        *(_asks(scene, clients[number % len(clients)], wish) for number, wish in enumerate(wishes))
+        *(asks(scene, clients[number % len(clients)], wish) for number, wish in enumerate(wishes))
     )
     answered = time.monotonic()
     select = (
@@ -150,7 +150,7 @@ def strange_decisions(decided: Counter[str], asked: int) -> list[str]:
     return wrong
 
 
-async def _asks(scene: Scene, client: Client, wish: Mapping[str, Any]) -> str:
+async def asks(scene: Scene, client: Client, wish: Mapping[str, Any]) -> str:
     """Ask for a stay under one key until it is accepted; return the booking."""
     promises, key, asked_at = scene.town.promises, uuid4().hex, time.monotonic()
     for tries in count():

@@ -15,12 +15,17 @@ from tests.faults import groups
 from tests.faults.breaking import for_seconds
 from tests.faults.row import Group, Promise, Row, Scene
 from tests.faults.rows._watching import Readiness, equipped, tools_of
+from tests.faults.rows.crowds import FIRST_NIGHT, asks
+from tests.support.client import Client
 from tests.support.waiting import wait_until
+from tests.system.path.guest import Room, open_house, stay
 from tests.system.pipeline import chaos
 
 #: Where the parts keep their data, in the folder of a system, and how much room they have for all rows of the group.
 _DISKS: Final = {"kafka": ("kafka/log", "256m"), "postgres": ("postgres", "640m")}
 _FULL_SECONDS: Final = 15.0
+#: Keys of requests, of which some forty fill a page of their table.
+_KEYS: Final = 200
 _CHUNK: Final = b"\0" * 65_536
 _CAN_MOUNT: Final = ("unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/tmp")
 
@@ -91,15 +96,28 @@ _BROKER_ENDED: Final = "the broker ended for want of room, and was started again
 _FULL: Final = "no room is left"
 
 
+async def _ask_for_stays(scene: Scene) -> None:
+    """Ask for stays under keys: the ingress writes down more of them than the pages have room for that exist."""
+    room = Room(scene.town.rooms[-1].hotel_id, scene.town.rooms[-1].id)
+    async with open_house(scene.system) as house:
+        clients = [Client(house.session, scene.system.url, account.token) for account in scene.town.accounts]
+        await asyncio.gather(
+            *(asks(scene, clients[number % len(clients)], stay(room, FIRST_NIGHT, 1)) for number in range(_KEYS))
+        )
+
+
 async def fill_disks(scene: Scene, names: Sequence[str], part: str | None) -> None:
     """Fill disks, and free them some seconds later; readiness names `part` as soon as something was to be written."""
     fillers = [scene.tools[name] / "filler" for name in names]
     broker = scene.system.supervisor["kafka"]
     before = broker.running_pid
+    asking: list[asyncio.Task[None]] = []
     try:
         for filler in fillers:
             await asyncio.to_thread(fill, filler)
             scene.causes[_FULL] += 1
+        if part == "database":
+            asking.append(asyncio.create_task(_ask_for_stays(scene)))
         if part is not None:
             await Readiness(scene, scene.system.urls[0]).names(part)
         for _ in range(int(_FULL_SECONDS)):
@@ -112,6 +130,7 @@ async def fill_disks(scene: Scene, names: Sequence[str], part: str | None) -> No
             # One that could not be made is not the failure to be reported.
             filler.unlink(missing_ok=True)
         scene.over()
+    await asyncio.gather(*asking)
     if "kafka" in names:
         await wait_until(lambda: broker.running_pid not in {None, before}, message="the broker runs again")
         scene.causes[_BROKER_ENDED] += 1
