@@ -37,7 +37,7 @@ _HANG_SECONDS: Final = 15.0
 _CUT_SECONDS: Final = 10.0
 #: Each direction of a pair, one after the other.
 _ONE_WAY_SECONDS: Final = 6.0
-#: A worker may have nothing to say to Stripe for some seconds.
+#: A worker may send nothing to Stripe for some seconds.
 _TRIES: Final = 5
 _AWAY_SECONDS: Final = 5.0
 _BETWEEN_KILLS_SECONDS: Final = 5.0
