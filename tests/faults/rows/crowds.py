@@ -114,12 +114,8 @@ async def wants_overlapping_stays(scene: Scene) -> None:
 
 async def _asked_at_once(scene: Scene, house: House, wishes: Sequence[Mapping[str, Any]]) -> Counter[str]:
     """Let each wish be asked for at once, until it is answered; count the decisions, by reason if refused."""
-    tokens = [account.token for account in scene.town.accounts]
-    clients = [Client(house.session, scene.system.url, token) for token in tokens]
     began = time.monotonic()
-    bookings = await asyncio.gather(
-        *(asks(scene, clients[number % len(clients)], wish) for number, wish in enumerate(wishes))
-    )
+    bookings = await ask_at_once(scene, house, wishes)
     answered = time.monotonic()
     select = (
         "select type, event ->> 'reason' as reason from booking_timeline where booking_id = any(%s)"
@@ -150,7 +146,15 @@ def strange_decisions(decided: Counter[str], asked: int) -> list[str]:
     return wrong
 
 
-async def asks(scene: Scene, client: Client, wish: Mapping[str, Any]) -> str:
+async def ask_at_once(scene: Scene, house: House, wishes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Let the town's accounts ask for each wish at once, under keys, until it is accepted; return the bookings."""
+    clients = [Client(house.session, scene.system.url, account.token) for account in scene.town.accounts]
+    return await asyncio.gather(
+        *(_asks(scene, clients[number % len(clients)], wish) for number, wish in enumerate(wishes))
+    )
+
+
+async def _asks(scene: Scene, client: Client, wish: Mapping[str, Any]) -> str:
     """Ask for a stay under one key until it is accepted; return the booking."""
     promises, key, asked_at = scene.town.promises, uuid4().hex, time.monotonic()
     for tries in count():

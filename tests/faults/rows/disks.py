@@ -15,8 +15,7 @@ from tests.faults import groups
 from tests.faults.breaking import for_seconds
 from tests.faults.row import Group, Promise, Row, Scene
 from tests.faults.rows._watching import Readiness, equipped, tools_of
-from tests.faults.rows.crowds import FIRST_NIGHT, asks
-from tests.support.client import Client
+from tests.faults.rows.crowds import FIRST_NIGHT, ask_at_once
 from tests.support.waiting import wait_until
 from tests.system.path.guest import Room, open_house, stay
 from tests.system.pipeline import chaos
@@ -100,10 +99,7 @@ async def _ask_for_stays(scene: Scene) -> None:
     """Ask for stays under keys: the ingress writes down more of them than the pages have room for that exist."""
     room = Room(scene.town.rooms[-1].hotel_id, scene.town.rooms[-1].id)
     async with open_house(scene.system) as house:
-        clients = [Client(house.session, scene.system.url, account.token) for account in scene.town.accounts]
-        await asyncio.gather(
-            *(asks(scene, clients[number % len(clients)], stay(room, FIRST_NIGHT, 1)) for number in range(_KEYS))
-        )
+        await ask_at_once(scene, house, [stay(room, FIRST_NIGHT, 1)] * _KEYS)
 
 
 async def fill_disks(scene: Scene, names: Sequence[str], part: str | None) -> None:
